@@ -1,0 +1,109 @@
+"""The errors this server tells its callers about. No HTTP here: `app.py` holds the table of status codes."""
+
+from __future__ import annotations
+
+
+class BasError(Exception):
+    """An error a caller can act on.
+
+    `error` is the short text, `code` the machine-readable name, `message` an optional hint;
+    together they are the JSON body of an error answer.
+    """
+
+    error = "Internal error"
+    code = "INTERNAL"
+
+    def __init__(
+        self, error: str | None = None, code: str | None = None, message: str | None = None
+    ) -> None:
+        self.error = error or type(self).error
+        self.code = code or type(self).code
+        self.message = message
+        super().__init__(f"{self.code}: {self.error}" + (f" ({message})" if message else ""))
+
+
+class Invalid(BasError):
+    """The request itself is wrong; sending it again will not help."""
+
+    error = "Invalid request"
+    code = "INVALID_REQUEST"
+
+
+class InvalidField(Invalid):
+    """One named field has a wrong type or value."""
+
+    code = "INVALID_FIELD"
+
+    def __init__(self, field: str, why: str, error: str | None = None) -> None:
+        super().__init__(error or f"Invalid value for {field}", message=f"{field}: {why}")
+
+
+class UnsupportedMedia(BasError):
+    """The body is not JSON."""
+
+    error = "Unsupported media type"
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class Unauthenticated(BasError):
+    """Nobody, or nobody known, is asking."""
+
+    error = "Invalid or expired session"
+    code = "SESSION_INVALID"
+
+
+class Forbidden(BasError):
+    """The caller is known and may not do this."""
+
+    error = "Insufficient permissions"
+    code = "PERMISSION_DENIED"
+
+
+class NotFound(BasError):
+    """What the request names does not exist for this caller."""
+
+    error = "Not found"
+    code = "NOT_FOUND"
+
+
+class Conflict(BasError):
+    """The request does not fit what is stored."""
+
+    error = "Conflict"
+    code = "CONFLICT"
+
+
+class Unprocessable(BasError):
+    """A key was used again for something else."""
+
+    error = "Idempotency key reused with another reading"
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class Locked(BasError):
+    """Too many failed log-ins for this account."""
+
+    error = "Account locked"
+    code = "USER_LOCKED"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(message=f"Try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(BasError):
+    """Too many attempts from one address."""
+
+    error = "Too many attempts"
+    code = "RATE_LIMITED"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(message=f"Try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(BasError):
+    """The server cannot do this now; the same request may succeed later."""
+
+    error = "Service unavailable"
+    code = "UNAVAILABLE"

@@ -1,0 +1,66 @@
+"""What the server counts and times, in one registry of its own (no process-wide default)."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """All metrics of one server process. Labels never name a tenant or a user."""
+
+    def __init__(self) -> None:
+        self.registry = r = CollectorRegistry()
+        self.streams_open = Gauge("bas_streams_open", "Streams open now", registry=r)
+        self.streams_opened = Counter("bas_streams_opened", "Streams opened", registry=r)
+        self.streams_closed = Counter(
+            "bas_streams_closed", "Streams closed, by reason", ["reason"], registry=r
+        )
+        self.events_published = Counter(
+            "bas_events_published", "Events appended to the log", registry=r
+        )
+        self.publish_failures = Counter(
+            "bas_publish_failures", "Events that could not be appended", registry=r
+        )
+        self.events_replayed = Counter(
+            "bas_events_replayed", "Events sent again to clients that resumed", registry=r
+        )
+        self.events_dropped = Counter(
+            "bas_events_dropped",
+            "Events that waited for a client that was let go",
+            registry=r,
+        )
+        self.resumes = Counter(
+            "bas_stream_resumes", "How streams began: fresh, recovered, reset", ["kind"], registry=r
+        )
+        self.readings_stored = Counter("bas_readings_stored", "Readings stored", registry=r)
+        self.readings_repeated = Counter(
+            "bas_readings_repeated", "Repeated posts that were not stored again", registry=r
+        )
+        self.store_seconds = Histogram(
+            "bas_store_seconds",
+            "From a write's hand-over to its commit",
+            buckets=LATENCY_BUCKETS_S,
+            registry=r,
+        )
+        self.store_failures = Counter(
+            "bas_store_failures", "Store calls that failed, by kind", ["kind"], registry=r
+        )
+        self.publish_seconds = Histogram(
+            "bas_publish_seconds",
+            "From publish to the event's place in the log",
+            buckets=LATENCY_BUCKETS_S,
+            registry=r,
+        )
+        self.documents_expired = Counter(
+            "bas_documents_expired", "Documents deleted by retention", registry=r
+        )
+        self.logins = Counter("bas_logins", "Log-in attempts, by result", ["result"], registry=r)
+        self.denials = Counter(
+            "bas_denials", "Requests refused by the guard, by code", ["code"], registry=r
+        )
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
