@@ -13,7 +13,7 @@ class Clock(Protocol):
         """Unix time in milliseconds; may step when the machine's clock is set."""
 
     def steady_ms(self) -> int:
-        """Unix time in milliseconds as of the start, then never stepping: for minimum on/off times."""
+        """Unix time in milliseconds that never steps after the start: for minimum times."""
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary point, never going back: for time-outs and latencies."""

@@ -1,4 +1,4 @@
-"""The errors this server tells its callers about. No HTTP here: `app.py` holds the table of status codes."""
+"""The errors this server tells its callers about; `app.py` holds their HTTP status codes."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PAGE_MAX = 10_000
 
 
 class StoreUnavailable(Unavailable):
-    """The store did not answer in time, is full, or is broken. Whether a write took effect is unknown."""
+    """The store did not answer in time, is full, or broken; a write may have taken effect."""
 
     error = "Store unavailable"
     code = "STORE_UNAVAILABLE"
@@ -99,7 +99,7 @@ Write = Create | Put | Update | Delete
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """`field op value`; documents without the field, or with a value of another type, never match."""
+    """`field op value`; a missing field, or a value of another type, never matches."""
 
     field: str
     op: Op
@@ -120,7 +120,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of a query. `next_cursor` continues after its last document; None: there is no more."""
+    """One page of a query. `next_cursor` continues after its last document; None: no more."""
 
     documents: list[Document]
     next_cursor: str | None
@@ -187,9 +187,10 @@ def document_id(*parts: str) -> str:
 
 
 def required_index(query: Query) -> tuple[tuple[str, ...], tuple[str, Direction]] | None:
-    """The composite index Firestore needs for this query: its equality fields (sorted) and its order.
+    """The composite index Firestore needs for a query: its equality fields (sorted), its order.
 
-    None when single-field indexes do: https://firebase.google.com/docs/firestore/query-data/index-overview
+    None when single-field indexes do.
+    Source: https://firebase.google.com/docs/firestore/query-data/index-overview
     """
     equal = tuple(sorted({f.field for f in query.filters if f.op == "=="}))
     if not equal or query.order_by is None:

@@ -1,0 +1,163 @@
+"""create_app: blueprints made into one application, with its errors and headers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from quart import Blueprint, Quart, Response, request
+from quart.json.provider import DefaultJSONProvider
+from quart_schema import Info, QuartSchema
+from quart_schema.validation import RequestSchemaValidationError
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from server.auth.guard import Guard
+from server.config.config import ServerConfig
+from server.errors import (
+    BasError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Locked,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+    UnsupportedMedia,
+)
+from server.proxies import TrustedProxies
+from server.routes.models import ErrorBody
+from server.routes.requests import invalid
+from server.version import VERSION
+
+log = logging.getLogger(__name__)
+
+BODY_MAX_BYTES = 256 * 1024
+BODY_TIMEOUT_S = 10
+
+# The one table of status codes; a subclass has its parent's.
+STATUS: dict[type[BasError], int] = {
+    Invalid: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    UnsupportedMedia: 415,
+    Unprocessable: 422,
+    Locked: 423,
+    RateLimited: 429,
+    Unavailable: 503,
+}
+HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 408: "TIMEOUT", 413: "TOO_LARGE"}
+JSON_PATHS = ("/api/", "/auth/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+RETRY_AFTER_S = 2
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
+}
+HSTS = "max-age=31536000; includeSubDomains"
+
+
+class _Json(DefaultJSONProvider):
+    """JSON by msgspec, the same encoder as the stream's."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return msgspec.json.encode(obj).decode()
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        body = self._prepare_response_obj(args, kwargs)
+        return Response(msgspec.json.encode(body), mimetype="application/json")
+
+
+def create_app(
+    config: ServerConfig,
+    blueprints: Iterable[Blueprint],
+    guard: Guard,
+) -> Quart:
+    """The application: what the blueprints need they were handed, open, before."""
+    app = Quart("server")
+    app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
+    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    QuartSchema(
+        app,
+        swagger_ui_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        info=Info(title="BAS server", version=VERSION),
+        conversion_preference="msgspec",
+    )
+    app.json = _Json(app)
+    app.before_request(guard.check_origin)
+    app.after_request(_secure)
+    app.register_error_handler(BasError, _bas_error)
+    app.register_error_handler(RequestSchemaValidationError, _schema_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _bug)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    if config.cors_origins:
+        _allow_origins(app, config.cors_origins)
+    if config.trusted_proxies:
+        app.asgi_app = TrustedProxies(app.asgi_app, config.trusted_proxies)  # type: ignore
+    return app
+
+
+def _allow_origins(app: Quart, origins: tuple[str, ...]) -> None:
+    from quart_cors import cors
+
+    cors(app, allow_origin=list(origins), allow_credentials=True, allow_headers=["*"])
+
+
+async def _secure(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.scheme == "https":
+        response.headers.setdefault("Strict-Transport-Security", HSTS)
+    return response
+
+
+async def _bas_error(error: BasError) -> Response:
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    response = _json(ErrorBody(error.error, error.code, error.message), status)
+    if status == 503:
+        log.warning("%s %s: %s", request.method, request.path, error)
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, (Locked, RateLimited)):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+async def _schema_error(error: RequestSchemaValidationError) -> Response:
+    return await _bas_error(invalid(error.validation_error))
+
+
+async def _http_error(error: HTTPException) -> Response | WerkzeugResponse:
+    answer = error.get_response()
+    status = answer.status_code
+    if status < 400 or not request.path.startswith(JSON_PATHS):
+        return answer
+    response = _json(ErrorBody(error.name, HTTP_CODES.get(status, f"HTTP_{status}")), status)
+    if "Allow" in answer.headers:
+        response.headers["Allow"] = answer.headers["Allow"]
+    return response
+
+
+async def _bug(error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return _json(ErrorBody("Internal server error", "INTERNAL"), 500)
+
+
+def _json(body: ErrorBody, status: int) -> Response:
+    return Response(msgspec.json.encode(body), status=status, mimetype="application/json")

@@ -1,0 +1,86 @@
+"""From what a device posted to what is stored: its time, and how a repeated post is recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+import msgspec
+
+from server.control.zone import Relays
+from server.services.firestore.base import document_id
+from server.services.firestore.models import DAY_MS, Reading
+
+# A device that knows no date sends milliseconds since power-on: anything outside is not a date.
+EARLIEST_DATE_MS = 1_577_836_800_000  # 2020-01-01T00:00:00Z
+LATEST_AHEAD_MS = 5 * 60_000
+# A device counts `seq` from its power-on: the same number this much later is another reading.
+SEQ_MEMORY_MS = 10 * 60_000
+
+
+class NewReading(msgspec.Struct, frozen=True, kw_only=True):
+    """A reading as it was posted. `key` is the caller's Idempotency-Key."""
+
+    temp_tenths: int
+    sensor_ok: bool
+    timestamp: int | None = None
+    seq: int | None = None
+    key: str | None = None
+
+    def digest(self) -> str:
+        """What was measured, as one short text: equal for a repeated post."""
+        parts = (self.temp_tenths, self.sensor_ok, self.timestamp, self.seq)
+        return _digest(*map(str, parts))
+
+    def source_id(self, tenant_id: str, device_id: str) -> str | None:
+        """The document id every repetition of this post has, or None if it cannot be recognised."""
+        if self.key is not None:
+            return _digest(tenant_id, device_id, "key", self.key)
+        if self.seq is not None:
+            return _digest(tenant_id, device_id, "seq", self.digest())
+        return None
+
+    def repeats(self, stored: Reading, now_ms: int) -> bool:
+        """Whether `stored`, found under this post's source id, is this very reading."""
+        return self.key is not None or now_ms - stored.received_ms < SEQ_MEMORY_MS
+
+
+def new_id() -> str:
+    """A document id for a reading that nobody will repeat."""
+    return secrets.token_hex(12)
+
+
+def stored_reading(
+    new: NewReading,
+    *,
+    tenant_id: str,
+    device_id: str,
+    relays: Relays,
+    setpoint_tenths: int,
+    deadband_tenths: int,
+    now_ms: int,
+    keep_days: int,
+) -> Reading:
+    """The reading as it is kept, with the command it is answered with."""
+    date = new.timestamp
+    dated = date is not None and EARLIEST_DATE_MS <= date <= now_ms + LATEST_AHEAD_MS
+    return Reading(
+        tenant_id=tenant_id,
+        device_id=device_id,
+        timestamp_ms=date if dated and date is not None else now_ms,
+        received_ms=now_ms,
+        temp_tenths=new.temp_tenths,
+        setpoint_tenths=setpoint_tenths,
+        deadband_tenths=deadband_tenths,
+        cool_active=relays.cool,
+        heat_active=relays.heat,
+        state=relays.state,
+        sensor_ok=new.sensor_ok,
+        expire_at=now_ms + keep_days * DAY_MS,
+        device_ticks_ms=None if dated else date,
+        source_digest=new.digest() if new.key is not None or new.seq is not None else None,
+    )
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(document_id(*parts).encode()).hexdigest()[:32]

@@ -1,0 +1,86 @@
+"""Which setpoint and deadband are in force: the zone's own, or the tenant's if set later."""
+
+from __future__ import annotations
+
+import msgspec
+
+from server.control.zone import (
+    DEADBAND_DEFAULT,
+    DEADBAND_MAX,
+    DEADBAND_MIN,
+    SETPOINT_DEFAULT,
+    SETPOINT_MAX,
+    SETPOINT_MIN,
+)
+from server.errors import InvalidField
+from server.services.firestore.models import TenantSettings, ZoneRecord
+
+
+class Setpoints(msgspec.Struct, frozen=True):
+    """The values in force, tenths of a degree."""
+
+    setpoint_tenths: int = SETPOINT_DEFAULT
+    deadband_tenths: int = DEADBAND_DEFAULT
+
+
+class SetpointChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator asks for; None leaves a value as it is."""
+
+    setpoint_tenths: int | None = None
+    deadband_tenths: int | None = None
+
+    def check(self) -> None:
+        """Raise InvalidField if either value is out of its range: then neither is applied."""
+        value = self.setpoint_tenths
+        if value is not None and not SETPOINT_MIN <= value <= SETPOINT_MAX:
+            raise InvalidField(
+                "setpoint_tenths", f"must be {SETPOINT_MIN} to {SETPOINT_MAX}", "Invalid setpoint"
+            )
+        value = self.deadband_tenths
+        if value is not None and not DEADBAND_MIN <= value <= DEADBAND_MAX:
+            raise InvalidField(
+                "deadband_tenths", f"must be {DEADBAND_MIN} to {DEADBAND_MAX}", "Invalid deadband"
+            )
+
+    def __bool__(self) -> bool:
+        return self.setpoint_tenths is not None or self.deadband_tenths is not None
+
+
+def in_force(zone: ZoneRecord, tenant: TenantSettings) -> Setpoints:
+    """The values a zone is controlled by."""
+    own_setpoint = zone.setpoint_tenths is not None and zone.setpoint_rev >= tenant.setpoint_rev
+    own_deadband = zone.deadband_tenths is not None and zone.deadband_rev >= tenant.deadband_rev
+    setpoint = zone.setpoint_tenths if own_setpoint else tenant.setpoint_tenths
+    deadband = zone.deadband_tenths if own_deadband else tenant.deadband_tenths
+    return Setpoints(
+        SETPOINT_DEFAULT if setpoint is None else setpoint,
+        DEADBAND_DEFAULT if deadband is None else deadband,
+    )
+
+
+def changed_zone(zone: ZoneRecord, tenant: TenantSettings, change: SetpointChange) -> ZoneRecord:
+    """The zone with values of its own, until the tenant's are set again."""
+    if change.setpoint_tenths is not None:
+        zone = msgspec.structs.replace(
+            zone, setpoint_tenths=change.setpoint_tenths, setpoint_rev=tenant.revision
+        )
+    if change.deadband_tenths is not None:
+        zone = msgspec.structs.replace(
+            zone, deadband_tenths=change.deadband_tenths, deadband_rev=tenant.revision
+        )
+    return zone
+
+
+def changed_tenant(tenant: TenantSettings, change: SetpointChange) -> TenantSettings:
+    """The tenant's settings with values for every zone, old and new."""
+    revision = tenant.revision + 1
+    tenant = msgspec.structs.replace(tenant, revision=revision)
+    if change.setpoint_tenths is not None:
+        tenant = msgspec.structs.replace(
+            tenant, setpoint_tenths=change.setpoint_tenths, setpoint_rev=revision
+        )
+    if change.deadband_tenths is not None:
+        tenant = msgspec.structs.replace(
+            tenant, deadband_tenths=change.deadband_tenths, deadband_rev=revision
+        )
+    return tenant

@@ -1,0 +1,87 @@
+"""ZoneCache: zones and tenant settings in memory, and one lock a zone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from server.errors import NotFound, Unavailable
+from server.services.firestore.devices_store import DevicesStore
+from server.services.firestore.models import TenantSettings
+from server.services.firestore.zones_store import Versioned, VersionedSettings, ZonesStore
+
+ZONES_MAX = 20_000
+WAITING_FOR_ONE_ZONE_MAX = 200
+
+
+class ZoneBusy(Unavailable):
+    """Too many requests for one zone wait for each other."""
+
+    error = "Zone busy"
+    code = "ZONE_BUSY"
+
+
+class Slot:
+    """A zone in memory. Its lock makes one decision at a time; its version guards the rest."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.waiting = 0
+        self.current: Versioned | None = None
+
+
+class ZoneCache:
+    """What this process knows of the zones; the store decides when two processes disagree."""
+
+    def __init__(self, zones: ZonesStore, devices: DevicesStore) -> None:
+        self._zones = zones
+        self._devices = devices
+        self._slots: dict[tuple[str, str], Slot] = {}
+        self._settings: dict[str, VersionedSettings] = {}
+
+    @asynccontextmanager
+    async def locked(self, tenant_id: str, device_id: str) -> AsyncIterator[Slot]:
+        """The zone's slot, for one caller at a time. Raises ZoneBusy when too many wait."""
+        key = (tenant_id, device_id)
+        slot = self._slots.get(key)
+        if slot is None:
+            self._make_room()
+            slot = self._slots[key] = Slot()
+        if slot.waiting >= WAITING_FOR_ONE_ZONE_MAX:
+            raise ZoneBusy(message=f"{slot.waiting} requests for device {device_id} wait already")
+        slot.waiting += 1
+        try:
+            async with slot.lock:
+                yield slot
+        finally:
+            slot.waiting -= 1
+
+    def _make_room(self) -> None:
+        if len(self._slots) >= ZONES_MAX:
+            idle = next((key for key, slot in self._slots.items() if not slot.waiting), None)
+            if idle is not None:
+                del self._slots[idle]
+
+    async def settings(self, tenant_id: str) -> TenantSettings:
+        """The tenant's settings."""
+        known = self._settings.get(tenant_id)
+        if known is None:
+            read = await self._zones.settings(tenant_id)
+            # A change made while this was being read is newer than what was read.
+            known = self._settings.setdefault(tenant_id, read)
+        return known.settings
+
+    def keep_settings(self, tenant_id: str, known: VersionedSettings | None) -> None:
+        """Remember new settings; None: read them again when they are needed."""
+        if known is None:
+            self._settings.pop(tenant_id, None)
+        else:
+            self._settings[tenant_id] = known
+
+    async def known_zone(self, tenant_id: str, device_id: str) -> Versioned:
+        """A zone that was heard, set or registered, from the store. Raises NotFound."""
+        zone = await self._zones.get(tenant_id, device_id)
+        if zone.version is None and await self._devices.get_device(tenant_id, device_id) is None:
+            raise NotFound("Unknown device", "DEVICE_NOT_FOUND", f"no device {device_id!r} here")
+        return zone

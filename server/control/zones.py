@@ -1,0 +1,169 @@
+"""ZoneService: what happens to a reading: load the zone, decide, store both, announce."""
+
+from __future__ import annotations
+
+import msgspec
+
+from server.clock import Clock
+from server.control.readings import NewReading, new_id, stored_reading
+from server.control.settings import in_force
+from server.control.views import (
+    Command,
+    ZoneStatus,
+    relays_of,
+    switched,
+    telemetry_row,
+    zone_status,
+)
+from server.control.work import Work
+from server.control.zone import decide
+from server.control.zone_cache import ZONES_MAX, Slot, ZoneBusy, ZoneCache
+from server.errors import Forbidden, Unprocessable
+from server.metrics import Metrics
+from server.services.firestore.base import (
+    AlreadyExists,
+    DocumentClient,
+    StoreUnavailable,
+    VersionConflict,
+    Write,
+)
+from server.services.firestore.devices_store import DevicesStore
+from server.services.firestore.models import Reading, ZoneRecord
+from server.services.firestore.telemetry_store import TelemetryStore
+from server.services.firestore.zones_store import Versioned, ZonesStore
+from server.services.sse_service.service import SSEService
+
+ATTEMPTS = 5
+
+
+class ZoneService:
+    """Zones of all tenants. Decisions are made on stored state, written only over what was read."""
+
+    def __init__(
+        self,
+        *,
+        client: DocumentClient,
+        zones: ZonesStore,
+        telemetry: TelemetryStore,
+        devices: DevicesStore,
+        cache: ZoneCache,
+        work: Work,
+        sse: SSEService,
+        clock: Clock,
+        metrics: Metrics,
+        telemetry_days: int,
+    ) -> None:
+        self._client = client
+        self._zones = zones
+        self._telemetry = telemetry
+        self._devices = devices
+        self._cache = cache
+        self._work = work
+        self._sse = sse
+        self._clock = clock
+        self._metrics = metrics
+        self._keep_days = telemetry_days
+
+    async def accept(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
+        """Decide on a reading, store it, announce it; the command, once the reading is safe.
+
+        Raises StoreUnavailable (nothing is acknowledged), ZoneBusy, Forbidden (too many zones),
+        Unprocessable (an idempotency key that came before with another reading).
+        """
+        return await self._work.finish(self._accept(tenant_id, device_id, new))
+
+    async def status(self, tenant_id: str, device_id: str | None) -> ZoneStatus:
+        """A zone, or with None the zone heard last. Raises NotFound for an unknown device."""
+        settings = await self._cache.settings(tenant_id)
+        if device_id is not None:
+            zone = (await self._cache.known_zone(tenant_id, device_id)).zone
+        else:
+            heard = await self._zones.heard_last(tenant_id)
+            zone = heard or ZoneRecord(tenant_id=tenant_id, device_id="")
+        return zone_status(zone, in_force(zone, settings))
+
+    async def snapshot(self, tenant_id: str) -> list[ZoneStatus]:
+        """Every zone of the tenant, by device id."""
+        settings = await self._cache.settings(tenant_id)
+        zones = await self._zones.all(tenant_id)
+        return [zone_status(zone, in_force(zone, settings)) for zone in zones]
+
+    async def _accept(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
+        async with self._cache.locked(tenant_id, device_id) as slot:
+            for _ in range(ATTEMPTS):
+                try:
+                    return await self._decide_and_store(slot, tenant_id, device_id, new)
+                except (VersionConflict, AlreadyExists):
+                    slot.current = None
+                except StoreUnavailable:
+                    slot.current = None  # whether it was written is unknown: read it again
+                    raise
+        raise ZoneBusy(message=f"device {device_id} is written by too many at once")
+
+    async def _decide_and_store(
+        self, slot: Slot, tenant_id: str, device_id: str, new: NewReading
+    ) -> Command:
+        before = slot.current = slot.current or await self._load(tenant_id, device_id)
+        values = in_force(before.zone, await self._cache.settings(tenant_id))
+        relays = decide(
+            relays_of(before.zone),
+            temp_tenths=new.temp_tenths,
+            sensor_ok=new.sensor_ok,
+            setpoint_tenths=values.setpoint_tenths,
+            deadband_tenths=values.deadband_tenths,
+            now_ms=self._clock.steady_ms(),
+        )
+        command = Command(relays.cool, relays.heat, values.setpoint_tenths, values.deadband_tenths)
+        zone = switched(before.zone, relays)
+        reading = stored_reading(
+            new,
+            tenant_id=tenant_id,
+            device_id=device_id,
+            relays=relays,
+            setpoint_tenths=values.setpoint_tenths,
+            deadband_tenths=values.deadband_tenths,
+            now_ms=self._clock.now_ms(),
+            keep_days=self._keep_days,
+        )
+        doc_id = new.source_id(tenant_id, device_id)
+        earlier = await self._telemetry.get(tenant_id, doc_id) if doc_id else None
+        if earlier is not None and new.repeats(earlier, reading.received_ms):
+            if earlier.source_digest != reading.source_digest:
+                raise Unprocessable
+            # Not stored again, but time went on: the decision for now is the answer.
+            if zone != before.zone:
+                await self._store(slot, zone)
+            self._metrics.readings_repeated.inc()
+            return command
+        zone = msgspec.structs.replace(
+            zone,
+            last_seen_ms=reading.received_ms,
+            timestamp_ms=reading.timestamp_ms,
+            temp_tenths=reading.temp_tenths,
+            sensor_ok=reading.sensor_ok,
+        )
+        fresh_id = doc_id if doc_id and earlier is None else new_id()
+        await self._store(slot, zone, self._telemetry.creation(fresh_id, reading))
+        await self._announce(reading)
+        return command
+
+    async def _announce(self, reading: Reading) -> None:
+        self._metrics.readings_stored.inc()
+        await self._sse.publish(
+            reading.tenant_id, "telemetry", telemetry_row(reading), reading.device_id
+        )
+
+    async def _store(self, slot: Slot, zone: ZoneRecord, *more: Write) -> None:
+        """Write the zone over what the slot holds, together with `more`."""
+        version = slot.current.version if slot.current else None
+        versions = await self._client.write([self._zones.zone_write(zone, version), *more])
+        slot.current = Versioned(zone, versions[0])
+
+    async def _load(self, tenant_id: str, device_id: str) -> Versioned:
+        """The zone from the store. A stranger who makes up device ids must not fill the store."""
+        loaded = await self._zones.get(tenant_id, device_id)
+        if loaded.version is None and await self._zones.count(tenant_id) >= ZONES_MAX:
+            device = await self._devices.get_device(tenant_id, device_id)
+            if device is None:
+                raise Forbidden("Too many devices", "DEVICE_LIMIT", "register this device first")
+        return loaded

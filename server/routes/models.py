@@ -1,0 +1,240 @@
+"""Bodies, queries and answers of the HTTP routes. Temperatures are tenths of °C, times Unix ms."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from server.control.views import TelemetryRow
+
+TEMP_MIN, TEMP_MAX = -550, 1250
+# The largest integer that JavaScript, and so a browser, keeps exactly.
+SAFE_INTEGER = 2**53 - 1
+
+DeviceId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)",
+        description="1 to 128 printable characters",
+    ),
+]
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+LongLimit = Annotated[int, Meta(ge=1, le=10_000)]
+Milliseconds = Annotated[int, Meta(ge=0, le=SAFE_INTEGER)]
+MetadataKey = Annotated[str, Meta(min_length=1, max_length=64)]
+MetadataText = Annotated[str, Meta(max_length=1024)]
+MetadataNumber = Annotated[int, Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
+
+
+class SensorData(Struct):
+    """A reading. `seq` numbers a device's posts, so that a repeated one is stored once."""
+
+    temp_tenths: Annotated[int, Meta(ge=TEMP_MIN, le=TEMP_MAX)] = 0
+    sensor_ok: bool = False
+    timestamp: Milliseconds | None = None
+    device_id: DeviceId | None = None
+    seq: Milliseconds | None = None
+
+
+class SetSetpoint(Struct):
+    """What is left out stays. Without `device_id` every zone of the tenant is set."""
+
+    setpoint_tenths: int | UnsetType = UNSET
+    deadband_tenths: int | UnsetType = UNSET
+    device_id: DeviceId | None = None
+
+
+class Login(Struct):
+    """A user's name and password."""
+
+    username: Annotated[str, Meta(max_length=256)] = ""
+    password: Annotated[str, Meta(max_length=4096)] = ""
+
+
+class Logout(Struct):
+    """The session to end, if it is not in the cookie or the header."""
+
+    session_id: Annotated[str, Meta(max_length=4096)] | None = None
+
+
+class RegisterDevice(Struct):
+    """A device and what is to be remembered of it."""
+
+    device_id: DeviceId
+    metadata: Annotated[
+        dict[MetadataKey, MetadataText | MetadataNumber | float | bool | None],
+        Meta(max_length=32),
+    ] = msgspec.field(default_factory=dict)
+
+
+class DeviceQuery(Struct):
+    """Which device; the empty text means none in particular, as leaving it out does."""
+
+    device_id: Annotated[str, Meta(max_length=128)] = ""
+
+
+class TelemetryQuery(DeviceQuery):
+    """How many readings, of which device."""
+
+    limit: Limit = 100
+
+
+class WindowQuery(DeviceQuery):
+    """Readings with start <= timestamp <= end; `end` is now unless given."""
+
+    start: Milliseconds = 0
+    end: Milliseconds | None = None
+    limit: LongLimit = 1000
+
+
+class PageQuery(DeviceQuery):
+    """A page of readings; `start_after` is the `last_doc_id` of the page before."""
+
+    limit: LongLimit = 100
+    start_after: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class StatisticsQuery(DeviceQuery):
+    """How many hours back from now."""
+
+    hours: Annotated[int, Meta(ge=1, le=24 * 366)] = 24
+
+
+class AuditQuery(Struct):
+    """How many entries."""
+
+    limit: Limit = 100
+
+
+class StreamQuery(Struct):
+    """Which devices, from where, and in which form."""
+
+    device_id: list[str] | str = ""
+    last_event_id: list[str] | str = ""
+    snapshot: bool = True
+    names: bool = True
+
+
+class Health(Struct):
+    """`timestamp` is Unix seconds; `services` says which are switched on."""
+
+    status: str
+    timestamp: int
+    services: dict[str, bool]
+
+
+class Ready(Struct):
+    """`status` is ready, draining or unavailable; `checks` says what answers."""
+
+    status: Literal["ready", "draining", "unavailable"]
+    checks: dict[str, str]
+
+
+class Alive(Struct):
+    """The process runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Config(Struct):
+    """What a zone is controlled by."""
+
+    setpoint_tenths: int
+    deadband_tenths: int
+    min_on_time_ms: int
+    min_off_time_ms: int
+
+
+class SetpointSet(Struct):
+    """The values in force now."""
+
+    success: bool
+    setpoint_tenths: int
+    deadband_tenths: int
+    updated_by: str
+
+
+class TelemetryPage(Struct):
+    """Readings, newest first; `last_doc_id` continues after them and is null at the end."""
+
+    data: list[TelemetryRow]
+    last_doc_id: str | None
+    has_more: bool
+
+
+class LoginUser(Struct):
+    """Who logged in."""
+
+    username: str
+    role: str
+
+
+class LoginAnswer(Struct):
+    """The session is in the cookie; it lasts `expires_in` seconds."""
+
+    status: Literal["success"]
+    expires_in: int
+    user: LoginUser
+
+
+class LogoutAnswer(Struct):
+    """Logged out, or never in."""
+
+    status: Literal["success"] = "success"
+    message: str = "Logged out successfully"
+
+
+class SessionUser(Struct):
+    """Whose session it is, and since when."""
+
+    username: str
+    role: str
+    login_time: int
+
+
+class SessionStatus(Struct):
+    """A live session and how many seconds it has left."""
+
+    status: Literal["valid"]
+    user: SessionUser
+    expires_in: int
+
+
+class DeviceView(Struct):
+    """A registered device; `has_key` if it must present one."""
+
+    device_id: str
+    tenant_id: str
+    metadata: dict[str, Any]
+    created_at: int
+    has_key: bool
+
+
+class DeviceRegistered(Struct):
+    """The device as it is registered now."""
+
+    success: bool
+    device: DeviceView
+
+
+class AuditView(Struct):
+    """One thing somebody did, or was refused."""
+
+    timestamp: int
+    action: str
+    username: str
+    address: str
+    success: bool
+    details: dict[str, Any]
+
+
+class ErrorBody(Struct, omit_defaults=True):
+    """Every error answer: a text, a name for programs, and often a hint."""
+
+    error: str
+    code: str | None = None
+    message: str | None = None

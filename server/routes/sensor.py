@@ -1,0 +1,76 @@
+"""Readings from devices, and what a zone does: /api/sensor_data, /api/status, /api/config."""
+
+from __future__ import annotations
+
+from quart import Blueprint, request
+from quart_schema import validate_querystring, validate_response
+
+from server.auth.device_keys import DeviceKeys
+from server.auth.guard import Guard
+from server.auth.principal import DEFAULT_TENANT
+from server.control.readings import NewReading
+from server.control.views import Command, ZoneStatus
+from server.control.zone import MIN_OFF_MS, MIN_ON_MS
+from server.control.zones import ZoneService
+from server.errors import Invalid, InvalidField
+from server.routes.models import Config, DeviceQuery, SensorData
+from server.routes.requests import fails_with, json_body
+
+IDEMPOTENCY_KEY_MAX = 255
+
+
+def blueprint(zones: ZoneService, keys: DeviceKeys, guard: Guard) -> Blueprint:
+    """Public routes: a stranger is the default tenant; a session or a device key names its own."""
+    bp = Blueprint("sensor", __name__)
+
+    @bp.post("/api/sensor_data")
+    @validate_response(Command)
+    @fails_with(400, 401, 403, 413, 415, 422, 503)
+    @json_body(SensorData, empty=Invalid("No data received", "NO_DATA"))
+    async def sensor_data(data: SensorData) -> Command:
+        key = request.headers.get("X-Device-Key") or _bearer()
+        caller = None if key else await guard.principal_if_any()
+        tenant_id, device_id = await keys.identify(key, data.device_id, caller)
+        if key:
+            guard.check_tenant(tenant_id)
+        reading = NewReading(
+            temp_tenths=data.temp_tenths,
+            sensor_ok=data.sensor_ok,
+            timestamp=data.timestamp,
+            seq=data.seq,
+            key=_idempotency_key(),
+        )
+        return await zones.accept(tenant_id, device_id, reading)
+
+    @bp.get("/api/status")
+    @validate_response(ZoneStatus)
+    @fails_with(400, 404, 503)
+    @validate_querystring(DeviceQuery)
+    async def status(query_args: DeviceQuery) -> ZoneStatus:
+        return await zones.status(await tenant(), query_args.device_id or None)
+
+    @bp.get("/api/config")
+    @validate_response(Config)
+    @fails_with(400, 404, 503)
+    @validate_querystring(DeviceQuery)
+    async def config(query_args: DeviceQuery) -> Config:
+        zone = await zones.status(await tenant(), query_args.device_id or None)
+        return Config(zone.setpoint_tenths, zone.deadband_tenths, MIN_ON_MS, MIN_OFF_MS)
+
+    async def tenant() -> str:
+        caller = await guard.principal_if_any()
+        return caller.tenant_id if caller else DEFAULT_TENANT
+
+    return bp
+
+
+def _bearer() -> str | None:
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return credentials.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
+        raise InvalidField("Idempotency-Key", f"1 to {IDEMPOTENCY_KEY_MAX} characters")
+    return key

@@ -1,0 +1,36 @@
+"""An operator changes setpoint and deadband: /api/set_setpoint."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+from quart import Blueprint
+from quart_schema import validate_response
+
+from server.auth.guard import Guard, address
+from server.auth.principal import Principal
+from server.control.setpoints import SetpointService
+from server.control.settings import SetpointChange
+from server.routes.models import SetpointSet, SetSetpoint
+from server.routes.requests import fails_with, json_body
+
+
+def blueprint(setpoints: SetpointService, guard: Guard) -> Blueprint:
+    """For operators and admins."""
+    bp = Blueprint("setpoint", __name__)
+
+    @bp.post("/api/set_setpoint")
+    @guard.require_auth("operator")
+    @validate_response(SetpointSet)
+    @fails_with(400, 401, 403, 404, 413, 415, 503)
+    @json_body(SetSetpoint)
+    async def set_setpoint(data: SetSetpoint, principal: Principal) -> SetpointSet:
+        change = SetpointChange(
+            setpoint_tenths=None if data.setpoint_tenths is UNSET else data.setpoint_tenths,
+            deadband_tenths=None if data.deadband_tenths is UNSET else data.deadband_tenths,
+        )
+        values = await setpoints.set(
+            principal.tenant_id, data.device_id, change, principal.username, address()
+        )
+        return SetpointSet(True, values.setpoint_tenths, values.deadband_tenths, principal.username)
+
+    return bp

@@ -1,0 +1,120 @@
+"""The live stream: /api/sse/telemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any
+
+from quart import Blueprint, Response, request
+from quart.wrappers.response import ResponseBody
+from quart_schema import validate_querystring
+
+from server.auth.guard import Guard
+from server.auth.principal import Principal
+from server.control.views import ZoneStatus
+from server.control.zones import ZoneService
+from server.errors import InvalidField, Unavailable
+from server.routes.models import StreamQuery
+from server.routes.requests import fails_with
+from server.services.sse_service.service import SSEService
+from server.services.sse_service.subscription import Subscription
+
+log = logging.getLogger(__name__)
+
+DEVICES_MAX = 1000
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+
+
+def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
+    """For everyone who is logged in: the events of their own tenant."""
+    bp = Blueprint("stream", __name__)
+
+    @bp.get("/api/sse/telemetry")
+    @guard.require_auth("read-only")
+    @fails_with(400, 401, 403, 503)
+    @validate_querystring(StreamQuery)
+    async def telemetry_stream(query_args: StreamQuery, principal: Principal) -> Response:
+        if request.method == "HEAD":
+            return Response(b"", headers=HEADERS)
+        devices = _several(query_args.device_id)
+        if len(devices) > DEVICES_MAX:
+            raise InvalidField("device_id", f"at most {DEVICES_MAX} devices")
+        sse.check_room()
+        tenant_id = principal.tenant_id
+
+        async def snapshot() -> list[ZoneStatus]:
+            known = await zones.snapshot(tenant_id)
+            return [zone for zone in known if not devices or zone.device_id in devices]
+
+        asked_in_query = _several(query_args.last_event_id)
+        last_event_id = request.headers.get("Last-Event-ID") or "".join(asked_in_query[-1:])
+        state: dict[str, Any] = dict(request.scope.get("state") or {})
+        transport = state.get("transport")
+        http1 = request.http_version.startswith("1.")
+        owner = principal.owner
+        names = query_args.names
+
+        async def subscribe(kill: Callable[[], None]) -> Subscription:
+            return await sse.subscribe(
+                tenant_id,
+                last_event_id=last_event_id,
+                devices=devices,
+                names=names,
+                owner=owner,
+                kill=transport.abort if transport is not None and http1 else kill,
+                snapshot=snapshot if query_args.snapshot else None,
+            )
+
+        response = Response(StreamBody(subscribe), headers=HEADERS)
+        response.timeout = None
+        return response
+
+    return bp
+
+
+class StreamBody(ResponseBody):
+    """A response body that is subscribed exactly while it is being written."""
+
+    def __init__(self, subscribe: Callable[[Callable[[], None]], Any]) -> None:
+        self._subscribe = subscribe
+        self._subscription: Subscription | None = None
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        writer = asyncio.current_task()
+        assert writer is not None
+        try:
+            self._subscription = await self._subscribe(lambda: _cancel(writer))
+        except Unavailable as error:
+            # The status line is out already: end the stream, and the client comes back to a 503.
+            log.warning("a stream could not be opened: %s", error)
+            return _nothing()
+        return self._subscription
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+
+
+def _cancel(writer: asyncio.Task[Any]) -> None:
+    writer.cancel()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+def _several(value: list[str] | str) -> list[str]:
+    return [text for text in ([value] if isinstance(value, str) else value) if text]

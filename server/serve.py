@@ -1,0 +1,156 @@
+"""One process under Hypercorn: accepts connections, drains on SIGTERM, is gone within 5 s."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.typing import AppWrapper, LifespanState
+from hypercorn.utils import wrap_app
+from quart import Quart
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+KEEP_ALIVE_S = 75
+# A peer that acknowledges nothing is dropped after this: it is gone, or reads no more.
+TCP_USER_TIMEOUT_MS = 20_000
+# Together under 5 s: streams are told and end, then requests are finished, then the rest is cut.
+DRAIN_S, FINISH_S, CUT_S = 2.0, 1.5, 0.5
+
+Drain = Callable[[float], Awaitable[None]]
+Ready = Callable[[int], Awaitable[None]]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket whose connections notice a dead peer. Raises OSError."""
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class _Wire(h11.Connection):
+    """h11 with reason phrases: the firmware in the field looks for the text `200 OK`."""
+
+    def send(self, event: Any) -> Any:
+        if isinstance(event, h11.Response) and not event.reason:
+            event = h11.Response(
+                status_code=event.status_code,
+                headers=event.headers,
+                reason=HTTPStatus(event.status_code).phrase,
+            )
+        return super().send(event)
+
+
+class _Connection(TCPServer):
+    """Hypercorn's connection, with reason phrases."""
+
+    async def _read_data(self) -> None:
+        protocol = self.protocol.protocol
+        if isinstance(protocol, H11Protocol):
+            limit = self.config.h11_max_incomplete_size
+            protocol.connection = _Wire(h11.SERVER, max_incomplete_event_size=limit)
+        await super()._read_data()
+
+
+class _Acceptor:
+    """The connections of one process, so that they can be counted, finished and cut."""
+
+    def __init__(self, app: AppWrapper, config: Config) -> None:
+        self._app = app
+        self._config = config
+        self._context = WorkerContext(None)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection to its end."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # The application finds the connection here, to end a write that its client never takes.
+        state: LifespanState = {"transport": writer.transport}
+        loop = asyncio.get_running_loop()
+        await _Connection(self._app, loop, self._config, self._context, state, reader, writer)
+
+    async def finish(self) -> None:
+        """Close idle connections, let requests in work be answered, then cut what is left."""
+        await self._context.terminated.set()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=FINISH_S)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=CUT_S)
+        if self._tasks:
+            log.warning("%d connections did not end", len(self._tasks))
+
+
+async def serve(app: Quart, sock: socket.socket, drain: Drain, ready: Ready) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return.
+
+    `ready` is awaited with the port once connections are accepted; `drain` with the seconds it has
+    to end the streams. The app's resources close after the last connection.
+    """
+    stop = _stop_signal()
+    _raise_file_limit()
+    await app.startup()
+    try:
+        config = Config()
+        config.keep_alive_timeout = KEEP_ALIVE_S
+        config.keep_alive_max_requests = 10**9
+        acceptor = _Acceptor(wrap_app(app, config.wsgi_max_body_size, "asgi"), config)
+        server = await asyncio.start_server(acceptor.connected, sock=sock, backlog=BACKLOG)
+        try:
+            # What is alive now stays alive: full collections need not look at it again.
+            gc.collect()
+            gc.freeze()
+            await ready(sock.getsockname()[1])
+            await stop.wait()
+            log.info("draining: telling every stream to reconnect")
+            await drain(DRAIN_S)
+        finally:
+            server.close()
+            await acceptor.finish()
+    finally:
+        await app.shutdown()
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _raise_file_limit() -> None:
+    """A stream is a file; the usual soft limit of 1,024 is a habit, the hard one is the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

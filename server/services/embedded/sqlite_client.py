@@ -1,0 +1,209 @@
+"""DocumentClient on SQLite: one file, one writing thread with group commit, few reading threads."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from server.clock import Clock
+from server.metrics import Metrics
+from server.services.embedded import schema, sql
+from server.services.embedded.readers import Readers
+from server.services.embedded.schema import Index, load_indexes
+from server.services.embedded.writer import Writer
+from server.services.firestore.base import (
+    BATCH_MAX,
+    Aggregate,
+    Document,
+    DocumentClient,
+    Page,
+    Query,
+    Retention,
+    StoreUnavailable,
+    Write,
+)
+
+__all__ = ["Index", "SqliteClient", "load_indexes"]
+
+WRITER_CACHE_KIB = 2048
+READER_CACHE_KIB = 512
+
+logger = logging.getLogger(__name__)
+
+
+class SqliteClient(DocumentClient, Retention):
+    """The embedded store. Its calls belong to the event loop that opened it.
+
+    Besides the port: ids and values that Firestore would refuse are a ValueError when written, and
+    are not found when read; fields that a query or an Update names match `[a-z_][a-z0-9_]*`,
+    collections `[a-z_]+`. A field that is ordered by should hold values of one type (or null).
+    Other processes may use the same file; a write waits for theirs within its time-out.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        indexes: Sequence[Index],
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        write_timeout_s: float = 2.5,
+        read_timeout_s: float = 2.5,
+        max_waiting: int = 10_000,
+        readers: int = 2,
+    ) -> None:
+        self._path = path.absolute()
+        self._indexes = frozenset(indexes)
+        self._clock = clock
+        self.metrics = metrics
+        self._collections = {index.collection for index in indexes}
+        # SQLite waits for another process a little shorter than the caller waits for the answer.
+        self._busy_s = 0.8 * write_timeout_s
+        self.writer = Writer(
+            self._connect_writer, metrics, timeout_s=write_timeout_s, max_waiting=max_waiting
+        )
+        self.readers = Readers(
+            self._connect_reader,
+            metrics,
+            count=readers,
+            timeout_s=read_timeout_s,
+            max_waiting=max_waiting,
+        )
+
+    async def open(self) -> None:
+        """Create what is missing (folder 0700, file 0600, tables, indexes) and start the threads.
+
+        StoreUnavailable when the file cannot be used.
+        """
+        try:
+            await self.writer.open()
+            await self.readers.open()
+        except (sqlite3.Error, OSError) as error:
+            logger.error("Cannot open %s: %s", self._path, error)
+            await self.close()
+            raise StoreUnavailable(message="The database cannot be opened") from error
+
+    async def close(self) -> None:
+        """Commit every accepted write, then end all threads; later calls are StoreUnavailable."""
+        await self.readers.close()
+        await self.writer.close()
+
+    async def get(self, collection: str, doc_id: str) -> Document | None:
+        return (await self.get_many(collection, (doc_id,))).get(doc_id)
+
+    async def get_many(self, collection: str, doc_ids: Sequence[str]) -> Mapping[str, Document]:
+        if len(doc_ids) > BATCH_MAX:
+            raise ValueError(f"At most {BATCH_MAX} ids, not {len(doc_ids)}")
+        statement = sql.select_ids(collection, doc_ids)
+        await self._table(collection)
+        return await self.readers.run(
+            lambda connection: {
+                row[0]: sql.to_document(*row) for row in connection.execute(*statement)
+            }
+        )
+
+    async def write(self, writes: Sequence[Write]) -> list[str]:
+        if not 1 <= len(writes) <= BATCH_MAX:
+            raise ValueError(f"A batch is 1 to {BATCH_MAX} writes, not {len(writes)}")
+        began = self._clock.monotonic()
+        steps = [sql.to_step(write) for write in writes]
+        for write in writes:
+            await self._table(write.collection)
+        try:
+            return await self.writer.run(functools.partial(_apply, steps))
+        finally:
+            self.metrics.store_seconds.observe(self._clock.monotonic() - began)
+
+    async def query(self, query: Query, limit: int, cursor: str | None = None) -> Page:
+        sql.check_query(query, self._indexes)
+        statement = sql.select(query, limit, cursor)
+        await self._table(query.collection)
+        return await self.readers.run(
+            lambda connection: _page(query, limit, connection.execute(*statement).fetchall())
+        )
+
+    async def aggregate(self, query: Query, field: str | None = None) -> Aggregate:
+        sql.check_query(query, self._indexes)
+        statement = sql.aggregate(query, field)
+        await self._table(query.collection)
+        count, *figures = await self.readers.run(
+            lambda connection: connection.execute(*statement).fetchone()
+        )
+        return Aggregate(count, *(None if x is None else float(x) for x in figures))
+
+    async def ping(self) -> None:
+        await self.readers.run(lambda connection: connection.execute("SELECT 1").fetchone())
+        await self.writer.run(lambda connection: None)
+
+    async def delete_expired(self, now_ms: int, limit: int) -> int:
+        return await self.writer.run(functools.partial(_delete_expired, now_ms, limit))
+
+    async def _table(self, collection: str) -> None:
+        """Make the collection's table if this is its first use."""
+        if collection not in self._collections:
+            statements = tuple(schema.create_statements(collection, self._indexes))
+            await self.writer.run(lambda connection: _execute_all(connection, statements))
+            self._collections.add(collection)
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+            connection.execute("BEGIN IMMEDIATE")
+            for collection in self._collections:
+                _execute_all(connection, schema.create_statements(collection, self._indexes))
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?mode=ro",
+            uri=True,
+            timeout=self._busy_s,
+            isolation_level=None,
+            check_same_thread=False,  # Readers hands it from thread to thread, one at a time
+        )
+        connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+        return connection
+
+
+def _execute_all(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
+
+
+def _apply(steps: Sequence[sql.Step], connection: sqlite3.Connection) -> list[str]:
+    for step in steps:
+        changed = connection.execute(*step.statement).rowcount
+        if changed != 1 and step.conflict is not None:
+            raise step.conflict(step.collection, step.id)
+    return [step.version for step in steps]
+
+
+def _page(query: Query, limit: int, rows: list[tuple[str, int, str, sql.Parameter]]) -> Page:
+    documents = [sql.to_document(*row[:3]) for row in rows[:limit]]
+    if len(rows) <= limit:
+        return Page(documents, None)
+    doc_id, _, _, order_value = rows[limit - 1]
+    return Page(documents, sql.encode_cursor(query, order_value, doc_id))
+
+
+def _delete_expired(now_ms: int, limit: int, connection: sqlite3.Connection) -> int:
+    deleted = 0
+    for (collection,) in connection.execute(schema.COLLECTIONS).fetchall():
+        statement = schema.delete_expired_statement(collection)
+        deleted += connection.execute(statement, (now_ms, limit - deleted)).rowcount
+        if deleted >= limit:
+            break
+    return deleted

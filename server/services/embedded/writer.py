@@ -1,0 +1,168 @@
+"""The one thread that writes: it commits all that waits at once, so that writes share an fsync."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+from server.errors import BasError
+from server.metrics import Metrics
+from server.services.firestore.base import StoreUnavailable
+
+GROUP_MAX = 512
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class _Job(NamedTuple):
+    apply: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Runs jobs on one connection, in order, in groups of at most GROUP_MAX per transaction.
+
+    A job's effects are kept whole or, when it raises, not at all; a job that raises leaves the
+    others of its group alone. A call belongs to the event loop that opened the writer.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        metrics: Metrics,
+        *,
+        timeout_s: float,
+        max_waiting: int,
+    ) -> None:
+        self.commits = 0
+        self._connect = connect
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._max_waiting = max_waiting
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._closed = True
+        self._ended: asyncio.Future[None] | None = None
+
+    async def open(self) -> None:
+        """Start the thread and connect in it; what `connect` raises comes out here."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        opened = self._loop.create_future()
+        self._thread = threading.Thread(
+            target=self._work, args=(opened, self._ended), name="sqlite-writer", daemon=True
+        )
+        self._thread.start()
+        await opened
+        self._closed = False
+
+    async def close(self) -> None:
+        """Refuse new jobs, commit all that were accepted, close the connection, end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+        if self._ended is not None:
+            await asyncio.shield(self._ended)
+            self._thread.join()
+
+    async def run(self, apply: Callable[[sqlite3.Connection], T]) -> T:
+        """What `apply` returns, once committed, or raises. It runs in the writer's thread.
+
+        StoreUnavailable when too many wait, the time is over, or the database fails; a job that had
+        not begun when its caller gave up is skipped.
+        """
+        if self._closed:
+            raise self._unavailable("closed", "The store is closed")
+        if self._jobs.qsize() >= self._max_waiting:
+            raise self._unavailable("queue_full", "Too many writes are waiting")
+        job = _Job(apply, self._loop.create_future())
+        self._jobs.put(job)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                result: T = await job.future
+                return result
+        except TimeoutError:
+            raise self._unavailable("write_timeout", "The write timed out") from None
+        except sqlite3.Error as error:
+            raise self._unavailable("write_error", "The write failed") from error
+
+    def _unavailable(self, kind: str, message: str) -> StoreUnavailable:
+        self._metrics.store_failures.labels(kind=kind).inc()
+        return StoreUnavailable(message=message)
+
+    def _work(self, opened: asyncio.Future[None], ended: asyncio.Future[None]) -> None:
+        try:
+            connection = self._connect()
+        except (sqlite3.Error, OSError) as error:
+            self._tell([(opened, error), (ended, None)])
+            return
+        self._tell([(opened, None)])
+        with contextlib.closing(connection):
+            more = True
+            while more:
+                group = self._take()
+                more = group[-1] is not None
+                jobs = [job for job in group if job is not None and not job.future.done()]
+                if jobs:
+                    self._tell(self._commit(connection, jobs))
+        self._tell([(ended, None)])
+
+    def _take(self) -> list[_Job | None]:
+        """Everything that waits, at least one; nothing follows a None."""
+        group = [self._jobs.get()]
+        while len(group) < GROUP_MAX and not self._jobs.empty():
+            group.append(self._jobs.get())
+        return group
+
+    def _commit(
+        self, connection: sqlite3.Connection, jobs: list[_Job]
+    ) -> list[tuple[asyncio.Future[Any], object]]:
+        """Each job's future with its result or error, after the commit."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = [_apply(connection, job) for job in jobs]
+            connection.execute("COMMIT")
+            self.commits += 1
+        except sqlite3.Error as error:
+            logger.error("A group of %d writes failed: %s", len(jobs), error)
+            outcomes = [type(error)(*error.args) for _ in jobs]
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+        return [(job.future, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+
+    def _tell(self, outcomes: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_settle, outcomes)
+
+
+def _apply(connection: sqlite3.Connection, job: _Job) -> object:
+    """The job's result or error. sqlite3.Error when SQLite itself has ended the transaction."""
+    connection.execute("SAVEPOINT job")
+    try:
+        outcome = job.apply(connection)
+    except BasError as refused:
+        outcome = refused
+    except Exception as error:
+        logger.exception("A write failed")
+        outcome = error
+    if isinstance(outcome, Exception):
+        connection.execute("ROLLBACK TO job")
+    connection.execute("RELEASE job")
+    return outcome
+
+
+def _settle(outcomes: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
+    for future, outcome in outcomes:
+        if future.done():
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

@@ -1,0 +1,94 @@
+"""TelemetryStore: readings, newest first, always of one tenant."""
+
+from __future__ import annotations
+
+import msgspec
+
+from server.services.firestore.base import Create, DocumentClient, Filter, Page, Query
+from server.services.firestore.models import Reading, fields_of
+
+COLLECTION = "telemetry"
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """Figures over a span of time; temperatures in tenths of °C, of readings with a good sensor."""
+
+    total_records: int
+    avg_temperature: int | None
+    min_temperature: int | None
+    max_temperature: int | None
+    sensor_failures: int
+    uptime_percentage: float
+
+
+class TelemetryStore:
+    """Readings on a `DocumentClient`. Every query names its tenant; there is none without."""
+
+    def __init__(self, client: DocumentClient) -> None:
+        self._client = client
+
+    @staticmethod
+    def creation(doc_id: str, reading: Reading) -> Create:
+        """The write that stores `reading`, to be committed together with its zone."""
+        return Create(COLLECTION, doc_id, fields_of(reading))
+
+    async def get(self, tenant_id: str, doc_id: str) -> Reading | None:
+        """One reading of this tenant by its id, or None."""
+        document = await self._client.get(COLLECTION, doc_id)
+        if document is None or document.fields["tenant_id"] != tenant_id:
+            return None
+        return msgspec.convert(document.fields, Reading)
+
+    async def query_recent(
+        self, tenant_id: str, device_id: str | None = None, limit: int = 100
+    ) -> list[Reading]:
+        """The newest readings, of one device or of all."""
+        return _readings(await self._client.query(_newest_first(tenant_id, device_id), limit))
+
+    async def query_window(
+        self, tenant_id: str, device_id: str | None, start_ms: int, end_ms: int, limit: int
+    ) -> list[Reading]:
+        """The newest readings with start <= timestamp <= end."""
+        window = (Filter("timestamp_ms", ">=", start_ms), Filter("timestamp_ms", "<=", end_ms))
+        query = _newest_first(tenant_id, device_id, *window)
+        return _readings(await self._client.query(query, limit))
+
+    async def query_recent_paginated(
+        self, tenant_id: str, device_id: str | None, limit: int, cursor: str | None
+    ) -> tuple[list[Reading], str | None]:
+        """A page of readings and where the next one starts, or None after the last."""
+        page = await self._client.query(_newest_first(tenant_id, device_id), limit, cursor)
+        return _readings(page), page.next_cursor
+
+    async def get_device_statistics(
+        self, tenant_id: str, device_id: str | None, start_ms: int, end_ms: int
+    ) -> Statistics:
+        """Figures over start <= timestamp <= end; a temperature is None without a good reading."""
+        window = (Filter("timestamp_ms", ">=", start_ms), Filter("timestamp_ms", "<=", end_ms))
+        everything = _newest_first(tenant_id, device_id, *window)
+        good = _newest_first(tenant_id, device_id, Filter("sensor_ok", "==", True), *window)
+        total = (await self._client.aggregate(everything)).count
+        figures = await self._client.aggregate(good, "temp_tenths")
+        return Statistics(
+            total_records=total,
+            avg_temperature=_rounded(figures.average),
+            min_temperature=_rounded(figures.minimum),
+            max_temperature=_rounded(figures.maximum),
+            sensor_failures=max(0, total - figures.count),
+            uptime_percentage=round(100 * figures.count / total, 2) if total else 0.0,
+        )
+
+
+def _newest_first(tenant_id: str, device_id: str | None, *filters: Filter) -> Query:
+    owner = [Filter("tenant_id", "==", tenant_id)]
+    if device_id is not None:
+        owner.append(Filter("device_id", "==", device_id))
+    return Query(COLLECTION, (*owner, *filters), order_by="timestamp_ms", direction="desc")
+
+
+def _readings(page: Page) -> list[Reading]:
+    return [msgspec.convert(document.fields, Reading) for document in page.documents]
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)

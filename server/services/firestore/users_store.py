@@ -1,0 +1,104 @@
+"""UsersStore: accounts, by their site-wide unique username."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from server.clock import Clock
+from server.errors import InvalidField
+from server.services.firestore.base import (
+    PAGE_MAX,
+    AlreadyExists,
+    Create,
+    DocumentClient,
+    Query,
+    Update,
+    document_id,
+)
+from server.services.firestore.models import ROLES, Role, User, fields_of
+
+COLLECTION = "users"
+USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+CHANGEABLE = {"password_hash", "role", "tenant_id", "last_login"}
+
+
+class UserExists(AlreadyExists):
+    """The username is taken."""
+
+    code = "USER_EXISTS"
+
+
+class UsersStore:
+    """Accounts on a `DocumentClient`."""
+
+    def __init__(self, client: DocumentClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def create_user(
+        self, username: str, password_hash: str, role: Role, tenant_id: str
+    ) -> User:
+        """A new account. Raises InvalidField, or UserExists if the name is taken."""
+        if not USERNAME.fullmatch(username):
+            raise InvalidField(
+                "username", "1 to 64 of A-Z a-z 0-9 . _ @ + -, beginning with a letter or digit"
+            )
+        now = self._clock.now_ms()
+        user = User(
+            username=username,
+            password_hash=password_hash,
+            role=_role(role),
+            tenant_id=tenant_id,
+            created_at=now,
+            updated_at=now,
+        )
+        try:
+            await self._client.write([Create(COLLECTION, document_id(username), fields_of(user))])
+        except AlreadyExists as error:
+            raise UserExists(error.collection, username) from None
+        return user
+
+    async def get_user_by_username(self, username: str) -> User | None:
+        """The account, or None."""
+        document = await self._client.get(COLLECTION, document_id(username))
+        return msgspec.convert(document.fields, User) if document else None
+
+    async def get_users(self, usernames: list[str]) -> dict[str, User]:
+        """Those of the accounts that exist, by username."""
+        found = await self._client.get_many(COLLECTION, [document_id(name) for name in usernames])
+        users = (msgspec.convert(document.fields, User) for document in found.values())
+        return {user.username: user for user in users}
+
+    async def update_user(self, username: str, changes: dict[str, Any]) -> None:
+        """Change some fields of an account. Raises VersionConflict if it does not exist."""
+        unknown = set(changes) - CHANGEABLE
+        if unknown:
+            raise InvalidField(sorted(unknown)[0], "cannot be changed")
+        if "role" in changes:
+            _role(changes["role"])
+        fields = {**changes, "updated_at": self._clock.now_ms()}
+        await self._client.write([Update(COLLECTION, document_id(username), fields)])
+
+    async def update_last_login(self, username: str) -> None:
+        """Note that the account logged in now."""
+        await self.update_user(username, {"last_login": self._clock.now_ms()})
+
+    async def any(self) -> bool:
+        """Whether there is an account at all."""
+        return bool((await self._client.query(Query(COLLECTION), 1)).documents)
+
+    async def list_users(self) -> list[User]:
+        """Every account of the site, by username; the first 10,000."""
+        page = await self._client.query(Query(COLLECTION), PAGE_MAX)
+        users = (msgspec.convert(document.fields, User) for document in page.documents)
+        return sorted(users, key=lambda user: user.username)
+
+
+def _role(role: str) -> Role:
+    for known in ROLES:
+        if role == known:
+            return known
+    raise InvalidField("role", f"must be one of {', '.join(ROLES)}")

@@ -1,0 +1,99 @@
+"""ZonesStore: every zone and the tenant's settings, written only over the version that was read."""
+
+from __future__ import annotations
+
+import msgspec
+
+from server.services.firestore.base import (
+    PAGE_MAX,
+    Create,
+    DocumentClient,
+    Filter,
+    Put,
+    Query,
+    document_id,
+)
+from server.services.firestore.models import TenantSettings, ZoneRecord, fields_of
+
+ZONES = "zones"
+SETTINGS = "tenant_settings"
+
+
+class Versioned(msgspec.Struct, frozen=True):
+    """A zone as it was read, and the version it was read at; None: it does not exist yet."""
+
+    zone: ZoneRecord
+    version: str | None
+
+
+class VersionedSettings(msgspec.Struct, frozen=True):
+    """A tenant's settings as they were read, and their version; None: they do not exist yet."""
+
+    settings: TenantSettings
+    version: str | None
+
+
+class ZonesStore:
+    """Zones and tenant settings on a `DocumentClient`."""
+
+    def __init__(self, client: DocumentClient) -> None:
+        self._client = client
+
+    async def get(self, tenant_id: str, device_id: str) -> Versioned:
+        """The zone; a new one, at version None, if nothing was heard of it."""
+        document = await self._client.get(ZONES, document_id(tenant_id, device_id))
+        if document is None:
+            return Versioned(ZoneRecord(tenant_id=tenant_id, device_id=device_id), None)
+        return Versioned(msgspec.convert(document.fields, ZoneRecord), document.version)
+
+    async def heard_last(self, tenant_id: str) -> ZoneRecord | None:
+        """The zone that posted last."""
+        page = await self._client.query(_heard_first(tenant_id), 1)
+        return msgspec.convert(page.documents[0].fields, ZoneRecord) if page.documents else None
+
+    async def all(self, tenant_id: str) -> list[ZoneRecord]:
+        """Every zone of the tenant, by device id."""
+        zones: list[ZoneRecord] = []
+        cursor: str | None = None
+        while True:
+            page = await self._client.query(_heard_first(tenant_id), PAGE_MAX, cursor)
+            zones += (msgspec.convert(item.fields, ZoneRecord) for item in page.documents)
+            cursor = page.next_cursor
+            if cursor is None:
+                return sorted(zones, key=lambda zone: zone.device_id)
+
+    async def count(self, tenant_id: str) -> int:
+        """How many zones the tenant has."""
+        return (await self._client.aggregate(_heard_first(tenant_id))).count
+
+    async def settings(self, tenant_id: str) -> VersionedSettings:
+        """The tenant's settings; new ones, at version None, if nothing was set."""
+        document = await self._client.get(SETTINGS, document_id(tenant_id))
+        if document is None:
+            return VersionedSettings(TenantSettings(tenant_id=tenant_id), None)
+        return VersionedSettings(msgspec.convert(document.fields, TenantSettings), document.version)
+
+    @staticmethod
+    def zone_write(zone: ZoneRecord, version: str | None) -> Create | Put:
+        """The write of a zone that fails if anyone wrote it since `version`."""
+        return _conditional(
+            ZONES, document_id(zone.tenant_id, zone.device_id), fields_of(zone), version
+        )
+
+    @staticmethod
+    def settings_write(settings: TenantSettings, version: str | None) -> Create | Put:
+        """The write of a tenant's settings that fails if anyone wrote them since `version`."""
+        return _conditional(SETTINGS, document_id(settings.tenant_id), fields_of(settings), version)
+
+
+def _heard_first(tenant_id: str) -> Query:
+    tenant = (Filter("tenant_id", "==", tenant_id),)
+    return Query(ZONES, tenant, order_by="last_seen_ms", direction="desc")
+
+
+def _conditional(
+    collection: str, doc_id: str, fields: dict[str, object], version: str | None
+) -> Create | Put:
+    if version is None:
+        return Create(collection, doc_id, fields)
+    return Put(collection, doc_id, fields, if_version=version)

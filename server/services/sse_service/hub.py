@@ -1,0 +1,196 @@
+"""Hub: the fan-out inside one process. A subscriber is a place in a shared tail, not a queue."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterable
+
+from server.clock import Clock
+from server.errors import Unavailable
+from server.metrics import Metrics
+from server.services.sse_service.backend import Entry, EventLog
+from server.services.sse_service.channel import Channel
+from server.services.sse_service.subscription import Preamble, Subscription
+
+log = logging.getLogger(__name__)
+
+STALL_S = 20.0
+# Reconnect delays are spread over this span, so that a restart does not bring all back at once.
+RETRY_MIN_MS, RETRY_SPAN_MS = 1000, 4000
+# Coprime with the span: 4,000 clients in a row each get another delay.
+RETRY_STEP = 2477
+
+
+class TooManyStreams(Unavailable):
+    """The process holds as many streams as it may."""
+
+    error = "Too many open streams"
+    code = "TOO_MANY_STREAMS"
+
+
+class Draining(Unavailable):
+    """The process is going; another one, or this one in a moment, will take the client."""
+
+    error = "Server is shutting down"
+    code = "DRAINING"
+
+
+class Hub:
+    """Every open stream of this process, over one event log."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        queue_max: int,
+        heartbeat_s: float,
+        max_streams: int,
+        stall_s: float = STALL_S,
+    ) -> None:
+        self._log = event_log
+        self._clock = clock
+        self._metrics = metrics
+        self._queue_max = queue_max
+        self._heartbeat_s = heartbeat_s
+        self._stall_s = stall_s
+        self.max_streams = max_streams
+        self._channels: dict[str, Channel] = {}
+        self._open: set[Subscription] = set()
+        self._retries = itertools.count()
+        self._ticker: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.draining = False
+
+    async def start(self) -> None:
+        """Listen to the log and begin to look after the streams."""
+        self._log.listen(self._deliver)
+        self._ticker = asyncio.create_task(self._tick_for_ever(), name="hub-ticker")
+
+    async def stop(self) -> None:
+        """Stop looking after the streams; drain first."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+            self._ticker = None
+
+    async def subscribe(
+        self,
+        tenant_id: str,
+        *,
+        last_event_id: str | None = None,
+        devices: Iterable[str] = (),
+        names: bool = True,
+        owner: str | None = None,
+        kill: Callable[[], None] | None = None,
+        preamble: Preamble = (),
+    ) -> Subscription:
+        """Open a stream; the caller closes it.
+
+        With `last_event_id` it goes on after that event, or is marked `reset` if it cannot.
+        `devices` filters (empty: all), `owner` names the session it lives by, `kill` ends a
+        blocked write.
+        Raises TooManyStreams, Draining, LogUnavailable.
+        """
+        self.check_room()
+        channel = await self._channel(tenant_id)
+        self.check_room()
+        subscription = Subscription(
+            channel,
+            self._log,
+            self._clock,
+            self._metrics,
+            devices=frozenset(devices),
+            names=names,
+            owner=owner,
+            kill=kill,
+            preamble=preamble,
+            retry_ms=RETRY_MIN_MS + next(self._retries) * RETRY_STEP % RETRY_SPAN_MS,
+            on_close=self._forget,
+        )
+        channel.subscriptions.add(subscription)
+        self._open.add(subscription)
+        self._empty.clear()
+        self._metrics.streams_opened.inc()
+        self._metrics.streams_open.set(len(self._open))
+        try:
+            await subscription.resume(last_event_id)
+        except BaseException:
+            subscription.close("failed")
+            raise
+        return subscription
+
+    def check_room(self) -> None:
+        """Raise TooManyStreams or Draining if no stream could be opened now."""
+        if self.draining:
+            raise Draining
+        if len(self._open) >= self.max_streams:
+            raise TooManyStreams(message=f"{self.max_streams} are open; try again later")
+
+    def subscriber_count(self, tenant_id: str | None = None) -> int:
+        """How many streams are open now, of one tenant or of all."""
+        if tenant_id is None:
+            return len(self._open)
+        channel = self._channels.get(tenant_id)
+        return len(channel.subscriptions) if channel else 0
+
+    def owners(self) -> set[str]:
+        """The sessions that open streams live by."""
+        return {item.owner for item in self._open if item.owner is not None}
+
+    def end_owned(self, owners: set[str], reason: str) -> None:
+        """End the streams of these sessions now."""
+        for subscription in [item for item in self._open if item.owner in owners]:
+            subscription.end(reason)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Tell every client that the server is going, each with a retry of its own, and wait.
+
+        What has not taken its `bye` when the time is over is cut off. No stream opens any more.
+        """
+        self.draining = True
+        going = list(self._open)
+        for channel in self._channels.values():
+            channel.flush()
+        span = max(RETRY_SPAN_MS, 2 * len(going))
+        for index, subscription in enumerate(going):
+            subscription.say_bye(RETRY_MIN_MS + span * index // max(1, len(going)))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("%d streams did not take their bye in time", len(self._open))
+            for subscription in list(self._open):
+                subscription.end("drain")
+
+    async def _channel(self, tenant_id: str) -> Channel:
+        channel = self._channels.get(tenant_id)
+        if channel is None:
+            channel = self._channels[tenant_id] = Channel(tenant_id, self._queue_max, self._clock)
+        if not channel.ready:
+            channel.begin(await self._log.tip(tenant_id))
+        return channel
+
+    def _deliver(self, tenant_id: str, entry: Entry) -> None:
+        channel = self._channels.get(tenant_id)
+        if channel is not None:
+            channel.add(entry)
+
+    def _forget(self, subscription: Subscription, reason: str) -> None:
+        self._open.discard(subscription)
+        self._metrics.streams_open.set(len(self._open))
+        self._metrics.streams_closed.labels(reason=reason).inc()
+        if not self._open:
+            self._empty.set()
+
+    async def _tick_for_ever(self) -> None:
+        pause_s = min(1.0, self._heartbeat_s / 4, self._stall_s / 4)
+        while True:
+            await asyncio.sleep(pause_s)
+            now = self._clock.monotonic()
+            for subscription in list(self._open):
+                subscription.tick(now, self._heartbeat_s, self._stall_s)

@@ -1,0 +1,69 @@
+"""MemoryLog: the event log of a server that is one process; it ends with the process."""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+
+from server.services.sse_service.backend import Cursor, Entry, Listener, make_entry
+from server.services.sse_service.event import Event
+
+
+class _History:
+    """One tenant's entries. Its epoch is random, so that no other history knows its cursors."""
+
+    def __init__(self) -> None:
+        self.epoch = secrets.token_hex(6)
+        self.entries: deque[Entry] = deque()
+        self.tip = 0
+        self.size = 0
+
+
+class MemoryLog:
+    """`EventLog` in this process's memory, bounded for each tenant by events and by bytes."""
+
+    def __init__(self, max_events: int, max_bytes: int) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._histories: dict[str, _History] = {}
+        self._listener: Listener | None = None
+
+    def _history(self, tenant_id: str) -> _History:
+        history = self._histories.get(tenant_id)
+        if history is None:
+            history = self._histories[tenant_id] = _History()
+        return history
+
+    async def append(self, tenant_id: str, event: Event) -> Cursor:
+        history = self._history(tenant_id)
+        cursor = Cursor(history.epoch, history.tip + 1)
+        entry = make_entry(event, cursor)
+        history.tip = cursor.position
+        history.entries.append(entry)
+        history.size += entry.size
+        while len(history.entries) > self._max_events or history.size > self._max_bytes:
+            history.size -= history.entries.popleft().size
+        if self._listener is not None:
+            self._listener(tenant_id, entry)
+        return cursor
+
+    async def tip(self, tenant_id: str) -> Cursor:
+        history = self._history(tenant_id)
+        return Cursor(history.epoch, history.tip)
+
+    async def read_after(self, tenant_id: str, cursor: Cursor, limit: int) -> list[Entry] | None:
+        history = self._history(tenant_id)
+        if cursor.epoch != history.epoch or cursor.position > history.tip:
+            return None
+        newer = history.tip - cursor.position
+        if newer > len(history.entries):
+            return None
+        skip = len(history.entries) - newer
+        # By index: a deque finds the places near its end, where clients resume, at once.
+        return [history.entries[i] for i in range(skip, skip + min(limit, newer))]
+
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
+
+    async def ping(self) -> None:
+        return

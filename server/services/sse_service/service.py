@@ -1,0 +1,108 @@
+"""SSEService: all that routes and the zone service see of the live stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+import msgspec
+
+from server.clock import Clock
+from server.errors import Unavailable
+from server.metrics import Metrics
+from server.services.sse_service.backend import EventLog, LogUnavailable
+from server.services.sse_service.event import Event
+from server.services.sse_service.hub import Hub
+from server.services.sse_service.subscription import Subscription
+
+log = logging.getLogger(__name__)
+
+Snapshot = Callable[[], Awaitable[object]]
+
+
+class SSEService:
+    """Publish events of a tenant, and subscribe to them."""
+
+    def __init__(
+        self, hub: Hub, event_log: EventLog, clock: Clock, metrics: Metrics, heartbeat_s: int
+    ) -> None:
+        self.hub = hub
+        self._log = event_log
+        self._clock = clock
+        self._metrics = metrics
+        self._heartbeat_s = heartbeat_s
+
+    async def publish(
+        self, tenant_id: str, name: str, data: object, device_id: str | None = None
+    ) -> int:
+        """Append an event to the tenant's history; how many streams of this process it goes to.
+
+        `data` is anything msgspec turns into JSON. Raises InvalidEvent for what no client could
+        read; a log that does not answer is counted and logged, and the event is lost to streams.
+        """
+        event = Event(name=name, data=msgspec.json.encode(data).decode(), device_id=device_id)
+        began = self._clock.monotonic()
+        try:
+            await self._log.append(tenant_id, event)
+        except LogUnavailable as error:
+            self._metrics.publish_failures.inc()
+            log.error("event %s of tenant %s was not published: %s", name, tenant_id, error)
+            return 0
+        self._metrics.events_published.inc()
+        self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
+        return self.hub.subscriber_count(tenant_id)
+
+    async def subscribe(
+        self,
+        tenant_id: str,
+        *,
+        last_event_id: str | None = None,
+        devices: Iterable[str] = (),
+        names: bool = True,
+        owner: str | None = None,
+        kill: Callable[[], None] | None = None,
+        snapshot: Snapshot | None = None,
+    ) -> Subscription:
+        """Open a stream (see `Hub.subscribe`): hello, then `snapshot`'s zones if given, then live.
+
+        The place in the history is taken before the snapshot is read, so nothing falls between.
+        """
+
+        async def hello(stream: Subscription) -> bytes:
+            greeting = {
+                "resume": stream.resumed,
+                "ts": self._clock.now_ms(),
+                "heartbeat_s": self._heartbeat_s,
+            }
+            return stream.opening() + stream.control("hello", greeting)
+
+        async def state(stream: Subscription) -> bytes:
+            try:
+                zones = await snapshot() if snapshot is not None else []
+            except Unavailable as error:
+                log.warning("a stream of tenant %s got no snapshot: %s", tenant_id, error)
+                stream.end("store")
+                return b""
+            return stream.control("snapshot", {"zones": zones})
+
+        return await self.hub.subscribe(
+            tenant_id,
+            last_event_id=last_event_id,
+            devices=devices,
+            names=names,
+            owner=owner,
+            kill=kill,
+            preamble=[hello] if snapshot is None else [hello, state],
+        )
+
+    def check_room(self) -> None:
+        """Raise TooManyStreams or Draining if no stream could be opened now."""
+        self.hub.check_room()
+
+    def subscriber_count(self, tenant_id: str | None = None) -> int:
+        """How many streams this process serves now, of one tenant or of all."""
+        return self.hub.subscriber_count(tenant_id)
+
+    async def ping(self) -> None:
+        """Return when events can be published; else LogUnavailable."""
+        await self._log.ping()
