@@ -15,6 +15,10 @@ _COLLECTION = re.compile(r"(?!sqlite_)[a-z_]+")
 _FIELD = re.compile(r"[a-z_][a-z0-9_]*")
 
 
+# Minus infinity: less than every number that can be stored.
+NULL_FIRST = "-9e999"
+
+
 class Index(msgspec.Struct, frozen=True):
     """A composite index: equality on `equal` (sorted), then `order_by` in one direction."""
 
@@ -76,7 +80,7 @@ def order_key(field: str) -> str:
 
     It is never NULL, so one comparison finds what follows a cursor.
     """
-    return f"ifnull({value(field)}, -9e999)"
+    return f"ifnull({value(field)}, {NULL_FIRST})"
 
 
 def create_statements(collection: str, indexes: Iterable[Index]) -> Iterator[str]:

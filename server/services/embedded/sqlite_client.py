@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from server.clock import Clock
 from server.metrics import Metrics
-from server.services.embedded import schema, sql
+from server.services.embedded import queries, schema
+from server.services.embedded.documents import from_rows
 from server.services.embedded.readers import Readers
 from server.services.embedded.schema import Index, load_indexes
 from server.services.embedded.writer import Writer
+from server.services.embedded.writes import WriteSet
 from server.services.firestore.base import (
     BATCH_MAX,
     Aggregate,
@@ -98,37 +102,32 @@ class SqliteClient(DocumentClient, Retention):
     async def get_many(self, collection: str, doc_ids: Sequence[str]) -> Mapping[str, Document]:
         if len(doc_ids) > BATCH_MAX:
             raise ValueError(f"At most {BATCH_MAX} ids, not {len(doc_ids)}")
-        statement = sql.select_ids(collection, doc_ids)
-        await self._table(collection)
-        return await self.readers.run(
-            lambda connection: {
-                row[0]: sql.to_document(*row) for row in connection.execute(*statement)
-            }
-        )
+        found = await self._documents(collection, queries.select_ids(collection, doc_ids))
+        return {document.id: document for document in found}
 
     async def write(self, writes: Sequence[Write]) -> list[str]:
         if not 1 <= len(writes) <= BATCH_MAX:
             raise ValueError(f"A batch is 1 to {BATCH_MAX} writes, not {len(writes)}")
         began = self._clock.monotonic()
-        steps = [sql.to_step(write) for write in writes]
+        batch = WriteSet(writes)
         for write in writes:
             await self._table(write.collection)
         try:
-            return await self.writer.run(functools.partial(_apply, steps))
+            return await self.writer.run(batch)
         finally:
             self.metrics.store_seconds.observe(self._clock.monotonic() - began)
 
     async def query(self, query: Query, limit: int, cursor: str | None = None) -> Page:
-        sql.check_query(query, self._indexes)
-        statement = sql.select(query, limit, cursor)
-        await self._table(query.collection)
-        return await self.readers.run(
-            lambda connection: _page(query, limit, connection.execute(*statement).fetchall())
-        )
+        queries.check_query(query, self._indexes)
+        statement = queries.select(query, limit, cursor)
+        found = await self._documents(query.collection, statement)
+        if len(found) <= limit:
+            return Page(found, None)
+        return Page(found[:limit], queries.encode_cursor(query, found[limit - 1]))
 
     async def aggregate(self, query: Query, field: str | None = None) -> Aggregate:
-        sql.check_query(query, self._indexes)
-        statement = sql.aggregate(query, field)
+        queries.check_query(query, self._indexes)
+        statement = queries.aggregate(query, field)
         await self._table(query.collection)
         count, *figures = await self.readers.run(
             lambda connection: connection.execute(*statement).fetchone()
@@ -142,6 +141,12 @@ class SqliteClient(DocumentClient, Retention):
     async def delete_expired(self, now_ms: int, limit: int) -> int:
         return await self.writer.run(functools.partial(_delete_expired, now_ms, limit))
 
+    async def _documents(self, collection: str, statement: queries.Statement) -> list[Document]:
+        await self._table(collection)
+        return await self.readers.run(
+            lambda connection: from_rows(connection.execute(*statement).fetchone()[0])
+        )
+
     async def _table(self, collection: str) -> None:
         """Make the collection's table if this is its first use."""
         if collection not in self._collections:
@@ -151,10 +156,11 @@ class SqliteClient(DocumentClient, Retention):
 
     def _connect_writer(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
             connection.execute("BEGIN IMMEDIATE")
@@ -165,6 +171,18 @@ class SqliteClient(DocumentClient, Retention):
             connection.close()
             raise
         return connection
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Switch to WAL; SQLite itself does not wait while another process does the same."""
+        deadline = self._clock.monotonic() + self._busy_s
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if self._clock.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
     def _connect_reader(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -181,22 +199,6 @@ class SqliteClient(DocumentClient, Retention):
 def _execute_all(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
     for statement in statements:
         connection.execute(statement)
-
-
-def _apply(steps: Sequence[sql.Step], connection: sqlite3.Connection) -> list[str]:
-    for step in steps:
-        changed = connection.execute(*step.statement).rowcount
-        if changed != 1 and step.conflict is not None:
-            raise step.conflict(step.collection, step.id)
-    return [step.version for step in steps]
-
-
-def _page(query: Query, limit: int, rows: list[tuple[str, int, str, sql.Parameter]]) -> Page:
-    documents = [sql.to_document(*row[:3]) for row in rows[:limit]]
-    if len(rows) <= limit:
-        return Page(documents, None)
-    doc_id, _, _, order_value = rows[limit - 1]
-    return Page(documents, sql.encode_cursor(query, order_value, doc_id))
 
 
 def _delete_expired(now_ms: int, limit: int, connection: sqlite3.Connection) -> int:

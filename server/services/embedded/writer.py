@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from server.errors import BasError
 from server.metrics import Metrics
+from server.services.embedded.writes import WriteSet, apply_together
 from server.services.firestore.base import StoreUnavailable
 
 GROUP_MAX = 512
@@ -126,7 +127,11 @@ class Writer:
         """Each job's future with its result or error, after the commit."""
         try:
             connection.execute("BEGIN IMMEDIATE")
-            outcomes = [_apply(connection, job) for job in jobs]
+            outcomes = _together(connection, jobs)
+            if not outcomes:
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN IMMEDIATE")
+                outcomes = [_apply(connection, job) for job in jobs]
             connection.execute("COMMIT")
             self.commits += 1
         except sqlite3.Error as error:
@@ -140,6 +145,14 @@ class Writer:
     def _tell(self, outcomes: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_settle, outcomes)
+
+
+def _together(connection: sqlite3.Connection, jobs: list[_Job]) -> list[object]:
+    """The results of jobs that are all write sets; none if they must be applied one by one."""
+    sets = [job.apply for job in jobs if isinstance(job.apply, WriteSet)]
+    if len(sets) == len(jobs) and apply_together(connection, sets):
+        return [one.versions for one in sets]
+    return []
 
 
 def _apply(connection: sqlite3.Connection, job: _Job) -> object:

@@ -19,7 +19,7 @@ import pytest
 
 from server.clock import SystemClock
 from server.metrics import Metrics
-from server.services.embedded import schema, sql
+from server.services.embedded import queries, schema
 from server.services.embedded.sqlite_client import Index, SqliteClient, load_indexes
 from server.services.firestore.base import (
     AlreadyExists,
@@ -465,7 +465,7 @@ async def test_the_query_of_each_declared_index_uses_it(client: SqliteClient, in
     equal = tuple(Filter(field, "==", "x") for field in index.equal)
     window = (Filter(index.order_by, ">=", 1), Filter(index.order_by, "<", 9))
     name = f"USING INDEX {schema.index_name(index)} ({'<expr>=? AND ' * len(equal)}"
-    cursor = sql.encode_cursor(Query("x", order_by="y"), 5, "id")
+    cursor = queries.encode_cursor(Query("x", order_by="y"), Document("id", "1", {"y": 5}))
     inside = "<expr>>? AND <expr><?"
     behind = "<expr><?" if index.direction == "desc" else "<expr>>?"
     for filters, place, bounds in (
@@ -475,8 +475,8 @@ async def test_the_query_of_each_declared_index_uses_it(client: SqliteClient, in
         (equal + window, cursor, inside),
     ):
         query = Query(index.collection, filters, index.order_by, index.direction)
-        sql.check_query(query, set(INDEXES))
-        plan = await plan_of(client, *sql.select(query, 10, place))
+        queries.check_query(query, set(INDEXES))
+        plan = await plan_of(client, *queries.select(query, 10, place))
         expected = name + bounds if bounds else name.removesuffix(" AND ")
         assert plan == f"SEARCH {index.collection} {expected})"
 
@@ -491,7 +491,7 @@ async def test_declared_indexes_hold_in_their_direction_only(client: SqliteClien
 
 
 async def test_lookups_and_retention_use_their_indexes(client: SqliteClient) -> None:
-    plan = await plan_of(client, *sql.select_ids("zones", ["a", "b"]))
+    plan = await plan_of(client, *queries.select_ids("zones", ["a", "b"]))
     assert plan == "SEARCH zones USING INDEX sqlite_autoindex_zones_1 (id=?)"
     for collection in {index.collection for index in INDEXES}:
         plan = await plan_of(client, schema.delete_expired_statement(collection), (5, 10))

@@ -1,0 +1,40 @@
+"""Fixtures every test may use: a configuration, a running container, a client of its app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bas_server import Container, open_container
+from server.config.config import ServerConfig
+from tests.support.clock import ManualClock
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ServerConfig:
+    """Defaults, in a folder of its own."""
+    return ServerConfig(data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Time as the test sets it."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def container(config: ServerConfig, clock: ManualClock) -> AsyncIterator[Container]:
+    """The whole server but for its socket, with an account of each role and of another tenant."""
+    async with open_container(config, clock) as opened:
+        for name, role, tenant in (
+            ("reader", "read-only", "default"),
+            ("operator", "operator", "default"),
+            ("admin", "admin", "default"),
+            ("stranger", "admin", "elsewhere"),
+        ):
+            await opened.base.admin.create_user(name, PASSWORD, role, tenant)
+        yield opened
