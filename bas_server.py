@@ -13,19 +13,12 @@ from quart import Quart
 
 from server.admin import Admin
 from server.app import create_app
-from server.auth.device_keys import DeviceKeys
-from server.auth.guard import Guard
-from server.auth.login import LoginService
-from server.auth.passwords import Passwords
-from server.auth.rate_limit import AttemptLimiter
+from server.auth.factory import Auth, create_auth
 from server.auth.session_watch import SessionWatch
-from server.auth.sessions import SessionService
+from server.cli import main
 from server.clock import Clock, SystemClock
 from server.config.config import ServerConfig
-from server.control.setpoints import SetpointService
-from server.control.work import Work
-from server.control.zone_cache import ZoneCache
-from server.control.zones import ZoneService
+from server.control.factory import Control, control
 from server.metrics import Metrics
 from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
 from server.services.embedded.retention import RetentionTask
@@ -35,10 +28,7 @@ from server.services.sse_service.factory import sse_service
 from server.services.sse_service.memory_backend import MemoryLog
 from server.services.sse_service.service import SSEService
 
-HERE = Path(__file__).resolve().parent
-INDEXES = HERE / "infra" / "firestore.indexes.json"
-ATTEMPTS_WINDOW_S = 15 * 60
-FINISH_WORK_S = 2.0
+INDEXES = Path(__file__).resolve().parent / "infra" / "firestore.indexes.json"
 
 
 @dataclass(frozen=True)
@@ -50,10 +40,7 @@ class Base:
     metrics: Metrics
     client: SqliteClient
     stores: Stores
-    passwords: Passwords
-    accounts: AttemptLimiter
-    sessions: SessionService
-    keys: DeviceKeys
+    auth: Auth
     admin: Admin
 
 
@@ -63,11 +50,7 @@ class Container:
 
     base: Base
     sse: SSEService
-    zones: ZoneService
-    setpoints: SetpointService
-    logins: LoginService
-    watch: SessionWatch
-    guard: Guard
+    control: Control
     app: Quart
 
 
@@ -80,29 +63,10 @@ async def open_base(config: ServerConfig, clock: Clock | None = None) -> AsyncIt
         await client.open()
         resources.push_async_callback(client.close)
         stores = create_stores(client, clock, config.audit_days)
-        passwords = Passwords()
-        resources.callback(passwords.close)
-        accounts = AttemptLimiter(
-            client,
-            clock,
-            "user",
-            limit=config.max_login_attempts,
-            window_s=config.lockout_duration,
-            lock_s=config.lockout_duration,
-        )
-        sessions = SessionService(
-            stores.sessions,
-            stores.users,
-            accounts,
-            clock,
-            timeout_s=config.session_timeout,
-            max_per_user=config.max_concurrent_sessions,
-        )
-        keys = DeviceKeys(stores.devices, config.device_auth)
-        admin = Admin(stores.users, sessions, passwords, keys, stores.audit)
-        yield Base(
-            config, clock, metrics, client, stores, passwords, accounts, sessions, keys, admin
-        )
+        access = create_auth(config, stores, clock, metrics)
+        resources.callback(access.passwords.close)
+        admin = Admin(stores.users, access.sessions, access.passwords, access.keys, stores.audit)
+        yield Base(config, clock, metrics, client, stores, access, admin)
 
 
 @asynccontextmanager
@@ -112,14 +76,13 @@ async def open_container(
     """Everything a server process needs, running meanwhile; it closes in reverse order."""
     async with AsyncExitStack() as resources:
         base = await resources.enter_async_context(open_base(config, clock))
-        stores, clock, metrics = base.stores, base.clock, base.metrics
+        clock, metrics, stores, guard = base.clock, base.metrics, base.stores, base.auth.guard
         retention = RetentionTask(base.client, clock, metrics)
         retention.start()
         resources.push_async_callback(retention.stop)
-        event_log = MemoryLog(config.sse_history_events, config.sse_history_bytes)
         sse = await resources.enter_async_context(
             sse_service(
-                event_log,
+                MemoryLog(config.sse_history_events, config.sse_history_bytes),
                 clock,
                 metrics,
                 queue_max=config.sse_queue_max,
@@ -127,73 +90,27 @@ async def open_container(
                 max_streams=config.sse_max_streams,
             )
         )
-        work = Work()
-        resources.push_async_callback(work.close, FINISH_WORK_S)
-        cache = ZoneCache(stores.zones, stores.devices)
-        zones = ZoneService(
-            client=base.client,
-            zones=stores.zones,
-            telemetry=stores.telemetry,
-            devices=stores.devices,
-            cache=cache,
-            work=work,
-            sse=sse,
-            clock=clock,
-            metrics=metrics,
-            telemetry_days=config.telemetry_days,
+        deciding = await resources.enter_async_context(
+            control(stores, sse, clock, metrics, config.telemetry_days)
         )
-        setpoints = SetpointService(
-            client=base.client,
-            zones=stores.zones,
-            audit=stores.audit,
-            cache=cache,
-            zone_service=zones,
-            work=work,
-            sse=sse,
-            clock=clock,
-        )
-        addresses = AttemptLimiter(
-            base.client,
-            clock,
-            "address",
-            limit=config.auth_attempts_per_15min,
-            window_s=ATTEMPTS_WINDOW_S,
-            lock_s=ATTEMPTS_WINDOW_S,
-        )
-        logins = LoginService(
-            users=stores.users,
-            sessions=base.sessions,
-            passwords=base.passwords,
-            accounts=base.accounts,
-            addresses=addresses,
-            audit=stores.audit,
-            clock=clock,
-            metrics=metrics,
-        )
-        watch = SessionWatch(sse.hub.owners, base.sessions.lost, sse.hub.end_owned)
+        sessions = base.auth.sessions
+        watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
         watch.start()
         resources.push_async_callback(watch.stop)
-        guard = Guard(config, base.sessions, stores.audit, metrics)
         checks = {"store": base.client.ping, "log": sse.ping}
-        app = create_app(
-            config,
-            [
-                pages.blueprint(),
-                sensor.blueprint(zones, base.keys, guard),
-                setpoint.blueprint(setpoints, guard),
-                telemetry.blueprint(stores.telemetry, guard, clock),
-                stream.blueprint(sse, zones, guard),
-                devices.blueprint(stores.devices, stores.audit, guard),
-                audit.blueprint(stores.audit, guard),
-                auth.blueprint(config, logins, base.sessions, watch, clock),
-                health.blueprint(config, checks, lambda: sse.hub.draining, metrics, clock),
-            ],
-            guard,
-        )
-        yield Container(base, sse, zones, setpoints, logins, watch, guard, app)
+        blueprints = [
+            pages.blueprint(),
+            sensor.blueprint(deciding.zones, base.auth.keys, guard),
+            setpoint.blueprint(deciding.setpoints, guard),
+            telemetry.blueprint(stores.telemetry, guard, clock),
+            stream.blueprint(sse, deciding.zones, guard),
+            devices.blueprint(stores.devices, stores.audit, guard),
+            audit.blueprint(stores.audit, guard),
+            auth.blueprint(config, base.auth.logins, sessions, watch, clock),
+            health.blueprint(config, checks, lambda: sse.hub.draining, metrics, clock),
+        ]
+        yield Container(base, sse, deciding, create_app(config, blueprints, guard))
 
 
 if __name__ == "__main__":
-    from server.cli import main
-
     sys.exit(main(sys.argv[1:], open_base, open_container))

@@ -1,0 +1,61 @@
+"""The zone services of one process, wired by hand over the stores and the stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from server.clock import Clock
+from server.control.setpoints import SetpointService
+from server.control.work import Work
+from server.control.zone_cache import ZoneCache
+from server.control.zones import ZoneService
+from server.metrics import Metrics
+from server.services.firestore.service_factory import Stores
+from server.services.sse_service.service import SSEService
+
+FINISH_S = 2.0
+
+
+@dataclass(frozen=True)
+class Control:
+    """What decides about zones; both share one view of them."""
+
+    zones: ZoneService
+    setpoints: SetpointService
+
+
+@asynccontextmanager
+async def control(
+    stores: Stores, sse: SSEService, clock: Clock, metrics: Metrics, telemetry_days: int
+) -> AsyncIterator[Control]:
+    """The zone services; at the end, what they began is finished."""
+    work = Work()
+    cache = ZoneCache(stores.zones, stores.devices)
+    zones = ZoneService(
+        client=stores.client,
+        zones=stores.zones,
+        telemetry=stores.telemetry,
+        devices=stores.devices,
+        cache=cache,
+        work=work,
+        sse=sse,
+        clock=clock,
+        metrics=metrics,
+        telemetry_days=telemetry_days,
+    )
+    setpoints = SetpointService(
+        client=stores.client,
+        zones=stores.zones,
+        audit=stores.audit,
+        cache=cache,
+        zone_service=zones,
+        work=work,
+        sse=sse,
+        clock=clock,
+    )
+    try:
+        yield Control(zones, setpoints)
+    finally:
+        await work.close(FINISH_S)
