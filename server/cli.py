@@ -27,6 +27,8 @@ from server.version import VERSION
 log = logging.getLogger(__name__)
 
 DEMO_ZONES = 4
+# For readings and pages, beside the streams.
+SPARE_CONNECTIONS = 2000
 USAGE_ERROR, FAILURE = 2, 1
 
 # The composition root hands these in: this file knows no concrete store.
@@ -115,8 +117,8 @@ async def _administer(options: argparse.Namespace, admin: Any) -> int:
 
 
 async def _serve(config: ServerConfig, demo: bool, open_container: Opener) -> int:
-    sock = listen(config.host, config.port)
-    with _OnlyServer(config.data_dir):
+    host = _own_host(config.host)
+    with listen(config.host, config.port) as sock, _OnlyServer(config.data_dir):
         async with open_container(config) as container:
             password = await container.base.admin.first_admin(DEFAULT_TENANT)
             if password is not None:
@@ -125,10 +127,9 @@ async def _serve(config: ServerConfig, demo: bool, open_container: Opener) -> in
             demos: list[asyncio.Task[None]] = []
 
             async def ready(port: int) -> None:
-                shown = "localhost" if config.host in {"0.0.0.0", "::"} else config.host  # noqa: S104
-                _say(f"serving on http://{shown}:{port}")
+                _say(f"serving on http://{host}:{port}")
                 if demo:
-                    simulator = Simulator(f"http://127.0.0.1:{port}", zones=DEMO_ZONES)
+                    simulator = Simulator(f"http://{host}:{port}", zones=DEMO_ZONES)
                     demos.append(asyncio.create_task(simulator.run(stop_demo), name="demo"))
 
             async def drain(timeout_s: float) -> None:
@@ -136,8 +137,16 @@ async def _serve(config: ServerConfig, demo: bool, open_container: Opener) -> in
                 await container.sse.hub.drain(timeout_s)
                 await asyncio.gather(*demos)
 
-            await serve(container.app, sock, drain, ready)
+            limit = config.sse_max_streams + SPARE_CONNECTIONS
+            await serve(container.app, sock, drain, ready, limit)
     return 0
+
+
+def _own_host(host: str) -> str:
+    """How this machine itself reaches what listens on `host`."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 async def _simulate(url: str, zones: int) -> int:

@@ -35,7 +35,17 @@ Ready = Callable[[int], Awaitable[None]]
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket whose connections notice a dead peer. Raises OSError."""
+    """A listening socket whose connections notice a dead peer. Raises OSError saying what to do."""
+    try:
+        return _listen(host, port)
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {host} port {port} ({error.strerror}): "
+            "set BAS_HOST and BAS_PORT to a free address"
+        ) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
     family, kind, proto, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -81,14 +91,19 @@ class _Connection(TCPServer):
 class _Acceptor:
     """The connections of one process, so that they can be counted, finished and cut."""
 
-    def __init__(self, app: AppWrapper, config: Config) -> None:
+    def __init__(self, app: AppWrapper, config: Config, max_connections: int) -> None:
         self._app = app
         self._config = config
+        self._max_connections = max_connections
         self._context = WorkerContext(None)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end."""
+        """Serve one connection to its end; one too many is closed at once."""
+        if len(self._tasks) >= self._max_connections:
+            log.warning("a connection was refused: %d are open", len(self._tasks))
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -111,11 +126,13 @@ class _Acceptor:
             log.warning("%d connections did not end", len(self._tasks))
 
 
-async def serve(app: Quart, sock: socket.socket, drain: Drain, ready: Ready) -> None:
+async def serve(
+    app: Quart, sock: socket.socket, drain: Drain, ready: Ready, max_connections: int
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
     `ready` is awaited with the port once connections are accepted; `drain` with the seconds it has
-    to end the streams. The app's resources close after the last connection.
+    to end the streams. When this returns no connection is left.
     """
     stop = _stop_signal()
     _raise_file_limit()
@@ -124,7 +141,9 @@ async def serve(app: Quart, sock: socket.socket, drain: Drain, ready: Ready) -> 
         config = Config()
         config.keep_alive_timeout = KEEP_ALIVE_S
         config.keep_alive_max_requests = 10**9
-        acceptor = _Acceptor(wrap_app(app, config.wsgi_max_body_size, "asgi"), config)
+        config.include_server_header = False
+        wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+        acceptor = _Acceptor(wrapped, config, max_connections)
         server = await asyncio.start_server(acceptor.connected, sock=sock, backlog=BACKLOG)
         try:
             # What is alive now stays alive: full collections need not look at it again.

@@ -73,7 +73,13 @@ class Guard:
             principal = await self._resolve()
         except (Unauthenticated, Locked):
             return None
-        self.check_tenant(principal.tenant_id)
+        try:
+            self.check_tenant(principal.tenant_id)
+        except (Forbidden, Invalid) as refusal:
+            if not self._config.shadow:
+                raise
+            self._log_shadow(refusal)
+            return principal if principal.tenant_id else None
         return principal
 
     def check_tenant(self, tenant_id: str) -> None:
@@ -114,9 +120,13 @@ class Guard:
             await self._audit_refusal(refusal, principal)
             if not self._config.shadow:
                 raise
-            log.warning("shadow: %s %s would be refused: %s", request.method, request.path, refusal)
+            self._log_shadow(refusal)
             return principal if principal and principal.tenant_id else ANYONE
         return principal
+
+    @staticmethod
+    def _log_shadow(refusal: BasError) -> None:
+        log.warning("shadow: %s %s would be refused: %s", request.method, request.path, refusal)
 
     async def _resolve(self) -> Principal:
         return await self._sessions.resolve(session_id(), user_agent())
