@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import getpass
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     user = commands.add_parser("create-user", help="create an account")
     user.add_argument("name")
     user.add_argument("--role", required=True, choices=ROLES)
-    user.add_argument("--tenant", default=DEFAULT_TENANT)
+    user.add_argument("--tenant", type=_tenant, default=DEFAULT_TENANT)
     password = commands.add_parser("set-password", help="set an account's password")
     password.add_argument("name")
     for each in (user, password):
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list-users", help="list the accounts")
     device = commands.add_parser("register-device", help="give a device a key, told once")
     device.add_argument("device_id")
-    device.add_argument("--tenant", default=DEFAULT_TENANT)
+    device.add_argument("--tenant", type=_tenant, default=DEFAULT_TENANT)
     simulate = commands.add_parser("simulate", help="post readings of simulated zones")
     simulate.add_argument("--zones", type=int, default=DEMO_ZONES, metavar="N")
     simulate.add_argument("--url", default="http://127.0.0.1:8080")
@@ -184,6 +185,14 @@ class _OnlyServer:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def _tenant(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise argparse.ArgumentTypeError(
+            "1 to 64 of A-Z a-z 0-9 . _ -, not beginning with . _ or -"
+        )
+    return text
 
 
 def _password(options: argparse.Namespace) -> str:

@@ -8,6 +8,7 @@ import logging
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -29,6 +30,11 @@ KEEP_ALIVE_S = 75
 TCP_USER_TIMEOUT_MS = 20_000
 # Together under 5 s: streams are told and end, then requests are finished, then the rest is cut.
 DRAIN_S, FINISH_S, CUT_S = 2.0, 1.5, 0.5
+
+# The writing thread needs the interpreter between two statements. At Python's 5 ms a busy event loop
+# gets it back each time and starves the thread: with the loop saturated every write timed out; at
+# 0.5 ms the p99 of a write was 17 ms.
+SWITCH_S = 0.0005
 
 Drain = Callable[[float], Awaitable[None]]
 Ready = Callable[[int], Awaitable[None]]
@@ -136,6 +142,7 @@ async def serve(
     """
     stop = _stop_signal()
     _raise_file_limit()
+    sys.setswitchinterval(SWITCH_S)
     await app.startup()
     try:
         config = Config()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ipaddress
 from collections.abc import Callable
 
@@ -155,7 +156,8 @@ class AttemptLimiter:
         raise RateLimited(1)
 
     def _id(self, name: str) -> str:
-        return document_id(self._kind, name)
+        # A digest, since a name that somebody tried may be any text.
+        return document_id(self._kind, hashlib.sha256(name.encode()).hexdigest())
 
 
 def seconds(milliseconds: int) -> int:

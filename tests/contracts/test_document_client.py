@@ -339,6 +339,22 @@ async def test_a_batch_is_written_whole_or_not_at_all(
     assert await everything(client, Query("things")) == before
 
 
+async def test_writes_of_one_document_in_one_batch_happen_in_their_order(
+    client: DocumentClient,
+) -> None:
+    versions = await client.write(
+        [
+            Create("things", "a", {"n": 1}),
+            Delete("things", "a"),
+            Create("things", "a", {"n": 2}),
+            Update("things", "a", {"m": 3}),
+        ]
+    )
+    assert await client.get("things", "a") == Document("a", versions[3], {"n": 2, "m": 3})
+    with pytest.raises(VersionConflict):
+        await client.write([Put("things", "a", {}), Put("things", "a", {}, versions[3])])
+
+
 async def test_the_first_write_that_fails_is_the_one_reported(client: DocumentClient) -> None:
     await fill(client, a={}, b={})
     with pytest.raises(AlreadyExists) as refused:

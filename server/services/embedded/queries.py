@@ -86,7 +86,10 @@ def select(query: Query, limit: int, cursor: str | None) -> Statement:
 
 def _one_row(source: str) -> str:
     """All documents of a source in one row: each row would cost a wait for Python's lock."""
-    document = """'{"id":' || json_quote(id) || ',"version":"' || version || '","fields":' || body || '}'"""
+    document = (
+        """'{"id":' || json_quote(id) || ',"version":"' || version"""
+        """ || '","fields":' || body || '}'"""
+    )
     return (
         f"SELECT '[' || ifnull(group_concat({document}), '') || ']'"
         f" FROM (SELECT id, version, body FROM {source})"

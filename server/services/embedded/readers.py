@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
 
+import msgspec
+
 from server.metrics import Metrics
 from server.services.firestore.base import StoreUnavailable
 
@@ -80,7 +82,7 @@ class Readers:
                 return await loop.run_in_executor(self._pool, self._answer, read, stop)
         except TimeoutError:
             raise self._unavailable("read_timeout", "The read timed out") from None
-        except sqlite3.Error as error:
+        except (sqlite3.Error, msgspec.DecodeError) as error:
             logger.error("A read failed: %s", error)
             raise self._unavailable("read_error", "The read failed") from error
         finally:

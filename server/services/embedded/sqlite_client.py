@@ -35,6 +35,7 @@ __all__ = ["Index", "SqliteClient", "load_indexes"]
 
 WRITER_CACHE_KIB = 2048
 READER_CACHE_KIB = 512
+WAL_RETRY_S = 0.01
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class SqliteClient(DocumentClient, Retention):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
             connection.execute("BEGIN IMMEDIATE")
-            for collection in self._collections:
+            for collection in sorted(self._collections):
                 _execute_all(connection, schema.create_statements(collection, self._indexes))
             connection.execute("COMMIT")
         except sqlite3.Error:
@@ -174,15 +175,12 @@ class SqliteClient(DocumentClient, Retention):
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         """Switch to WAL; SQLite itself does not wait while another process does the same."""
-        deadline = self._clock.monotonic() + self._busy_s
-        while True:
-            try:
+        for _ in range(int(self._busy_s / WAL_RETRY_S)):
+            with contextlib.suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode = WAL")
                 return
-            except sqlite3.OperationalError:
-                if self._clock.monotonic() > deadline:
-                    raise
-            time.sleep(0.01)
+            time.sleep(WAL_RETRY_S)
+        connection.execute("PRAGMA journal_mode = WAL")
 
     def _connect_reader(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

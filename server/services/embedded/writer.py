@@ -100,7 +100,7 @@ class Writer:
     def _work(self, opened: asyncio.Future[None], ended: asyncio.Future[None]) -> None:
         try:
             connection = self._connect()
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, open() raises it
             self._tell([(opened, error), (ended, None)])
             return
         self._tell([(opened, None)])
@@ -127,16 +127,12 @@ class Writer:
         """Each job's future with its result or error, after the commit."""
         try:
             connection.execute("BEGIN IMMEDIATE")
-            outcomes = _together(connection, jobs)
-            if not outcomes:
-                connection.execute("ROLLBACK")
-                connection.execute("BEGIN IMMEDIATE")
-                outcomes = [_apply(connection, job) for job in jobs]
+            outcomes = _apply_all(connection, jobs)
             connection.execute("COMMIT")
             self.commits += 1
-        except sqlite3.Error as error:
-            logger.error("A group of %d writes failed: %s", len(jobs), error)
-            outcomes = [type(error)(*error.args) for _ in jobs]
+        except Exception as error:
+            logger.exception("A group of %d writes failed", len(jobs))
+            outcomes = [sqlite3.OperationalError(str(error)) for _ in jobs]
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
@@ -147,12 +143,15 @@ class Writer:
             self._loop.call_soon_threadsafe(_settle, outcomes)
 
 
-def _together(connection: sqlite3.Connection, jobs: list[_Job]) -> list[object]:
-    """The results of jobs that are all write sets; none if they must be applied one by one."""
+def _apply_all(connection: sqlite3.Connection, jobs: list[_Job]) -> list[object]:
+    """Each job's result or error; together if they are write sets at peace, else one by one."""
     sets = [job.apply for job in jobs if isinstance(job.apply, WriteSet)]
-    if len(sets) == len(jobs) and apply_together(connection, sets):
-        return [one.versions for one in sets]
-    return []
+    if len(sets) == len(jobs):
+        if apply_together(connection, sets):
+            return [one.versions for one in sets]
+        connection.execute("ROLLBACK")
+        connection.execute("BEGIN IMMEDIATE")
+    return [_apply(connection, job) for job in jobs]
 
 
 def _apply(connection: sqlite3.Connection, job: _Job) -> object:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 TAIL_MAX_BYTES = 1_000_000
 CHUNK_MAX_BYTES = 256 * 1024
+# Live subscribers stand at one or two places; those that catch up must not fill the memory.
+RENDERED_MAX = 16
 # A flush costs every subscriber one write, about 20 to 30 µs under Hypercorn: spend at most about
 # the time between two flushes on it, and never hold an event back longer than 20 ms.
 FLUSH_S_PER_SUBSCRIBER = 20e-6
@@ -98,6 +100,8 @@ class Channel:
         key = (position, names)
         done = self._rendered.get(key)
         if done is None:
+            if len(self._rendered) >= RENDERED_MAX:
+                self._rendered.clear()
             entries = self.tail[position - self.base : self.released - self.base]
             done = self._rendered[key] = join(entries, names, position)
         return done
