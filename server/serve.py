@@ -31,9 +31,9 @@ TCP_USER_TIMEOUT_MS = 20_000
 # Together under 5 s: streams are told and end, then requests are finished, then the rest is cut.
 DRAIN_S, FINISH_S, CUT_S = 2.0, 1.5, 0.5
 
-# The writing thread needs the interpreter between two statements. At Python's 5 ms a busy event loop
-# gets it back each time and starves the thread: with the loop saturated every write timed out; at
-# 0.5 ms the p99 of a write was 17 ms.
+# The writing thread needs the interpreter between two statements. At Python's 5 ms a busy event
+# loop takes it back each time and starves the thread: with the loop saturated every write timed
+# out; at 0.5 ms the p99 of a write was 17 ms.
 SWITCH_S = 0.0005
 
 Drain = Callable[[float], Awaitable[None]]
