@@ -22,7 +22,6 @@ from server.config.config import ConfigError, ServerConfig, settings_help
 from server.errors import BasError
 from server.serve import listen, serve
 from server.services.firestore.models import ROLES
-from server.simulator import Simulator
 from server.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -130,6 +129,8 @@ async def _serve(config: ServerConfig, demo: bool, open_container: Opener) -> in
             async def ready(port: int) -> None:
                 _say(f"serving on http://{host}:{port}")
                 if demo:
+                    from server.simulator import Simulator
+
                     simulator = Simulator(f"http://{host}:{port}", zones=DEMO_ZONES)
                     demos.append(asyncio.create_task(simulator.run(stop_demo), name="demo"))
 
@@ -151,6 +152,8 @@ def _own_host(host: str) -> str:
 
 
 async def _simulate(url: str, zones: int) -> int:
+    from server.simulator import Simulator
+
     simulator = Simulator(url, zones=zones)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
