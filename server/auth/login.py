@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 
-from server.auth.passwords import Passwords
+from server.auth.passwords import WAITING_MAX, Passwords
 from server.auth.principal import DEFAULT_TENANT
 from server.auth.rate_limit import AttemptLimiter, address_group, seconds
 from server.auth.sessions import SessionService
 from server.clock import Clock
-from server.errors import Locked, RateLimited, Unauthenticated
+from server.errors import Locked, RateLimited, Unauthenticated, Unavailable
 from server.metrics import Metrics
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.models import User
@@ -52,6 +54,7 @@ class LoginService:
         self._audit = audit
         self._clock = clock
         self._metrics = metrics
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def login(self, username: str, password: str, user_agent: str, address: str) -> LoggedIn:
         """A session for the right password.
@@ -59,40 +62,58 @@ class LoginService:
         Raises Unauthenticated (AUTH_FAILED, for an unknown user too), Locked, RateLimited.
         """
         began = self._clock.monotonic()
-        await self._count(username, address)
-        user = await self._users.get_user_by_username(username)
-        stored = user.password_hash if user else None
-        if not await self._passwords.verify(stored, password) or user is None or stored is None:
+        async with self._turn(username):
+            await self._check(username, address)
+            user = await self._users.get_user_by_username(username)
+            stored = user.password_hash if user else None
+            right = await self._passwords.verify(stored, password)
+            if right and user is not None and stored is not None:
+                return await self._open(user, stored, password, user_agent, address)
             await self._refuse(user, username, address)
-            await asyncio.sleep(max(0.0, began + REFUSAL_S - self._clock.monotonic()))
-            raise Unauthenticated("Invalid credentials", "AUTH_FAILED")
-        await self._accounts.clear(username)
-        await self._addresses.forgive(address_group(address))
-        changes: dict[str, object] = {"last_login": self._clock.now_ms()}
-        if self._passwords.outdated(stored):
-            changes["password_hash"] = await self._passwords.hash(password)
-        await self._users.update_user(username, changes)
-        session_id = await self._sessions.open(user, user_agent, address)
-        await self._audit.log_event(
-            "LOGIN_SUCCESS", tenant_id=_tenant(user), username=username, address=address
-        )
-        self._metrics.logins.labels(result="success").inc()
-        return LoggedIn(session_id, self._sessions.timeout_s, user)
+        await asyncio.sleep(max(0.0, began + REFUSAL_S - self._clock.monotonic()))
+        raise Unauthenticated("Invalid credentials", "AUTH_FAILED")
 
-    async def _count(self, username: str, address: str) -> None:
-        """Count this attempt for the account and the address before the password is looked at."""
-        locked = await self._accounts.locked([username])
-        if locked:
-            self._metrics.logins.labels(result="locked").inc()
-            raise Locked(seconds(locked[username]))
-        wait_ms = await self._addresses.begin(address_group(address))
-        if wait_ms:
-            self._metrics.logins.labels(result="rate_limited").inc()
-            raise RateLimited(seconds(wait_ms))
-        wait_ms = await self._accounts.begin(username)
+    @asynccontextmanager
+    async def _turn(self, username: str) -> AsyncIterator[None]:
+        """One attempt an account at a time, so that many at once cannot outrun the count."""
+        lock, waiting = self._turns.get(username, (asyncio.Lock(), 0))
+        if waiting >= WAITING_MAX:
+            raise Unavailable("Too many log-ins at once", "BUSY", "try again in a moment")
+        self._turns[username] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            waiting = self._turns[username][1] - 1
+            if waiting:
+                self._turns[username] = (lock, waiting)
+            else:
+                del self._turns[username]
+
+    async def _check(self, username: str, address: str) -> None:
+        wait_ms = await self._accounts.wait_ms(username)
         if wait_ms:
             self._metrics.logins.labels(result="locked").inc()
             raise Locked(seconds(wait_ms))
+        wait_ms = await self._addresses.wait_ms(address_group(address))
+        if wait_ms:
+            self._metrics.logins.labels(result="rate_limited").inc()
+            raise RateLimited(seconds(wait_ms))
+
+    async def _open(
+        self, user: User, stored: str, password: str, user_agent: str, address: str
+    ) -> LoggedIn:
+        await self._accounts.clear(user.username)
+        changes: dict[str, object] = {"last_login": self._clock.now_ms()}
+        if self._passwords.outdated(stored):
+            changes["password_hash"] = await self._passwords.hash(password)
+        await self._users.update_user(user.username, changes)
+        session_id = await self._sessions.open(user, user_agent, address)
+        await self._audit.log_event(
+            "LOGIN_SUCCESS", tenant_id=_tenant(user), username=user.username, address=address
+        )
+        self._metrics.logins.labels(result="success").inc()
+        return LoggedIn(session_id, self._sessions.timeout_s, user)
 
     async def _refuse(self, user: User | None, username: str, address: str) -> None:
         self._metrics.logins.labels(result="failure").inc()

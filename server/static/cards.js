@@ -1,0 +1,225 @@
+// The zones as cards on the page. Every text is set as text: a device may call itself anything.
+
+import { celsius, span, timeOfDay } from "./units.js";
+
+const STATES = new Map([
+  ["COOLING_WITH_LEDS", "Cooling"],
+  ["COOLING", "Cooling"],
+  ["IDLE_WITH_LEDS", "Idle"],
+  ["IDLE", "Idle"],
+  ["FAULT", "Sensor fault"],
+]);
+const FAULT = "Sensor fault: the temperature is not reliable, both relays are off.";
+const STALE = "No new readings: these values are old.";
+const NEWS = new Map([
+  ["fault", "sensor fault"],
+  ["stale", "no new readings"],
+  ["silent fault", "sensor fault, no new readings"],
+  ["well", "working again"],
+]);
+const ANNOUNCE_AFTER_MS = 500;
+const NAMED_AT_ONCE = 3;
+
+const order = new Intl.Collator(undefined, { numeric: true }).compare;
+
+function compare(a, b) {
+  return order(a, b) || (a < b ? -1 : Number(a > b));
+}
+
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** What is wrong with a zone: "new" (never heard), "well", "fault", "stale" or "silent fault". */
+function condition(zone) {
+  if (!zone.heard) return "new";
+  if (zone.stale) return zone.fault ? "silent fault" : "stale";
+  return zone.fault ? "fault" : "well";
+}
+
+function stateWords(zone) {
+  if (!zone.heard) return "No reading yet";
+  if (zone.fault) return STATES.get("FAULT");
+  return zone.stale ? "Stale" : (STATES.get(zone.state) ?? zone.state);
+}
+
+class Card {
+  #parts = {};
+  #condition = null;
+
+  constructor(deviceId, template, mayEdit) {
+    this.deviceId = deviceId;
+    this.element = template.content.cloneNode(true).firstElementChild;
+    for (const part of this.element.querySelectorAll("[class]")) {
+      this.#parts[part.classList[0]] = part;
+    }
+    this.element.dataset.device = deviceId;
+    set(this.#parts.name, deviceId);
+    this.#parts.edit.setAttribute("aria-label", `Change setpoint of ${deviceId}`);
+    this.mayEdit(mayEdit);
+  }
+
+  mayEdit(may) {
+    this.#parts.edit.hidden = !may;
+  }
+
+  /** Show the zone as it is now; the new condition if it changed since it was last shown. */
+  show(zone) {
+    const parts = this.#parts;
+    const now = condition(zone);
+    set(parts.state, stateWords(zone));
+    set(parts.temperature, zone.heard ? celsius(zone.temp_tenths) : "–");
+    set(parts.setpoint, celsius(zone.setpoint_tenths));
+    set(parts.deadband, celsius(zone.deadband_tenths));
+    set(parts.cooler, zone.cool_active ? "On" : "Off");
+    set(parts.heat, zone.heat_active ? "On" : "Off");
+    set(parts.age, zone.heard ? `Last reading ${span(zone.age)} ago` : "");
+    parts.age.title = zone.heard ? timeOfDay(zone.timestamp) : "";
+    const warnings = [zone.fault ? FAULT : "", zone.stale ? STALE : ""];
+    set(parts.warning, warnings.join(" ").trim());
+    parts.warning.hidden = now === "well" || now === "new";
+    const { setBy } = zone;
+    set(parts.changed, setBy ? `Set by ${setBy.name}, ${timeOfDay(setBy.timestamp)}` : "");
+    parts.changed.hidden = setBy === null;
+    this.element.dataset.condition = now;
+    this.element.dataset.cooling = String(zone.cool_active);
+    const before = this.#condition;
+    this.#condition = now;
+    return before === null || before === now ? null : now;
+  }
+}
+
+/** Tells screen readers what changed, a few changes in one sentence. */
+class Announcer {
+  #element;
+  #news = new Map();
+  #timer = 0;
+
+  constructor(element) {
+    this.#element = element;
+  }
+
+  say(subject, what) {
+    this.#news.set(subject, what);
+    this.#timer ||= setTimeout(() => this.#tell(), ANNOUNCE_AFTER_MS);
+  }
+
+  #tell() {
+    const news = [...this.#news].map(([subject, what]) => `${subject}: ${what}.`);
+    const text = news.length > NAMED_AT_ONCE ? `${news.length} zones changed.` : news.join(" ");
+    this.#element.textContent = text;
+    this.#news.clear();
+    this.#timer = 0;
+  }
+}
+
+/** Keeps the list of cards equal to the zones. Drawing is put together into one frame. */
+export class Cards {
+  #zones;
+  #list = document.getElementById("zones");
+  #empty = document.getElementById("no-zones");
+  #summary = document.getElementById("summary");
+  #template = document.getElementById("zone-card");
+  #announcer = new Announcer(document.getElementById("announcer"));
+  #cards = new Map();
+  #order = [];
+  #changed = new Set();
+  #frame = 0;
+  #told = false; // whether the server has said which zones there are
+  #mayEdit = false;
+  #onList;
+
+  /** `onList(deviceIds)` hears of it when zones come or go, `onEdit(deviceId)` of the button. */
+  constructor(zones, { onList, onEdit }) {
+    this.#zones = zones;
+    this.#onList = onList;
+    this.#list.addEventListener("click", (event) => {
+      const card = event.target.closest(".edit")?.closest(".zone");
+      if (card) onEdit(card.dataset.device);
+    });
+  }
+
+  mayEdit(may) {
+    this.#mayEdit = may;
+    for (const card of this.#cards.values()) card.mayEdit(may);
+  }
+
+  announce(subject, what) {
+    this.#announcer.say(subject, what);
+  }
+
+  /** A zone has changed; without a name all have, and some may be gone. */
+  touch(deviceId) {
+    if (deviceId === undefined) {
+      this.#told = true;
+      for (const id of this.#order) this.#changed.add(id);
+      for (const zone of this.#zones) this.#changed.add(zone.deviceId);
+    } else {
+      this.#changed.add(deviceId);
+    }
+    this.#frame ||= requestAnimationFrame(() => this.#draw());
+  }
+
+  /** Time went on: ages have changed. */
+  tick() {
+    if (this.#told) this.touch();
+  }
+
+  #draw() {
+    this.#frame = 0;
+    const count = this.#order.length;
+    let listChanged = false;
+    for (const id of this.#changed) {
+      const zone = this.#zones.get(id);
+      const known = this.#cards.get(id);
+      if (zone === undefined) {
+        listChanged ||= known !== undefined;
+        this.#remove(id);
+      } else {
+        listChanged ||= known === undefined;
+        const news = (known ?? this.#add(id)).show(zone);
+        if (news !== null && NEWS.has(news)) this.announce(id, NEWS.get(news));
+      }
+    }
+    this.#changed.clear();
+    this.#empty.hidden = !this.#told || this.#order.length > 0;
+    this.#summarise();
+    if (listChanged || (count === 0 && this.#told)) this.#onList(this.#order);
+  }
+
+  #add(id) {
+    const card = new Card(id, this.#template, this.#mayEdit);
+    let low = 0;
+    let high = this.#order.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (compare(this.#order[middle], id) < 0) low = middle + 1;
+      else high = middle;
+    }
+    const next = this.#cards.get(this.#order[low]);
+    this.#list.insertBefore(card.element, next?.element ?? null);
+    this.#order.splice(low, 0, id);
+    this.#cards.set(id, card);
+    return card;
+  }
+
+  #remove(id) {
+    this.#cards.get(id)?.element.remove();
+    this.#cards.delete(id);
+    this.#order = this.#order.filter((other) => other !== id);
+  }
+
+  #summarise() {
+    const count = { cooling: 0, fault: 0, stale: 0 };
+    for (const zone of this.#zones) {
+      if (zone.cool_active) count.cooling += 1;
+      if (zone.fault) count.fault += 1;
+      if (zone.stale) count.stale += 1;
+    }
+    const total = this.#zones.size;
+    const words = [`${total} zone${total === 1 ? "" : "s"}`, `${count.cooling} cooling`];
+    if (count.fault) words.push(`${count.fault} with sensor fault`);
+    if (count.stale) words.push(`${count.stale} without new readings`);
+    set(this.#summary, this.#told && total > 0 ? words.join(" · ") : "");
+  }
+}

@@ -1,0 +1,131 @@
+// The dashboard: who is logged in, the live stream, and what it shows.
+
+import { askSession, errorWords, getJson, goToLogin, postJson } from "./api.js";
+import { Cards } from "./cards.js";
+import { SetpointForm } from "./setpoint_form.js";
+import { LiveStream } from "./stream.js";
+import { timeOfDay } from "./units.js";
+import { Zones } from "./zones.js";
+
+const TITLE = document.title;
+const MAY_SET = new Set(["operator", "admin"]);
+const RETRY_MS = 2000;
+const TICK_MS = 1000;
+
+const who = document.getElementById("who");
+const logoutButton = document.getElementById("logout");
+const connection = document.getElementById("connection");
+const connectionText = document.getElementById("connection-text");
+
+const zones = new Zones();
+const form = new SetpointForm(zones);
+const cards = new Cards(zones, {
+  onList: (deviceIds) => form.list(deviceIds),
+  onEdit: (deviceId) => form.choose(deviceId),
+});
+
+let authOn = true;
+
+function connectionWords(state, lastContact) {
+  const old = lastContact
+    ? ` The values below are from ${timeOfDay(lastContact)} or before.`
+    : "";
+  switch (state) {
+    case "live":
+      return "Live";
+    case "lost":
+      return `Connection lost, reconnecting…${old}`;
+    case "silent":
+      return `Stale: the server is silent, reconnecting…${old}`;
+    case "restarting":
+      return `The server is restarting, reconnecting…${old}`;
+    case "logged-out":
+      return `Logged out.${old}`;
+    default:
+      return "Connecting…";
+  }
+}
+
+function showConnection(state, lastContact) {
+  connection.dataset.state = state;
+  document.body.dataset.live = String(state === "live");
+  connectionText.textContent = connectionWords(state, lastContact);
+  document.title = state === "live" || state === "connecting" ? TITLE : `Not live – ${TITLE}`;
+  if (state === "logged-out") goToLogin("ended");
+}
+
+function showUser(user) {
+  who.textContent = authOn
+    ? `${user.username} (${user.role})`
+    : "Log-in is off: everyone may change setpoints";
+  logoutButton.hidden = !authOn;
+  form.show(MAY_SET.has(user.role));
+  cards.mayEdit(MAY_SET.has(user.role));
+}
+
+/** Ask who this is, and show it: a role may have changed since. */
+async function session() {
+  const answer = await askSession();
+  if (answer.user) showUser(answer.user);
+  return answer;
+}
+
+function receive(name, data) {
+  if (name === "hello") zones.hello(data);
+  if (name === "heartbeat") zones.heartbeat(data);
+  if (name === "snapshot") {
+    zones.snapshot(data);
+    cards.touch();
+    form.showCurrent();
+  }
+  if (name === "telemetry" || name === "setpoint") {
+    const changed = zones[name](data);
+    if (changed !== null) cards.touch(changed);
+    if (changed !== null && name === "setpoint") {
+      form.showCurrent();
+      cards.announce(changed, `set by ${data.updated_by}`);
+    }
+  }
+}
+
+const stream = new LiveStream("/api/sse/telemetry", {
+  onEvent: receive,
+  onState: showConnection,
+  askSession: session,
+});
+
+async function logOut() {
+  logoutButton.disabled = true;
+  stream.stop();
+  const answer = await postJson("/auth/logout", {});
+  if (answer.status === 200) {
+    location.replace("/auth/login?reason=out");
+    return;
+  }
+  logoutButton.disabled = false;
+  cards.announce("Log out", errorWords(answer));
+  who.textContent = `Not logged out: ${errorWords(answer)}`;
+  stream.start();
+}
+
+async function begin() {
+  const [health, answer] = await Promise.all([getJson("/api/health"), askSession()]);
+  if (answer.out) {
+    goToLogin(answer.status === 400 ? "" : answer.status === 423 ? "locked" : "ended");
+  } else if (health.status !== 200 || !answer.user) {
+    showConnection("lost", 0);
+    setTimeout(begin, RETRY_MS * (1 + Math.random()));
+  } else {
+    authOn = health.body.services?.auth !== false;
+    showUser(answer.user);
+    stream.start();
+  }
+}
+
+logoutButton.addEventListener("click", logOut);
+// A page brought back from the browser's memory may be of a session that is over.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+setInterval(() => cards.tick(), TICK_MS);
+begin();
