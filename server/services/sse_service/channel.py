@@ -59,7 +59,9 @@ class Channel:
         return Cursor(self.epoch, position)
 
     def add(self, entry: Entry) -> None:
-        """Take a new entry and see that it is released soon."""
+        """Take a new entry and see that it is released soon; one the tip had counted is known."""
+        if self.ready and entry.position <= self.head:
+            return
         self.tail.append(entry)
         self._tail_bytes += entry.size
         self.head = entry.position

@@ -56,11 +56,10 @@ class Subscription:
         self.resumed: Resume = "fresh"
         # What is not released yet comes as the first events: nothing is missed or repeated.
         self.position = channel.released
-        self._joined_at = channel.head
+        self._replay_until = 0
         self._seen_head = channel.head
         self._waiter: asyncio.Future[None] | None = None
-        # A client that never asks for its first piece is as slow as one that never takes it.
-        self._writing_since: float | None = clock.monotonic()
+        self._writing_since: float | None = None
         self._last_write = clock.monotonic()
         self._heartbeat_due = False
         self._ended: str | None = None
@@ -77,8 +76,11 @@ class Subscription:
             )
             if cursor is not None and known:
                 self.resumed, self.position = "recovered", cursor.position
+                self._replay_until = self._channel.head
             else:
                 self.resumed = "reset"
+        # A client that never asks for its first piece is as slow as one that never takes it.
+        self._writing_since, self._seen_head = self._clock.monotonic(), self._channel.head
         self._metrics.resumes.labels(kind=self.resumed).inc()
 
     @property
@@ -114,13 +116,13 @@ class Subscription:
             if self._steps:
                 return await self._steps.pop(0)(self)
             piece = await self._take()
-            if self._bye_retry_ms is not None:
-                self._ended = "drain"
-                return piece + self.control(
-                    "bye", {"ts": self._clock.now_ms()}, retry_ms=self._bye_retry_ms
-                )
             if piece:
                 return piece
+            if self._bye_retry_ms is not None and self.position >= self._channel.released:
+                self._ended = "drain"
+                return self.control(
+                    "bye", {"ts": self._clock.now_ms()}, retry_ms=self._bye_retry_ms
+                )
             if self._heartbeat_due:
                 return self.control("heartbeat", {"ts": self._clock.now_ms()})
             if self._ended is None and self.position >= self._channel.released:
@@ -136,7 +138,7 @@ class Subscription:
         if start >= channel.base:
             if not self._devices:
                 piece, self.position = channel.render(start, self._names)
-                self._count_replayed(start, self.position)
+                self._count_replayed(min(self.position, self._replay_until) - start)
                 return piece
             entries = channel.tail[start - channel.base : channel.released - channel.base]
         else:
@@ -150,7 +152,8 @@ class Subscription:
         piece, reached = join(wanted, self._names, entries[-1].position)
         cut_short = bool(wanted) and reached != wanted[-1].position
         self.position = reached if cut_short else entries[-1].position
-        self._count_replayed(start, self.position)
+        until = min(reached, self._replay_until)
+        self._count_replayed(sum(1 for entry in wanted if entry.position <= until))
         return piece
 
     async def _read_history(self, start: int) -> list[Entry] | None:
@@ -171,8 +174,7 @@ class Subscription:
     def _concerns(self, entry: Entry) -> bool:
         return not self._devices or entry.device_id is None or entry.device_id in self._devices
 
-    def _count_replayed(self, start: int, reached: int) -> None:
-        replayed = min(reached, self._joined_at) - start
+    def _count_replayed(self, replayed: int) -> None:
         if replayed > 0:
             self._metrics.events_replayed.inc(replayed)
 
