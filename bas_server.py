@@ -106,7 +106,7 @@ async def open_container(
             stream.blueprint(sse, deciding.zones, guard),
             devices.blueprint(stores.devices, stores.audit, guard),
             audit.blueprint(stores.audit, guard),
-            auth.blueprint(config, base.auth.logins, sessions, watch, clock),
+            auth.blueprint(config, base.auth.logins, sessions, guard, watch, clock),
             health.blueprint(config, checks, lambda: sse.hub.draining, metrics, clock),
         ]
         yield Container(base, sse, deciding, create_app(config, blueprints, guard))

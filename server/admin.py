@@ -45,7 +45,7 @@ class Admin:
 
     async def create_user(self, username: str, password: str, role: Role, tenant_id: str) -> User:
         """A new account. Raises InvalidField, UserExists."""
-        password_hash = await self._passwords.hash(password)
+        password_hash = await self._passwords.hash_new(password)
         user = await self._users.create_user(username, password_hash, role, tenant_id)
         await self._audit.log_event(
             "USER_CREATED",
@@ -61,7 +61,7 @@ class Admin:
         user = await self._users.get_user_by_username(username)
         if user is None:
             raise NotFound(f"No user {username!r}")
-        password_hash = await self._passwords.hash(password)
+        password_hash = await self._passwords.hash_new(password)
         await self._users.update_user(username, {"password_hash": password_hash})
         ended = await self._sessions.end_all_of(username)
         await self._audit.log_event(

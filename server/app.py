@@ -121,10 +121,9 @@ def _allow_origins(app: Quart, origins: tuple[str, ...]) -> None:
 
 
 async def _secure(response: Response) -> Response:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+    response.headers.extend(SECURITY_HEADERS)
     if request.scheme == "https":
-        response.headers.setdefault("Strict-Transport-Security", HSTS)
+        response.headers["Strict-Transport-Security"] = HSTS
     return response
 
 

@@ -70,7 +70,7 @@ class Guard:
         if not self._config.auth_on or session_id() is None:
             return None
         try:
-            principal = await self._resolve()
+            principal = await self.resolve()
         except (Unauthenticated, Locked):
             return None
         try:
@@ -111,13 +111,14 @@ class Guard:
             return ANYONE
         principal: Principal | None = None
         try:
-            principal = await self._resolve()
+            principal = await self.resolve()
             self.check_tenant(principal.tenant_id)
             if not principal.may(role):
                 raise Forbidden(message=f"{principal.role} role cannot perform this action")
         except (Unauthenticated, Forbidden, Invalid, Locked) as refusal:
             self._metrics.denials.labels(code=refusal.code).inc()
-            await self._audit_refusal(refusal, principal)
+            if principal is not None:
+                await self._audit_refusal(refusal, principal.tenant_id, principal.username)
             if not self._config.shadow:
                 raise
             self._log_shadow(refusal)
@@ -128,18 +129,20 @@ class Guard:
     def _log_shadow(refusal: BasError) -> None:
         log.warning("shadow: %s %s would be refused: %s", request.method, request.path, refusal)
 
-    async def _resolve(self) -> Principal:
-        return await self._sessions.resolve(session_id(), user_agent())
+    async def resolve(self) -> Principal:
+        """Who holds this request's session. Raises Unauthenticated, Locked.
 
-    async def _audit_refusal(self, refusal: BasError, principal: Principal | None) -> None:
+        A session in a wrong browser may be a stolen one: that is audited.
+        """
+        try:
+            return await self._sessions.resolve(session_id(), user_agent())
+        except WrongBrowser as refusal:
+            await self._audit_refusal(refusal, refusal.session.tenant_id, refusal.session.username)
+            raise
+
+    async def _audit_refusal(self, refusal: BasError, tenant_id: str, username: str) -> None:
         """Keep what a known user was refused. What a stranger tries is only counted: it must not
         be possible to fill the disk from outside."""
-        if isinstance(refusal, WrongBrowser):
-            tenant_id, username = refusal.session.tenant_id, refusal.session.username
-        elif principal is not None:
-            tenant_id, username = principal.tenant_id, principal.username
-        else:
-            return
         await self._audit.log_event(
             "ACCESS_DENIED",
             tenant_id=tenant_id or "default",

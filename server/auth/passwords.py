@@ -29,7 +29,7 @@ MEMORY_KIB, PASSES, LANES = 19 * 1024, 2, 1
 # glibc keeps freed blocks of a hash's size for itself, one a thread, unless it is told a threshold.
 M_MMAP_THRESHOLD, MMAP_FROM_BYTES = -3, 4 * 1024 * 1024
 
-_LEGACY = re.compile(r"pbkdf2_sha256\$(\d{1,7})\$([0-9a-fA-F]{1,256})\$([0-9a-fA-F]{64})")
+_LEGACY = re.compile(r"pbkdf2_sha256\$([1-9]\d{0,6})\$([0-9a-fA-F]{1,256})\$([0-9a-fA-F]{64})")
 
 
 class Passwords:
@@ -49,10 +49,14 @@ class Passwords:
         """End the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def hash(self, password: str) -> str:
-        """A hash to store. Raises InvalidField for a password too short or too long."""
+    async def hash_new(self, password: str) -> str:
+        """A hash of a password that someone chose now. Raises InvalidField if it is too short."""
         if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
             raise InvalidField("password", f"{PASSWORD_MIN} to {PASSWORD_MAX} characters")
+        return await self.hash(password)
+
+    async def hash(self, password: str) -> str:
+        """A hash to store, of a password that is in use already."""
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, stored: str | None, password: str) -> bool:
@@ -71,8 +75,8 @@ class Passwords:
             return _verify_legacy(int(legacy[1]), legacy[2], legacy[3], password)
         try:
             return self._hasher.verify(stored, password)
-        except (VerificationError, InvalidHashError):
-            return False
+        except (VerificationError, InvalidHashError, ValueError):
+            return False  # ValueError: the stored text only looks like a hash
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._waiting >= WAITING_MAX:

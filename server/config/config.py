@@ -63,11 +63,15 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    for word in _words(text):
+    """Origins as browsers write them: in lower case, without the scheme's own port."""
+    origins = []
+    for word in _words(text.lower()):
         parts = urlsplit(word)
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path:
             raise ValueError(f"must list origins such as https://panel.example, not {word!r}")
-    return _words(text)
+        own_port = {"http": ":80", "https": ":443"}[parts.scheme]
+        origins.append(word.removesuffix(own_port))
+    return tuple(origins)
 
 
 def _networks(text: str) -> tuple[Network, ...]:

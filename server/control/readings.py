@@ -32,22 +32,26 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True):
         parts = (self.temp_tenths, self.sensor_ok, self.timestamp, self.seq)
         return _digest(*map(str, parts))
 
-    def source_id(self, tenant_id: str, device_id: str) -> str | None:
-        """The document id every repetition of this post has, or None if it cannot be recognised."""
+    def source_ids(self, tenant_id: str, device_id: str, now_ms: int) -> list[str]:
+        """The document ids a repetition of this post may be stored under; it is stored under the
+        first. A key's is for ever, a `seq`'s for one span of memory, so the last span counts too.
+        """
         if self.key is not None:
-            return _digest(tenant_id, device_id, "key", self.key)
+            return [_digest(tenant_id, device_id, "key", self.key)]
         if self.seq is not None:
-            return _digest(tenant_id, device_id, "seq", self.digest())
-        return None
+            span = now_ms // SEQ_MEMORY_MS
+            seq = self.digest()
+            return [_digest(tenant_id, device_id, seq, str(one)) for one in (span, span - 1)]
+        return [secrets.token_hex(12)]
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a repetition of this post can be recognised at all."""
+        return self.key is not None or self.seq is not None
 
     def repeats(self, stored: Reading, now_ms: int) -> bool:
-        """Whether `stored`, found under this post's source id, is this very reading."""
+        """Whether `stored`, found under one of this post's ids, is this very reading."""
         return self.key is not None or now_ms - stored.received_ms < SEQ_MEMORY_MS
-
-
-def new_id() -> str:
-    """A document id for a reading that nobody will repeat."""
-    return secrets.token_hex(12)
 
 
 def stored_reading(
@@ -78,7 +82,7 @@ def stored_reading(
         sensor_ok=new.sensor_ok,
         expire_at=now_ms + keep_days * DAY_MS,
         device_ticks_ms=None if dated else date,
-        source_digest=new.digest() if new.key is not None or new.seq is not None else None,
+        source_digest=new.digest() if new.may_repeat else None,
     )
 
 

@@ -103,3 +103,14 @@ def switched(zone: ZoneRecord, relays: Relays) -> ZoneRecord:
         fault=relays.fault,
         cool_changed_ms=relays.cool_changed_ms,
     )
+
+
+def heard(zone: ZoneRecord, reading: Reading) -> ZoneRecord:
+    """The zone with this reading as its last."""
+    return msgspec.structs.replace(
+        zone,
+        last_seen_ms=reading.received_ms,
+        timestamp_ms=reading.timestamp_ms,
+        temp_tenths=reading.temp_tenths,
+        sensor_ok=reading.sensor_ok,
+    )

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from server.clock import Clock
-from server.control.readings import NewReading, new_id, stored_reading
-from server.control.settings import in_force
+from server.control.readings import NewReading, stored_reading
+from server.control.settings import Setpoints, in_force
 from server.control.views import (
     Command,
     ZoneStatus,
+    heard,
     relays_of,
     switched,
     telemetry_row,
     zone_status,
 )
 from server.control.work import Work
-from server.control.zone import decide
+from server.control.zone import Relays, decide
 from server.control.zone_cache import ZONES_MAX, Slot, ZoneBusy, ZoneCache
 from server.errors import Forbidden, Unprocessable
 from server.metrics import Metrics
@@ -105,6 +104,15 @@ class ZoneService:
     ) -> Command:
         before = slot.current = slot.current or await self._load(tenant_id, device_id)
         values = in_force(before.zone, await self._cache.settings(tenant_id))
+        now_ms = self._clock.now_ms()
+        doc_ids = new.source_ids(tenant_id, device_id, now_ms)
+        earlier = await self._earlier(tenant_id, doc_ids, new, now_ms)
+        if earlier is not None and new.key is not None:
+            # Surely this very post: nothing happens, and the answer is what is in force.
+            if earlier.source_digest != new.digest():
+                raise Unprocessable
+            self._metrics.readings_repeated.inc()
+            return _command(relays_of(before.zone), values)
         relays = decide(
             relays_of(before.zone),
             temp_tenths=new.temp_tenths,
@@ -113,8 +121,6 @@ class ZoneService:
             deadband_tenths=values.deadband_tenths,
             now_ms=self._clock.steady_ms(),
         )
-        command = Command(relays.cool, relays.heat, values.setpoint_tenths, values.deadband_tenths)
-        zone = switched(before.zone, relays)
         reading = stored_reading(
             new,
             tenant_id=tenant_id,
@@ -122,30 +128,28 @@ class ZoneService:
             relays=relays,
             setpoint_tenths=values.setpoint_tenths,
             deadband_tenths=values.deadband_tenths,
-            now_ms=self._clock.now_ms(),
+            now_ms=now_ms,
             keep_days=self._keep_days,
         )
-        doc_id = new.source_id(tenant_id, device_id)
-        earlier = await self._telemetry.get(tenant_id, doc_id) if doc_id else None
-        if earlier is not None and new.repeats(earlier, reading.received_ms):
-            if earlier.source_digest != reading.source_digest:
-                raise Unprocessable
-            # Not stored again, but time went on: the decision for now is the answer.
-            if zone != before.zone:
-                await self._store(slot, zone)
+        zone = heard(switched(before.zone, relays), reading)
+        if earlier is not None:
+            # The same `seq` may also come from a device that was restarted: it is not stored
+            # again, but it is obeyed, so that a fault is never taken for an old one.
+            await self._store(slot, zone)
             self._metrics.readings_repeated.inc()
-            return command
-        zone = msgspec.structs.replace(
-            zone,
-            last_seen_ms=reading.received_ms,
-            timestamp_ms=reading.timestamp_ms,
-            temp_tenths=reading.temp_tenths,
-            sensor_ok=reading.sensor_ok,
-        )
-        fresh_id = doc_id if doc_id and earlier is None else new_id()
-        await self._store(slot, zone, self._telemetry.creation(fresh_id, reading))
-        await self._announce(reading)
-        return command
+        else:
+            await self._store(slot, zone, self._telemetry.creation(doc_ids[0], reading))
+            await self._announce(reading)
+        return _command(relays, values)
+
+    async def _earlier(
+        self, tenant_id: str, doc_ids: list[str], new: NewReading, now_ms: int
+    ) -> Reading | None:
+        """The stored reading that `new` repeats, if it does."""
+        if not new.may_repeat:
+            return None
+        found = await self._telemetry.get_many(tenant_id, doc_ids)
+        return next((reading for reading in found if new.repeats(reading, now_ms)), None)
 
     async def _announce(self, reading: Reading) -> None:
         self._metrics.readings_stored.inc()
@@ -167,3 +171,7 @@ class ZoneService:
             if device is None:
                 raise Forbidden("Too many devices", "DEVICE_LIMIT", "register this device first")
         return loaded
+
+
+def _command(relays: Relays, values: Setpoints) -> Command:
+    return Command(relays.cool, relays.heat, values.setpoint_tenths, values.deadband_tenths)

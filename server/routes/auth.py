@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import Blueprint, Response, request
 from quart_schema import validate_response
 
-from server.auth.guard import COOKIE, address, session_id, user_agent
+from server.auth.guard import COOKIE, Guard, address, session_id, user_agent
 from server.auth.login import LoginService
 from server.auth.principal import ANYONE
 from server.auth.session_watch import SessionWatch
@@ -29,6 +29,7 @@ def blueprint(
     config: ServerConfig,
     logins: LoginService,
     sessions: SessionService,
+    guard: Guard,
     watch: SessionWatch,
     clock: Clock,
 ) -> Blueprint:
@@ -67,11 +68,10 @@ def blueprint(
         if not config.auth_on:
             everybody = SessionUser(ANYONE.username, ANYONE.role, 0)
             return SessionStatus("valid", everybody, config.session_timeout)
-        secret = session_id()
-        if not secret:
+        if not session_id():
             raise Invalid("No session provided", "NO_SESSION")
         try:
-            principal = await sessions.resolve(secret, user_agent())
+            principal = await guard.resolve()
         except Unauthenticated as error:
             raise Unauthenticated(message=error.message) from None
         user = SessionUser(principal.username, principal.role, principal.login_time)

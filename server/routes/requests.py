@@ -17,7 +17,8 @@ from server.routes.models import ErrorBody
 T = TypeVar("T", bound=msgspec.Struct)
 View = Callable[..., Any]
 
-_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
+_NOTHING = re.compile(rb"\s*(\{\s*\})?\s*")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
@@ -37,7 +38,7 @@ def json_body(
             raw: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
             if raw and not request.is_json:
                 raise UnsupportedMedia(message="send Content-Type: application/json")
-            if empty is not None and raw.strip() in {b"", b"{}"}:
+            if empty is not None and _NOTHING.fullmatch(raw):
                 raise empty
             kwargs["data"] = decode(raw or b"{}", model)
             return await current_app.ensure_async(view)(*args, **kwargs)

@@ -60,6 +60,7 @@ async function logIn(event) {
 }
 
 form.addEventListener("submit", logIn);
+button.disabled = false;
 notice.textContent = REASONS.get(query.get("reason")) ?? "";
 
 const health = await getJson("/api/health");

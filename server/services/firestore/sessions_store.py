@@ -38,11 +38,11 @@ class SessionsStore:
 
     async def sessions_of(self, username: str) -> list[Session]:
         """The live sessions of a user, oldest first."""
-        query = Query(COLLECTION, (Filter("username", "==", username),), order_by="created_at")
+        alive = Filter("expire_at", ">", self._clock.now_ms())
+        owner = Filter("username", "==", username)
+        query = Query(COLLECTION, (owner, alive), order_by="expire_at")
         page = await self._client.query(query, SESSIONS_OF_ONE_USER_MAX)
-        now = self._clock.now_ms()
-        sessions = (msgspec.convert(document.fields, Session) for document in page.documents)
-        return [session for session in sessions if session.expire_at > now]
+        return [msgspec.convert(document.fields, Session) for document in page.documents]
 
     async def invalidate_sessions(self, digests: Iterable[str]) -> None:
         """End these sessions; it does not matter whether they are still there."""

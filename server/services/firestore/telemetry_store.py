@@ -32,12 +32,11 @@ class TelemetryStore:
         """The write that stores `reading`, to be committed together with its zone."""
         return Create(COLLECTION, doc_id, fields_of(reading))
 
-    async def get(self, tenant_id: str, doc_id: str) -> Reading | None:
-        """One reading of this tenant by its id, or None."""
-        document = await self._client.get(COLLECTION, doc_id)
-        if document is None or document.fields["tenant_id"] != tenant_id:
-            return None
-        return msgspec.convert(document.fields, Reading)
+    async def get_many(self, tenant_id: str, doc_ids: list[str]) -> list[Reading]:
+        """Those of the readings that exist and are this tenant's."""
+        found = (await self._client.get_many(COLLECTION, doc_ids)).values()
+        readings = (msgspec.convert(document.fields, Reading) for document in found)
+        return [reading for reading in readings if reading.tenant_id == tenant_id]
 
     async def query_recent(
         self, tenant_id: str, device_id: str | None = None, limit: int = 100
