@@ -99,6 +99,8 @@ class ServerProcess:
         """Its exit code, once it has ended."""
         code = self._process.wait(timeout_s)
         self._reader.join(timeout_s)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
         return code
 
     def terminate(self, timeout_s: float = 10.0) -> int:

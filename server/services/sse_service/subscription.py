@@ -120,9 +120,8 @@ class Subscription:
                 return piece
             if self._bye_retry_ms is not None and self.position >= self._channel.released:
                 self._ended = "drain"
-                return self.control(
-                    "bye", {"ts": self._clock.now_ms()}, retry_ms=self._bye_retry_ms
-                )
+                farewell = {"ts": self._clock.now_ms(), "retry_ms": self._bye_retry_ms}
+                return self.control("bye", farewell, retry_ms=self._bye_retry_ms)
             if self._heartbeat_due:
                 return self.control("heartbeat", {"ts": self._clock.now_ms()})
             if self._ended is None and self.position >= self._channel.released:

@@ -1,0 +1,240 @@
+"""The live connection: what the page says when it breaks, and how it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Page, Request, expect
+
+from tests.e2e.desk import SERVER_AWAY, STREAM, Desk, Server, card, is_live, log_in, post_reading
+from tests.e2e.wire import Wire
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# The server spreads reconnects over 1 to 5 s; one attempt may just miss it.
+BACK_S = 12.0
+
+
+class StreamRequests:
+    """When and how a page asked for the stream."""
+
+    def __init__(self, page: Page) -> None:
+        self.urls: list[str] = []
+        self.times: list[float] = []
+        page.on("request", self._seen)
+
+    def _seen(self, request: Request) -> None:
+        if STREAM in request.url:
+            self.urls.append(request.url)
+            self.times.append(asyncio.get_running_loop().time())
+
+
+async def admin_at(desk: Desk, server: Server, url: str = "") -> Page:
+    """The dashboard of the first admin, by another way to the server if `url` is given."""
+    assert server.password is not None
+    return await desk.logged_in(url or server.url, "admin", server.password)
+
+
+async def no_stream_is_open(server: Server) -> None:
+    """Wait until the server has let go of streams whose clients are gone."""
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        for _ in range(100):
+            if "\nbas_streams_open 0" in (await client.get("/metrics")).text:
+                return
+            await asyncio.sleep(0.05)
+    raise AssertionError("the server still holds a stream")
+
+
+def again(desk: Desk, gone: Server, data_dir: Path, **settings: str) -> None:
+    """Another server in the place of one that is gone."""
+    settings = {"BAS_SSE_HEARTBEAT_S": "1"} | settings
+    desk.serve(data_dir, BAS_PORT=str(gone.port), **settings)
+
+
+@asynccontextmanager
+async def place_taken(server: Server, page: Page) -> AsyncIterator[None]:
+    """Hold a stream of the page's session open from elsewhere."""
+    cookies = {c["name"]: c["value"] for c in await page.context.cookies()}
+    agent = {"User-Agent": await page.evaluate("navigator.userAgent")}
+    async with (
+        httpx.AsyncClient(base_url=server.url, cookies=cookies, headers=agent) as client,
+        client.stream("GET", STREAM) as stream,
+    ):
+        assert stream.status_code == 200
+        yield
+
+
+async def test_a_killed_server_is_said_at_once_and_a_new_one_is_found(
+    desk: Desk, own_server: Server, tmp_path: Path
+) -> None:
+    desk.expect_complaint(SERVER_AWAY)
+    await post_reading(own_server.url, "office", 215)
+    page = await admin_at(desk, own_server)
+
+    own_server.kill()
+
+    connection = page.locator("#connection")
+    await expect(connection).to_contain_text("Connection lost, reconnecting", timeout=1000)
+    await expect(connection).to_contain_text("The values below are from")
+    await expect(page).to_have_title(re.compile("^Not live"))
+    again(desk, own_server, tmp_path / "data")
+    await is_live(page, BACK_S)
+    await expect(page).to_have_title("Building automation")
+    await post_reading(own_server.url, "office", 219)
+    await expect(card(page, "office").locator(".temperature")).to_have_text("21.9 °C")
+
+
+async def test_zones_that_a_new_server_does_not_know_leave_the_page(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.expect_complaint(SERVER_AWAY)
+    first = desk.serve(tmp_path / "first", BAS_AUTH_MODE="disabled")
+    await post_reading(first.url, "office", 215)
+    await post_reading(first.url, "lab", 220)
+    page = await desk.window()
+    await page.goto(first.url)
+    await expect(page.locator(".zone")).to_have_count(2)
+    first.kill()
+
+    again(desk, first, tmp_path / "other", BAS_AUTH_MODE="disabled")
+    await post_reading(first.url, "lab", 230)
+    await is_live(page, BACK_S)
+
+    await expect(page.locator(".zone .name")).to_have_text(["lab"])
+    await expect(card(page, "lab").locator(".temperature")).to_have_text("23.0 °C")
+    await expect(page.get_by_label("Zone", exact=True).locator("option")).to_have_text(
+        ["Choose a zone…", "All zones", "lab"]
+    )
+
+
+async def test_after_bye_the_page_comes_back_once_and_not_too_early(
+    desk: Desk, own_server: Server, tmp_path: Path
+) -> None:
+    desk.expect_complaint(SERVER_AWAY)
+    page = await admin_at(desk, own_server)
+    asked = StreamRequests(page)
+    loop = asyncio.get_running_loop()
+
+    told = loop.time()
+    own_server.signal(signal.SIGTERM)
+    await expect(page.locator("#connection")).to_contain_text("The server is restarting")
+    assert await asyncio.to_thread(own_server.wait) == 0
+
+    again(desk, own_server, tmp_path / "data")
+    await is_live(page, BACK_S)
+    # 1 s is the shortest delay that a server gives; a doubled attempt would follow at once.
+    pauses = [later - earlier for earlier, later in pairwise([told, *asked.times])]
+    assert pauses
+    assert min(pauses) >= 0.95
+    assert not any("last_event_id" in url for url in asked.urls)  # it was the browser itself
+
+
+async def test_a_server_that_stops_answering_is_noticed_by_its_silence(
+    desk: Desk, own_server: Server
+) -> None:
+    desk.expect_complaint(SERVER_AWAY)
+    page = await admin_at(desk, own_server)
+    own_server.signal(signal.SIGSTOP)
+    try:
+        # The connection stays open; only the heartbeat of every second is missing.
+        await expect(page.locator("#connection")).to_contain_text("is silent", timeout=8000)
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "silent")
+    finally:
+        own_server.signal(signal.SIGCONT)
+
+    await is_live(page, BACK_S)
+    await post_reading(own_server.url, "office", 219)
+    await expect(card(page, "office").locator(".temperature")).to_have_text("21.9 °C")
+
+
+async def test_a_quiet_building_is_live_by_the_heartbeat(desk: Desk, own_server: Server) -> None:
+    page = await desk.window()
+    await page.clock.install()
+    await page.goto(own_server.url)
+    assert own_server.password is not None
+    await log_in(page, "admin", own_server.password)
+    await is_live(page)
+    asked = StreamRequests(page)
+
+    for _ in range(2):  # beyond heartbeat and slack together; each step is below it
+        async with page.expect_event("console", lambda message: message.text == "beat"):
+            await page.evaluate(BEAT)
+        await page.clock.fast_forward(3000)
+
+    await expect(page.locator("#connection")).to_have_text("Live")
+    assert len(asked.urls) == 2  # the test's own listeners, no more
+
+
+# Tells when the page's server has sent a heartbeat, and so the page's own stream had one too.
+BEAT = f"""() => {{
+  const source = new EventSource("{STREAM}");
+  let beats = 0;
+  source.addEventListener("heartbeat", () => {{
+    beats += 1;
+    if (beats === 2) {{ source.close(); console.log("beat"); }}
+  }});
+}}"""
+
+
+async def test_what_happened_while_the_page_was_cut_off_is_shown_afterwards(
+    desk: Desk, own_server: Server
+) -> None:
+    desk.expect_complaint(SERVER_AWAY)
+    await post_reading(own_server.url, "office", 200)
+    async with Wire(own_server.port) as wire:
+        page = await admin_at(desk, own_server, wire.url)
+        await page.evaluate(RECORD_TEMPERATURES)
+        wire.cut()
+        await expect(page.locator("#connection")).to_contain_text("Connection lost")
+
+        for temp in range(201, 221):
+            await post_reading(own_server.url, "office", temp)
+        await post_reading(own_server.url, "new one", 199)
+        wire.mend()
+
+        await is_live(page, BACK_S)
+        await post_reading(own_server.url, "office", 221)
+        await expect(card(page, "office").locator(".temperature")).to_have_text("22.1 °C")
+        await expect(card(page, "new one").locator(".temperature")).to_have_text("19.9 °C")
+        shown: list[float] = await page.evaluate("window.temperatures")
+        assert shown == sorted(shown)
+
+
+RECORD_TEMPERATURES = """() => {
+  const shown = document.querySelector(".zone .temperature");
+  window.temperatures = [];
+  new MutationObserver(() => window.temperatures.push(parseFloat(shown.textContent)))
+    .observe(shown, { childList: true, characterData: true, subtree: true });
+}"""
+
+
+async def test_a_full_server_is_tried_again_from_the_place_that_was_reached(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.expect_complaint(SERVER_AWAY)
+    desk.expect_complaint(rf"status of 503 .*{STREAM}")
+    server = desk.serve(tmp_path / "data", BAS_SSE_MAX_STREAMS="1")
+    async with Wire(server.port) as wire:
+        page = await admin_at(desk, server, wire.url)
+        asked = StreamRequests(page)
+        wire.cut()
+        await expect(page.locator("#connection")).to_contain_text("Connection lost")
+        await no_stream_is_open(server)
+
+        async with place_taken(server, page):
+            async with page.expect_response(lambda answer: answer.status == 503):
+                wire.mend()
+            await post_reading(server.url, "office", 205)
+
+        await is_live(page, BACK_S)
+        assert "?last_event_id=" in asked.urls[-1]
+        office = card(page, "office")
+        await expect(office.locator(".temperature")).to_have_text("20.5 °C")

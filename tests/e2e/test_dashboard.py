@@ -1,0 +1,176 @@
+"""What the dashboard shows of the zones."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.e2e.desk import Desk, card, is_live, log_in, post_reading
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+async def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than its window."""
+    width: int = await page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return width
+
+
+async def test_a_reading_is_on_the_page_within_a_second(desk: Desk, site: str) -> None:
+    page = await desk.logged_in(site, "reader")
+
+    await post_reading(site, "office", 215)
+
+    zone = card(page, "office")
+    await expect(zone.locator(".temperature")).to_have_text("21.5 °C", timeout=1000)
+    await expect(zone.locator(".state")).to_have_text("Idle")
+    await expect(zone.locator(".setpoint")).to_have_text("23.0 °C")
+    await expect(zone.locator(".deadband")).to_have_text("1.0 °C")
+    await expect(zone.locator(".cooler")).to_have_text("Off")
+    await expect(zone.locator(".heat")).to_have_text("On")
+    await expect(zone.locator(".age")).to_have_text("Last reading 0 s ago")
+
+
+async def test_a_zone_that_was_heard_before_is_there_when_the_page_opens(
+    desk: Desk, site: str
+) -> None:
+    await post_reading(site, "cold store", -5)
+
+    page = await desk.logged_in(site, "reader")
+
+    await expect(card(page, "cold store").locator(".temperature")).to_have_text(
+        "\N{MINUS SIGN}0.5 °C"
+    )
+
+
+async def test_cooling_is_shown_in_words(desk: Desk, site: str) -> None:
+    page = await desk.logged_in(site, "reader")
+
+    await post_reading(site, "server room", 300)
+
+    zone = card(page, "server room")
+    await expect(zone.locator(".state")).to_have_text("Cooling")
+    await expect(zone.locator(".cooler")).to_have_text("On")
+    await expect(page.locator("#summary")).to_contain_text("cooling")
+
+
+async def test_a_sensor_fault_is_shown_and_announced(desk: Desk, site: str) -> None:
+    page = await desk.logged_in(site, "reader")
+    await post_reading(site, "attic", 220)
+    zone = card(page, "attic")
+    await expect(zone.locator(".state")).to_have_text("Idle")
+    await expect(zone.locator(".warning")).to_be_hidden()
+
+    await post_reading(site, "attic", 0, sensor_ok=False)
+
+    await expect(zone.locator(".state")).to_have_text("Sensor fault")
+    await expect(zone.locator(".warning")).to_contain_text("temperature is not reliable")
+    await expect(page.locator("#announcer")).to_contain_text("attic: sensor fault.")
+
+
+async def test_a_zone_that_falls_silent_is_stale_after_ten_seconds(desk: Desk, site: str) -> None:
+    page = await desk.window()
+    await page.clock.install()
+    await page.goto(site)
+    await log_in(page, "reader")
+    await is_live(page)
+    await post_reading(site, "cellar", 180)
+    zone = card(page, "cellar")
+    await expect(zone.locator(".age")).to_have_text("Last reading 0 s ago")
+    await page.clock.fast_forward(8000)
+    await expect(zone.locator(".age")).to_contain_text("Last reading 8 s ago")
+    await expect(zone.locator(".warning")).to_be_hidden()
+
+    await page.clock.fast_forward(4000)
+
+    await expect(zone.locator(".state")).to_have_text("Stale")
+    await expect(zone.locator(".warning")).to_contain_text("No new readings")
+    await expect(zone.locator(".age")).to_contain_text("Last reading 12 s ago")
+    await expect(page.locator("#connection")).to_have_text("Live")
+    # Only the page's clock went on: a reading of its now is a little ahead of the server's.
+    await post_reading(site, "cellar", 181, timestamp=int(time.time() * 1000) + 12_000)
+    await expect(zone.locator(".state")).to_have_text("Idle")
+
+
+async def test_a_reading_that_comes_late_is_as_old_as_it_says(desk: Desk, site: str) -> None:
+    page = await desk.logged_in(site, "reader")
+
+    await post_reading(site, "barn", 150, timestamp=int(time.time() * 1000) - 330_000)
+
+    zone = card(page, "barn")
+    await expect(zone.locator(".age")).to_have_text("Last reading 5 min ago")
+    await expect(zone.locator(".state")).to_have_text("Stale")
+
+
+async def test_the_name_of_a_device_is_text_whatever_it_holds(desk: Desk, site: str) -> None:
+    page = await desk.logged_in(site, "operator")
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+
+    await post_reading(site, HOSTILE, 220)
+
+    await expect(card(page, HOSTILE).locator(".name")).to_have_text(HOSTILE)
+    options = page.get_by_label("Zone", exact=True).locator("option")
+    await expect(options.filter(has_text=HOSTILE)).to_have_count(1)
+    assert await page.locator("main img").count() == 0
+    assert dialogs == []
+
+
+async def test_zones_are_in_the_order_of_their_names_and_numbers(desk: Desk, site: str) -> None:
+    page = await desk.logged_in(site, "reader")
+
+    for name in ("floor 10", "floor 2", "floor 1"):
+        await post_reading(site, name, 220)
+
+    names = page.locator(".zone .name").filter(has_text="floor")
+    await expect(names).to_have_text(["floor 1", "floor 2", "floor 10"])
+
+
+@pytest.mark.parametrize("path", ["/", "/auth/login"])
+async def test_nothing_is_wider_than_a_small_phone(desk: Desk, site: str, path: str) -> None:
+    await post_reading(site, "W" * 128, 1234)
+    page = await desk.logged_in(site, "operator", viewport={"width": 360, "height": 640})
+    await page.goto(site + path)
+    if path == "/":
+        await expect(card(page, "W" * 128)).to_be_visible()
+
+    assert await overflow(page) <= 0
+
+
+async def test_text_stands_out_in_light_and_dark(desk: Desk, site: str) -> None:
+    await post_reading(site, "contrast", 220)
+    await post_reading(site, "contrast fault", 0, sensor_ok=False)
+    for scheme in ("light", "dark"):
+        page = await desk.logged_in(site, "operator", color_scheme=scheme)
+        await expect(card(page, "contrast")).to_be_visible()
+        assert await page.evaluate(WEAKEST_CONTRAST) >= 4.5, scheme
+
+
+# The lowest contrast (WCAG 2, relative luminance) of any text on the page with what is behind it.
+WEAKEST_CONTRAST = """() => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = parts(colour).map((v) => v / 255)
+      .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (parts(colour)[3] !== 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const ratios = [...document.querySelectorAll("body *")]
+    .filter((e) => e.checkVisibility())
+    .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+    .map((e) => [light(getComputedStyle(e).color), light(behind(e))])
+    .map(([a, b]) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+  return Math.min(...ratios);
+}"""

@@ -1,0 +1,59 @@
+"""A session that is over leaves no dashboard behind, in any tab."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.desk import STREAM, Desk, is_live, log_in
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_logging_out_in_one_tab_ends_the_other_one(desk: Desk, site: str) -> None:
+    desk.expect_complaint(rf"status of 401 .*{STREAM}$")
+    first = await desk.logged_in(site, "reader")
+    other = await first.context.new_page()
+    await other.goto(site)
+    await is_live(other)
+
+    await first.get_by_role("button", name="Log out").click()
+
+    await first.wait_for_url("**/auth/login?reason=out")
+    await expect(first.get_by_role("status")).to_have_text("You are logged out.")
+    await other.wait_for_url("**/auth/login?*", timeout=5000)
+    await expect(other.get_by_role("status")).to_contain_text("Your session has ended")
+    await first.goto(site)
+    await first.wait_for_url("**/auth/login?*")
+
+
+async def test_the_dashboard_does_not_come_back_by_the_back_button_after_logging_out(
+    desk: Desk, site: str
+) -> None:
+    page = await desk.window()
+    await page.goto(f"{site}/auth/login?reason=ended")
+    await log_in(page, "reader")
+    await is_live(page)
+    await page.goto(f"{site}/auth/login")
+    await page.goto(site)
+    await is_live(page)
+    await page.get_by_role("button", name="Log out").click()
+    await page.wait_for_url("**/auth/login?reason=out")
+
+    await page.go_back()
+    await page.go_back()
+
+    await page.wait_for_url("**/auth/login?next=*")
+    await expect(page.locator(".zone")).to_have_count(0)
+
+
+async def test_a_page_from_the_browsers_memory_is_loaded_anew(desk: Desk, site: str) -> None:
+    page = await desk.logged_in(site, "reader")
+
+    # Chromium keeps no page with an open stream; other browsers do, and then send this event.
+    async with page.expect_request(f"{site}/"):
+        await page.evaluate(
+            "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))"
+        )
+
+    await is_live(page)

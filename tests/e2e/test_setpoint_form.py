@@ -1,0 +1,141 @@
+"""Changing setpoint and deadband in the browser, and seeing others do it."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.e2e.desk import Desk, card, post_reading
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def change(page: Page, zone: str, setpoint: str = "", deadband: str = "") -> None:
+    """Fill in the form and send it; it says what came of it."""
+    await page.get_by_label("Zone", exact=True).select_option(label=zone)
+    await page.get_by_label("Setpoint in °C").fill(setpoint)
+    await page.get_by_label("Deadband in °C").fill(deadband)
+    await page.get_by_role("button", name="Apply").click()
+
+
+async def test_a_change_is_seen_by_everyone_within_a_second(desk: Desk, site: str) -> None:
+    await post_reading(site, "lab", 220)
+    first = await desk.logged_in(site, "operator")
+    second = await desk.logged_in(site, "second")
+    await expect(card(second, "lab").locator(".setpoint")).not_to_have_text("19.3 °C")
+
+    await change(first, "lab", setpoint="19.3", deadband="0,7")
+
+    await expect(card(second, "lab").locator(".setpoint")).to_have_text("19.3 °C", timeout=1000)
+    await expect(card(second, "lab").locator(".deadband")).to_have_text("0.7 °C", timeout=1000)
+    await expect(card(second, "lab").locator(".changed")).to_contain_text("Set by operator")
+    await expect(first.locator("#change-message")).to_have_text(
+        "Done: lab, setpoint 19.3 °C, deadband 0.7 °C."
+    )
+
+
+async def test_what_is_left_empty_stays_as_it_is(desk: Desk, site: str) -> None:
+    await post_reading(site, "kitchen", 220)
+    page = await desk.logged_in(site, "operator")
+    await change(page, "kitchen", setpoint="20.0", deadband="1.5")
+    zone = card(page, "kitchen")
+    await expect(zone.locator(".deadband")).to_have_text("1.5 °C")
+
+    await change(page, "kitchen", setpoint="21")
+
+    await expect(zone.locator(".setpoint")).to_have_text("21.0 °C")
+    await expect(zone.locator(".deadband")).to_have_text("1.5 °C")
+
+
+async def test_all_zones_can_be_set_at_once(desk: Desk, site: str) -> None:
+    await post_reading(site, "east", 220)
+    await post_reading(site, "west", 220)
+    page = await desk.logged_in(site, "operator")
+
+    await change(page, "All zones", setpoint="24.4")
+
+    for name in ("east", "west"):
+        await expect(card(page, name).locator(".setpoint")).to_have_text("24.4 °C")
+
+
+async def test_the_button_of_a_zone_leads_to_the_form_for_it(desk: Desk, site: str) -> None:
+    await post_reading(site, "hall", 220)
+    page = await desk.logged_in(site, "operator")
+    setpoint = page.get_by_label("Setpoint in °C")
+
+    await page.get_by_role("button", name="Change setpoint of hall").click()
+    await expect(setpoint).to_be_focused()
+    await page.keyboard.type("22.2")
+    await page.keyboard.press("Enter")
+
+    await expect(card(page, "hall").locator(".setpoint")).to_have_text("22.2 °C")
+
+
+async def test_a_chosen_zone_stays_chosen_when_zones_come(desk: Desk, site: str) -> None:
+    await post_reading(site, "mill", 220)
+    page = await desk.logged_in(site, "operator")
+    chosen = page.get_by_label("Zone", exact=True)
+    await chosen.select_option(label="mill")
+
+    await post_reading(site, "annex", 220)
+
+    await expect(chosen.locator("option").filter(has_text="annex")).to_have_count(1)
+    await expect(chosen).to_have_value("one:mill")
+    in_force = await card(page, "mill").locator(".setpoint").inner_text()
+    placeholder = await page.get_by_label("Setpoint in °C").get_attribute("placeholder")
+    assert in_force == f"{placeholder}\N{NO-BREAK SPACE}°C"
+
+
+@pytest.mark.parametrize(
+    ("setpoint", "deadband", "answer"),
+    [
+        ("40.1", "", "The setpoint must be from 10.0 to 40.0 °C."),
+        ("-5", "", "The setpoint must be from 10.0 to 40.0 °C."),
+        ("22", "5.1", "The deadband must be from 0.0 to 5.0 °C."),
+    ],
+)
+async def test_what_the_server_refuses_is_said_in_words_and_changes_nothing(
+    desk: Desk, site: str, setpoint: str, deadband: str, answer: str
+) -> None:
+    desk.expect_complaint(r"status of 400 .*/api/set_setpoint$")
+    await post_reading(site, "bath", 220)
+    page = await desk.logged_in(site, "operator")
+    before = await card(page, "bath").locator("dl").inner_text()
+
+    await change(page, "bath", setpoint=setpoint, deadband=deadband)
+
+    await expect(page.locator("#change-message")).to_have_text(answer)
+    assert await card(page, "bath").locator("dl").inner_text() == before
+
+
+@pytest.mark.parametrize("text", ["22.55", "warm", "1e1", "2 2", "0x10"])
+async def test_what_is_no_temperature_is_not_sent(desk: Desk, site: str, text: str) -> None:
+    page = await desk.logged_in(site, "operator")
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+
+    await change(page, "All zones", setpoint=text)
+
+    await expect(page.locator("#change-message")).to_contain_text("such as 23.5")
+    await expect(page.get_by_label("Setpoint in °C")).to_be_focused()
+    assert [url for url in sent if url.endswith("/api/set_setpoint")] == []
+
+
+async def test_nothing_is_set_until_a_zone_is_chosen(desk: Desk, site: str) -> None:
+    page = await desk.logged_in(site, "operator")
+
+    await change(page, "Choose a zone…", setpoint="22")
+
+    await expect(page.locator("#change-message")).to_have_text("Choose a zone, or all zones.")
+
+
+async def test_a_read_only_user_sees_no_form(desk: Desk, site: str) -> None:
+    await post_reading(site, "library", 220)
+
+    page = await desk.logged_in(site, "reader")
+
+    await expect(page.locator("#who")).to_have_text("reader (read-only)")
+    await expect(card(page, "library")).to_be_visible()
+    await expect(page.get_by_label("Setpoint in °C")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Apply")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Change setpoint of library")).to_be_hidden()
