@@ -12,8 +12,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from tests.conftest import PASSWORD
-from tests.e2e.desk import Desk, Server
-from tests.support.process import run_command
+from tests.e2e.desk import Desk
+from tests.support.process import ServerProcess, run_command
 
 CHROMIUM = shutil.which("chromium")
 REQUIRED = bool(os.environ.get("CI") or os.environ.get("BAS_TEST_REQUIRE"))
@@ -79,12 +79,12 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             stdin=PASSWORD,
         )
         assert created.returncode == 0, created.stderr
-    with Server(data_dir, BAS_MAX_CONCURRENT_SESSIONS="100") as server:
+    with ServerProcess(data_dir, BAS_MAX_CONCURRENT_SESSIONS="100") as server:
         yield server.url
         server.terminate()
 
 
 @pytest.fixture
-def own_server(desk: Desk, tmp_path: Path) -> Server:
+def own_server(desk: Desk, tmp_path: Path) -> ServerProcess:
     """A server for a test that stops it; it beats every second. Its user is admin."""
     return desk.serve(tmp_path / "data", BAS_SSE_HEARTBEAT_S="1")

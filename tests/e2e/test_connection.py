@@ -14,8 +14,9 @@ import httpx
 import pytest
 from playwright.async_api import Page, Request, expect
 
-from tests.e2e.desk import SERVER_AWAY, STREAM, Desk, Server, card, is_live, log_in, post_reading
+from tests.e2e.desk import SERVER_AWAY, STREAM, Desk, card, is_live, log_in, post_reading
 from tests.e2e.wire import Wire
+from tests.support.process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -37,13 +38,13 @@ class StreamRequests:
             self.times.append(asyncio.get_running_loop().time())
 
 
-async def admin_at(desk: Desk, server: Server, url: str = "") -> Page:
+async def admin_at(desk: Desk, server: ServerProcess, url: str = "") -> Page:
     """The dashboard of the first admin, by another way to the server if `url` is given."""
     assert server.password is not None
     return await desk.logged_in(url or server.url, "admin", server.password)
 
 
-async def no_stream_is_open(server: Server) -> None:
+async def no_stream_is_open(server: ServerProcess) -> None:
     """Wait until the server has let go of streams whose clients are gone."""
     async with httpx.AsyncClient(base_url=server.url) as client:
         for _ in range(100):
@@ -53,14 +54,14 @@ async def no_stream_is_open(server: Server) -> None:
     raise AssertionError("the server still holds a stream")
 
 
-def again(desk: Desk, gone: Server, data_dir: Path, **settings: str) -> None:
+def again(desk: Desk, gone: ServerProcess, data_dir: Path, **settings: str) -> None:
     """Another server in the place of one that is gone."""
     settings = {"BAS_SSE_HEARTBEAT_S": "1"} | settings
     desk.serve(data_dir, BAS_PORT=str(gone.port), **settings)
 
 
 @asynccontextmanager
-async def place_taken(server: Server, page: Page) -> AsyncIterator[None]:
+async def place_taken(server: ServerProcess, page: Page) -> AsyncIterator[None]:
     """Hold a stream of the page's session open from elsewhere."""
     cookies = {c["name"]: c["value"] for c in await page.context.cookies()}
     agent = {"User-Agent": await page.evaluate("navigator.userAgent")}
@@ -73,7 +74,7 @@ async def place_taken(server: Server, page: Page) -> AsyncIterator[None]:
 
 
 async def test_a_killed_server_is_said_at_once_and_a_new_one_is_found(
-    desk: Desk, own_server: Server, tmp_path: Path
+    desk: Desk, own_server: ServerProcess, tmp_path: Path
 ) -> None:
     desk.expect_complaint(SERVER_AWAY)
     await post_reading(own_server.url, "office", 215)
@@ -116,7 +117,7 @@ async def test_zones_that_a_new_server_does_not_know_leave_the_page(
 
 
 async def test_after_bye_the_page_comes_back_once_and_not_too_early(
-    desk: Desk, own_server: Server, tmp_path: Path
+    desk: Desk, own_server: ServerProcess, tmp_path: Path
 ) -> None:
     desk.expect_complaint(SERVER_AWAY)
     page = await admin_at(desk, own_server)
@@ -138,7 +139,7 @@ async def test_after_bye_the_page_comes_back_once_and_not_too_early(
 
 
 async def test_a_server_that_stops_answering_is_noticed_by_its_silence(
-    desk: Desk, own_server: Server
+    desk: Desk, own_server: ServerProcess
 ) -> None:
     desk.expect_complaint(SERVER_AWAY)
     page = await admin_at(desk, own_server)
@@ -155,7 +156,9 @@ async def test_a_server_that_stops_answering_is_noticed_by_its_silence(
     await expect(card(page, "office").locator(".temperature")).to_have_text("21.9 °C")
 
 
-async def test_a_quiet_building_is_live_by_the_heartbeat(desk: Desk, own_server: Server) -> None:
+async def test_a_quiet_building_is_live_by_the_heartbeat(
+    desk: Desk, own_server: ServerProcess
+) -> None:
     page = await desk.window()
     await page.clock.install()
     await page.goto(own_server.url)
@@ -185,7 +188,7 @@ BEAT = f"""() => {{
 
 
 async def test_what_happened_while_the_page_was_cut_off_is_shown_afterwards(
-    desk: Desk, own_server: Server
+    desk: Desk, own_server: ServerProcess
 ) -> None:
     desk.expect_complaint(SERVER_AWAY)
     await post_reading(own_server.url, "office", 200)
