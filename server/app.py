@@ -109,9 +109,25 @@ def create_app(
         app.register_blueprint(blueprint)
     if config.cors_origins:
         _allow_origins(app, config.cors_origins)
+    app.asgi_app = _HttpOnly(app.asgi_app)  # type: ignore[method-assign]
     if config.trusted_proxies:
         app.asgi_app = TrustedProxies(app.asgi_app, config.trusted_proxies)  # type: ignore
     return app
+
+
+class _HttpOnly:
+    """Keeps from Quart what it would fail on: WebSockets, and a request target without a path."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        if scope["type"] == "http" and not scope["path"].startswith("/"):
+            scope = {**scope, "path": "/" + scope["path"].rpartition("://")[2].partition("/")[2]}
+        await self._app(scope, receive, send)
 
 
 def _allow_origins(app: Quart, origins: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import resource
@@ -117,7 +118,13 @@ class _Acceptor:
         # The application finds the connection here, to end a write that its client never takes.
         state: LifespanState = {"transport": writer.transport}
         loop = asyncio.get_running_loop()
-        await _Connection(self._app, loop, self._config, self._context, state, reader, writer)
+        connection = _Connection(
+            self._app, loop, self._config, self._context, state, reader, writer
+        )
+        # Cut by `finish`. Until Python 3.12.2 asyncio prints a traceback for a connection's task
+        # that ends as cancelled.
+        with contextlib.suppress(asyncio.CancelledError):
+            await connection
 
     async def finish(self) -> None:
         """Close idle connections, let requests in work be answered, then cut what is left."""

@@ -61,6 +61,8 @@ class SessionWatch:
                 await self._look()
             except Unavailable as error:
                 log.warning("open streams' sessions could not be checked: %s", error)
+            except Exception:  # the watch must outlive one bad document
+                log.exception("open streams' sessions could not be checked")
 
     async def _look(self) -> None:
         owners = sorted(self._owners())

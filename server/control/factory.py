@@ -15,7 +15,7 @@ from server.metrics import Metrics
 from server.services.firestore.service_factory import Stores
 from server.services.sse_service.service import SSEService
 
-FINISH_S = 2.0
+FINISH_S = 0.5
 
 
 @dataclass(frozen=True)

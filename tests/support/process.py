@@ -72,8 +72,9 @@ class ServerProcess:
         serving = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(serving,), daemon=True)
         self._reader.start()
-        assert serving.wait(START_S), self.output
-        assert self.port, self.output
+        if not serving.wait(START_S) or not self.port:
+            self.kill()
+            raise AssertionError(self.output)
         return self
 
     def _read(self, serving: threading.Event) -> None:

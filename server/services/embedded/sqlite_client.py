@@ -90,7 +90,7 @@ class SqliteClient(DocumentClient, Retention):
         except (sqlite3.Error, OSError) as error:
             logger.error("Cannot open %s: %s", self._path, error)
             await self.close()
-            raise StoreUnavailable(message="The database cannot be opened") from error
+            raise StoreUnavailable(message=f"{self._path} cannot be opened: {error}") from error
 
     async def close(self) -> None:
         """Commit every accepted write, then end all threads; later calls are StoreUnavailable."""

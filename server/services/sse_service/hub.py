@@ -193,4 +193,7 @@ class Hub:
             await asyncio.sleep(pause_s)
             now = self._clock.monotonic()
             for subscription in list(self._open):
-                subscription.tick(now, self._heartbeat_s, self._stall_s)
+                try:
+                    subscription.tick(now, self._heartbeat_s, self._stall_s)
+                except Exception:  # one stream must not end the care for all
+                    log.exception("a stream could not be looked after")

@@ -1,0 +1,360 @@
+"""What every EventLog promises; one suite, run on each implementation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from server.services.sse_service.backend import Cursor, Entry, EventLog
+from server.services.sse_service.event import Event
+from server.services.sse_service.memory_backend import MemoryLog
+
+MANY = 1_000_000_000
+
+Opener = Callable[[int, int, AsyncExitStack], Awaitable[EventLog]]
+
+
+async def open_memory(max_events: int, max_bytes: int, resources: AsyncExitStack) -> EventLog:
+    return MemoryLog(max_events, max_bytes)
+
+
+@pytest.fixture(params=[pytest.param(open_memory, id="memory")])
+async def opener(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Awaitable]]:
+    """Opens logs of the implementation under test, with bounds in events and bytes."""
+    implementation: Opener = request.param
+    async with AsyncExitStack() as resources:
+
+        async def open_log(max_events: int = 1000, max_bytes: int = MANY) -> EventLog:
+            return await implementation(max_events, max_bytes, resources)
+
+        yield open_log
+
+
+@pytest.fixture
+async def log(opener: Callable[..., Awaitable[EventLog]]) -> EventLog:
+    return await opener()
+
+
+def event(number: int, device_id: str | None = None) -> Event:
+    return Event("telemetry", f'{{"n":{number}}}', device_id)
+
+
+def number_of(entry: Entry) -> int:
+    """The number of the event that `event` made, read from its frame."""
+    return int(entry.frame.rsplit(b'{"n":', 1)[1].split(b"}")[0])
+
+
+async def append(log: EventLog, count: int, tenant: str = "here", first: int = 1) -> list[Cursor]:
+    return [await log.append(tenant, event(n)) for n in range(first, first + count)]
+
+
+async def everything_after(log: EventLog, cursor: Cursor, limit: int, tenant: str = "here"):
+    """All entries after the cursor, page by page."""
+    found: list[Entry] = []
+    while True:
+        page = await log.read_after(tenant, cursor, limit)
+        assert page is not None
+        assert len(page) <= limit
+        if not page:
+            return found
+        found += page
+        cursor = Cursor(cursor.epoch, page[-1].position)
+
+
+async def test_positions_start_at_one_and_grow_by_one(log: EventLog) -> None:
+    cursors = await append(log, 50)
+    assert [cursor.position for cursor in cursors] == list(range(1, 51))
+    assert len({cursor.epoch for cursor in cursors}) == 1
+
+
+async def test_every_cursor_can_be_sent_as_an_id_and_parsed_back(log: EventLog) -> None:
+    for cursor in [await log.tip("here"), *await append(log, 3)]:
+        assert len(str(cursor)) <= 128
+        assert Cursor.parse(str(cursor)) == cursor
+
+
+async def test_the_tip_of_an_empty_history_is_before_its_first_event(log: EventLog) -> None:
+    tip = await log.tip("here")
+    assert tip.position == 0
+    assert await log.read_after("here", tip, 10) == []
+    await append(log, 2)
+    assert [number_of(entry) for entry in await everything_after(log, tip, 10)] == [1, 2]
+
+
+async def test_the_tip_is_the_cursor_of_the_newest_event(log: EventLog) -> None:
+    cursors = await append(log, 3)
+    assert await log.tip("here") == cursors[-1]
+    assert await log.read_after("here", cursors[-1], 10) == []
+
+
+async def test_an_entry_is_the_event_that_was_appended_with_its_cursor_as_id(
+    log: EventLog,
+) -> None:
+    before = await log.tip("here")
+    cursor = await log.append("here", Event("setpoint", "one\r\ntwo", "zone-ä"))
+    (entry,) = await everything_after(log, before, 10)
+    assert entry.position == cursor.position
+    assert entry.device_id == "zone-ä"
+    assert entry.frame == f"event: setpoint\nid: {cursor}\ndata: one\ndata: two\n\n".encode()
+    assert entry.frame[entry.name_length :].startswith(b"id: ")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
+async def test_pages_follow_each_other_without_gap_or_repetition(log: EventLog, limit: int) -> None:
+    cursors = await append(log, 14)
+    found = await everything_after(log, cursors[1], limit)
+    assert [number_of(entry) for entry in found] == list(range(3, 15))
+    page = await log.read_after("here", cursors[1], limit)
+    assert page is not None
+    assert len(page) == min(limit, 12)
+
+
+async def test_a_cursor_beyond_the_newest_event_is_unknown(log: EventLog) -> None:
+    cursor = (await append(log, 3))[-1]
+    assert await log.read_after("here", Cursor(cursor.epoch, 4), 10) is None
+    assert await log.read_after("here", Cursor(cursor.epoch, 10**17), 10) is None
+
+
+async def test_a_cursor_of_another_epoch_is_unknown(log: EventLog) -> None:
+    epoch = (await append(log, 3))[-1].epoch
+    other = epoch.translate(str.maketrans("0123456789abcdef", "123456789abcdef0"))
+    for position in (0, 1, 3):
+        assert await log.read_after("here", Cursor(other, position), 10) is None
+
+
+async def test_a_cursor_of_another_tenant_is_unknown(log: EventLog) -> None:
+    cursor = (await append(log, 3, "there"))[0]
+    await append(log, 3, "here")
+    assert await log.read_after("here", cursor, 10) is None
+
+
+async def test_a_cursor_of_a_tenant_without_events_is_unknown_to_others(log: EventLog) -> None:
+    assert await log.read_after("here", await log.tip("there"), 10) is None
+
+
+async def test_a_new_log_does_not_know_the_cursors_of_another(
+    opener: Callable[..., Awaitable[EventLog]],
+) -> None:
+    cursor = (await append(await opener(), 3))[0]
+    another = await opener()
+    await append(another, 3)
+    assert await another.read_after("here", cursor, 10) is None
+
+
+async def test_tenants_have_histories_of_their_own(log: EventLog) -> None:
+    # Names that would collide if keys were glued together from their parts.
+    tenants = ["a", "a:b", "a-b", "a_b", "a.b", "ä", "a b", "*"]
+    tips = {tenant: await log.tip(tenant) for tenant in tenants}
+    for index, tenant in enumerate(tenants):
+        await append(log, 2, tenant, first=10 * index)
+    for index, tenant in enumerate(tenants):
+        found = await everything_after(log, tips[tenant], 10, tenant)
+        assert [number_of(entry) for entry in found] == [10 * index, 10 * index + 1]
+        assert [entry.position for entry in found] == [1, 2]
+
+
+MALFORMED = [
+    "",
+    "x",
+    "-",
+    "-1",
+    "abcdefgh",
+    "abcdefgh-",
+    "abcdefgh--1",
+    "abcdefgh-01",
+    "abcdefgh-1 ",
+    " abcdefgh-1",
+    "abcdefgh-1\n",
+    "abcdefgh-1-1",
+    "abcdefgh-1.0",
+    "abcdefgh-+1",
+    "abcdefgh-1e3",
+    "abcdefgh-9999999999999999999",
+    "abcdefgh-١",  # noqa: RUF001  (an Arabic digit one)
+    "short-1",
+    "a" * 33 + "-1",
+    "abc_efgh-1",
+    "äbcdefgh-1",
+    "abcdefgh\x00-1",
+    "1700000000000-0",
+    "a" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", MALFORMED, ids=lambda text: repr(text[:40]))
+def test_text_that_never_was_a_cursor_is_none(text: str) -> None:
+    cursor = Cursor.parse(text)
+    # A Redis stream's own id has the shape of a cursor: its epoch is unknown to every history.
+    assert cursor is None or cursor.epoch == "1700000000000"
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_cursor_that_prints_the_same_or_none(text: str) -> None:
+    cursor = Cursor.parse(text)
+    assert cursor is None or str(cursor) == text
+
+
+async def test_a_history_keeps_its_newest_events_up_to_the_bound(
+    opener: Callable[..., Awaitable[EventLog]],
+) -> None:
+    log = await opener(max_events=10)
+    cursors = await append(log, 25)
+    kept = await everything_after(log, cursors[14], 100)
+    assert [number_of(entry) for entry in kept] == list(range(16, 26))
+    assert await log.read_after("here", Cursor(cursors[0].epoch, 0), 100) is None
+
+
+async def test_a_place_that_is_kept_no_longer_is_unknown_and_not_shortened(
+    opener: Callable[..., Awaitable[EventLog]],
+) -> None:
+    """In-process: exactly. A log that trims by blocks may keep a few more, never fewer."""
+    log = await opener(max_events=10)
+    cursors = await append(log, 25)
+    for cursor in cursors:
+        page = await log.read_after("here", cursor, 100)
+        if cursor.position >= 15:
+            assert page is not None
+        if page is not None:
+            expected = list(range(cursor.position + 1, 26))
+            assert [number_of(entry) for entry in page] == expected
+
+
+async def test_a_history_is_bounded_in_bytes_too(
+    opener: Callable[..., Awaitable[EventLog]],
+) -> None:
+    log = await opener(max_events=10_000, max_bytes=20_000)
+    first = await log.tip("here")
+    for n in range(100):
+        await log.append("here", Event("telemetry", f'{{"n":{n}}}' + " " * 1000))
+    kept = 0
+    for position in range(101):
+        page = await log.read_after("here", Cursor(first.epoch, position), 1000)
+        if page is not None:
+            kept = max(kept, sum(entry.size for entry in page))
+    assert 10_000 < kept <= 20_000
+
+
+async def test_an_event_bigger_than_the_whole_bound_still_reaches_the_listener(
+    opener: Callable[..., Awaitable[EventLog]],
+) -> None:
+    log = await opener(max_bytes=1000)
+    heard = listen(log)
+    before = await log.tip("here")
+    cursor = await log.append("here", Event("telemetry", "x" * 5000))
+    await heard.wait_for(1)
+    assert [entry.position for _, entry in heard.entries] == [1]
+    assert await log.read_after("here", before, 10) is None
+    assert await log.read_after("here", cursor, 10) == []
+
+
+class Heard:
+    """Collects what the listener gets, and wakes who waits for it."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, Entry]] = []
+        self._more = asyncio.Event()
+
+    def __call__(self, tenant_id: str, entry: Entry) -> None:
+        assert asyncio.get_running_loop() is not None
+        self.entries.append((tenant_id, entry))
+        self._more.set()
+
+    async def wait_for(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.entries) < count:
+                self._more.clear()
+                await self._more.wait()
+
+
+def listen(log: EventLog) -> Heard:
+    heard = Heard()
+    log.listen(heard)
+    return heard
+
+
+async def test_the_listener_gets_every_event_from_now_on_once_and_in_order(log: EventLog) -> None:
+    await append(log, 5)
+    heard = listen(log)
+    await asyncio.gather(append(log, 100, "here", first=6), append(log, 100, "there", first=1000))
+    await heard.wait_for(200)
+    here = [entry for tenant, entry in heard.entries if tenant == "here"]
+    there = [entry for tenant, entry in heard.entries if tenant == "there"]
+    assert [number_of(entry) for entry in here] == list(range(6, 106))
+    assert [entry.position for entry in here] == list(range(6, 106))
+    assert [number_of(entry) for entry in there] == list(range(1000, 1100))
+
+
+async def test_an_event_can_be_read_when_the_listener_hears_of_it(log: EventLog) -> None:
+    epoch = (await log.tip("here")).epoch
+    reads: list[asyncio.Task[list[Entry] | None]] = []
+    heard_all = asyncio.Event()
+
+    def hear(tenant_id: str, entry: Entry) -> None:
+        cursor = Cursor(epoch, entry.position - 1)
+        reads.append(asyncio.ensure_future(log.read_after(tenant_id, cursor, 1)))
+        if len(reads) == 20:
+            heard_all.set()
+
+    log.listen(hear)
+    await append(log, 20)
+    async with asyncio.timeout(5):
+        await heard_all.wait()
+        pages = await asyncio.gather(*reads)
+    assert [page and page[0].position for page in pages] == list(range(1, 21))
+
+
+async def test_appends_at_the_same_time_get_different_places(log: EventLog) -> None:
+    cursors = await asyncio.gather(*(log.append("here", event(n)) for n in range(200)))
+    assert sorted(cursor.position for cursor in cursors) == list(range(1, 201))
+    found = await everything_after(log, Cursor(cursors[0].epoch, 0), 64)
+    assert {number_of(e): e.position for e in found} == {
+        n: cursor.position for n, cursor in enumerate(cursors)
+    }
+
+
+async def test_a_log_that_could_take_an_event_answers_a_ping(log: EventLog) -> None:
+    async with asyncio.timeout(5):
+        await log.ping()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    bound=st.integers(1, 8),
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("append"), st.sampled_from(["a", "b"]), st.just(0), st.just(0)),
+            st.tuples(
+                st.just("read"), st.sampled_from(["a", "b"]), st.integers(0, 40), st.integers(1, 9)
+            ),
+        ),
+        max_size=60,
+    ),
+)
+async def test_a_log_behaves_like_a_list(
+    opener: Callable[..., Awaitable[EventLog]], bound: int, steps: list[tuple[str, str, int, int]]
+) -> None:
+    log = await opener(max_events=bound)
+    model: dict[str, list[int]] = {"a": [], "b": []}
+    tips = {tenant: await log.tip(tenant) for tenant in model}
+    for number, (action, tenant, position, limit) in enumerate(steps):
+        history = model[tenant]
+        if action == "append":
+            cursor = await log.append(tenant, event(number))
+            history.append(number)
+            assert cursor == Cursor(tips[tenant].epoch, len(history))
+            continue
+        page = await log.read_after(tenant, Cursor(tips[tenant].epoch, position), limit)
+        if position > len(history):
+            assert page is None
+        elif position >= len(history) - bound:
+            assert page is not None
+            expected = history[position : position + limit]
+            assert [number_of(entry) for entry in page] == expected
+            assert [e.position for e in page] == [position + 1 + i for i in range(len(expected))]
+        elif page is not None:
+            assert [number_of(e) for e in page] == history[position : position + limit]

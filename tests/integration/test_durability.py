@@ -1,0 +1,223 @@
+"""kill -9 under load: what was answered is there afterwards, and no relay switches too early."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.process import ServerProcess, run_command
+from tests.support.stream import StreamClient, caller, post_reading
+
+DEVICES = [f"device-{n}" for n in range(8)]
+MIN_TIME_MS = 10_000
+OPEN = {"BAS_AUTH_ENABLED": "0"}
+
+
+@dataclass
+class Device:
+    """Posts numbered readings on one connection; even ones are cold, odd ones hot."""
+
+    name: str
+    answered: list[dict[str, Any]] = field(default_factory=list)
+    attempted: int = 0
+
+    def body(self, number: int) -> dict[str, Any]:
+        """Each reading has a temperature of its own, so that each can be found again."""
+        temp_tenths = 100 - number if number % 2 == 0 else 400 + number
+        return {
+            "device_id": self.name,
+            "temp_tenths": temp_tenths,
+            "sensor_ok": True,
+            "seq": number,
+        }
+
+    def key(self, number: int) -> dict[str, str]:
+        return {"Idempotency-Key": f"{self.name}/{number}"}
+
+    async def post(self, client: httpx.AsyncClient, number: int) -> dict[str, Any]:
+        """Post a reading; the command. Raises httpx.TransportError when the server is gone."""
+        self.attempted = number
+        answer = await client.post(
+            "/api/sensor_data", json=self.body(number), headers=self.key(number)
+        )
+        assert answer.status_code == 200, answer.text
+        self.answered.append(self.body(number))
+        return dict(answer.json())
+
+    async def post_until_cut(self, url: str, numbers: itertools.count[int]) -> None:
+        """Post as fast as the server answers, until it does not."""
+        async with caller(url) as client:
+            for number in numbers:
+                try:
+                    await self.post(client, number)
+                except httpx.TransportError:
+                    return
+
+
+async def stored(client: httpx.AsyncClient, device_id: str) -> list[dict[str, Any]]:
+    """Every reading of a device that the store holds, oldest first."""
+    rows: list[dict[str, Any]] = []
+    query = {"device_id": device_id, "limit": "1000"}
+    more = True
+    while more:
+        page = (await client.get("/api/telemetry/paginated", params=query)).json()
+        rows += page["data"]
+        query["start_after"], more = page["last_doc_id"], page["has_more"]
+    return rows[::-1]
+
+
+async def temperatures(client: httpx.AsyncClient, device_id: str) -> list[int]:
+    """What was measured in all stored readings of a device, sorted; each value once."""
+    return sorted(row["temp_tenths"] for row in await stored(client, device_id))
+
+
+def edges(rows: list[dict[str, Any]]) -> list[tuple[int, bool]]:
+    """When the cooler switched, and to what."""
+    found: list[tuple[int, bool]] = []
+    running = False
+    for row in rows:
+        if row["cool_active"] != running:
+            running = row["cool_active"]
+            found.append((row["timestamp"], running))
+    return found
+
+
+@pytest.fixture
+async def killed(tmp_path: Path) -> tuple[list[Device], Path]:
+    """Eight devices whose server was killed in the middle of their posts, and its folder."""
+    devices = [Device(name) for name in DEVICES]
+    with ServerProcess(tmp_path, **OPEN) as server:
+        async with caller(server.url) as operator:
+            for device in devices:
+                await device.post(operator, 0)
+            body = {"setpoint_tenths": 215, "deadband_tenths": 7}
+            assert (await operator.post("/api/set_setpoint", json=body)).status_code == 200
+            own = {"device_id": DEVICES[3], "setpoint_tenths": 199}
+            assert (await operator.post("/api/set_setpoint", json=own)).status_code == 200
+        load = asyncio.gather(
+            *(device.post_until_cut(server.url, itertools.count(1)) for device in devices)
+        )
+        async with asyncio.timeout(20):
+            while min(len(device.answered) for device in devices) < 40:
+                assert not load.done()
+                await asyncio.sleep(0.005)
+            server.kill()
+            await load
+    return devices, tmp_path
+
+
+async def test_after_a_kill_everything_that_was_answered_is_there_and_rules_hold(
+    killed: tuple[list[Device], Path],
+) -> None:
+    devices, folder = killed
+    with ServerProcess(folder, **OPEN) as server:
+        async with caller(server.url) as client:
+            for device in devices:
+                # What was on its way when the server died may be there or not, but nothing else.
+                rows = await temperatures(client, device.name)
+                answered = [body["temp_tenths"] for body in device.answered]
+                in_flight = device.body(device.attempted)["temp_tenths"]
+                assert rows in (sorted(answered), sorted([*answered, in_flight]))
+            for name, setpoint in [(DEVICES[0], 215), (DEVICES[3], 199)]:
+                config = (await client.get(f"/api/config?device_id={name}")).json()
+                assert (config["setpoint_tenths"], config["deadband_tenths"]) == (setpoint, 7)
+            await repeat_everything(client, devices)
+            await switch_back_and_forth(client, devices)
+
+
+async def repeat_everything(client: httpx.AsyncClient, devices: list[Device]) -> None:
+    """A device that got no answer posts again: nothing is stored twice."""
+
+    async def repeat(device: Device) -> None:
+        for number in range(device.attempted + 1):
+            answer = await client.post(
+                "/api/sensor_data", json=device.body(number), headers=device.key(number)
+            )
+            assert answer.status_code == 200, answer.text
+        expected = [device.body(n)["temp_tenths"] for n in range(device.attempted + 1)]
+        assert await temperatures(client, device.name) == sorted(expected)
+
+    await asyncio.gather(*(repeat(device) for device in devices))
+
+
+async def switch_back_and_forth(client: httpx.AsyncClient, devices: list[Device]) -> None:
+    """Ask for the other state without pause: the cooler, started just before the kill, goes on
+    until its time is over, and the readings of both lives together show no early switch."""
+
+    async def insist(device: Device) -> None:
+        number = device.attempted + 2 - device.attempted % 2
+        deadline = time.monotonic() + 15
+        command = await device.post(client, number)
+        assert command["cool_active"], "the cooler forgot that it had started"
+        while command["cool_active"]:
+            assert time.monotonic() < deadline, "the cooler never stopped"
+            number += 2
+            command = await device.post(client, number)
+            # There are only so many temperatures to tell the readings apart by.
+            await asyncio.sleep(0.05)
+        for hot in range(number + 1, number + 20, 2):
+            assert not (await device.post(client, hot))["cool_active"]
+
+    await asyncio.gather(*(insist(device) for device in devices))
+    for device in devices:
+        switched = edges(await stored(client, device.name))
+        assert [on for _, on in switched] == [True, False]
+        assert switched[1][0] - switched[0][0] >= MIN_TIME_MS
+
+
+async def test_a_client_that_comes_back_after_a_kill_is_reset_and_gets_a_snapshot(
+    tmp_path: Path,
+) -> None:
+    with ServerProcess(tmp_path, **OPEN) as server:
+        async with (
+            caller(server.url) as client,
+            await StreamClient.open(server.port) as stream,
+        ):
+            await stream.opening()
+            await post_reading(client, "zone", 222)
+            await stream.live(1)
+            server.kill()
+            assert await stream.rest(2) == []
+            assert stream.cut
+    with ServerProcess(tmp_path, **OPEN) as server:
+        async with await StreamClient.open(server.port, last_event_id=stream.last_id) as again:
+            frames = await again.opening()
+            assert frames["hello"].json["resume"] == "reset"
+            (zone,) = frames["snapshot"].json["zones"]
+            assert (zone["device_id"], zone["temp_tenths"]) == ("zone", 222)
+            async with caller(server.url) as client:
+                await post_reading(client, "zone", 223)
+            assert (await again.live(1))[0].json["temp_tenths"] == 223
+
+
+async def test_sessions_outlive_a_kill(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path) as server:
+        async with caller(server.url) as client:
+            login = {"username": "admin", "password": server.password}
+            answer = await client.post("/auth/login", json=login)
+            session = answer.cookies["bas_session_id"]
+        server.kill()
+    with ServerProcess(tmp_path) as server:
+        async with caller(server.url, session) as client:
+            assert (await client.get("/auth/status")).json()["user"]["username"] == "admin"
+
+
+def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, **OPEN) as server:
+        second = run_command(data_dir=tmp_path)
+        assert second.returncode == 1
+        assert str(tmp_path) in second.stderr
+        assert "another server" in second.stderr
+        assert "Traceback" not in second.stderr
+        assert httpx.get(f"{server.url}/healthz", trust_env=False).status_code == 200
+        server.kill()
+    # A killed server leaves no lock behind.
+    with ServerProcess(tmp_path, **OPEN) as server:
+        assert httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200

@@ -1,0 +1,190 @@
+"""What streams share: one encoding, one piece of bytes, one tail with bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.metrics import Metrics
+from server.services.sse_service.backend import Cursor, Entry, make_entry
+from server.services.sse_service.channel import (
+    CHUNK_MAX_BYTES,
+    TAIL_MAX_BYTES,
+    Channel,
+    join,
+)
+from server.services.sse_service.event import Event
+from server.services.sse_service.memory_backend import MemoryLog
+from server.services.sse_service.subscription import Subscription
+from tests.support.clock import ManualClock
+from tests.unit.sse_service.conftest import HERE, Rig, frames_of, next_piece
+
+EPOCH = "abcdefgh"
+
+
+def entry(position: int, size: int = 10) -> Entry:
+    return make_entry(Event("telemetry", "x" * size), Cursor(EPOCH, position))
+
+
+async def test_all_streams_are_handed_the_same_bytes_object(rig: Rig) -> None:
+    readers = [await rig.reader() for _ in range(50)]
+    unnamed = [await rig.reader(names=False) for _ in range(5)]
+    for reader in rig.readers:
+        await reader.until(lambda r=reader: len(r.pieces) == 1)
+    await rig.publish(30)
+    for reader in rig.readers:
+        await reader.until(lambda r=reader: len(r.pieces) == 2)
+    assert len({id(reader.pieces[1]) for reader in readers}) == 1
+    assert len({id(reader.pieces[1]) for reader in unnamed}) == 1
+    assert len(frames_of(readers[0].pieces[1])) == 30
+
+
+async def test_a_single_event_goes_out_as_the_bytes_the_log_holds(rig: Rig) -> None:
+    readers = [await rig.reader() for _ in range(10)]
+    for reader in readers:
+        await reader.named("hello")
+    start = await rig.log.tip(HERE)
+    await rig.publish(1)
+    page = await rig.log.read_after(HERE, start, 1)
+    assert page is not None
+    for reader in readers:
+        await reader.numbers(1)
+        assert reader.pieces[-1] is page[0].frame
+
+
+async def test_events_that_come_fast_share_a_write(rig: Rig) -> None:
+    """A write costs a connection far more than an event does."""
+    readers = [await rig.reader() for _ in range(200)]
+    for reader in readers:
+        await reader.named("hello")
+    for _ in range(20):
+        await rig.publish(10)
+    for reader in readers:
+        await reader.numbers(200)
+        assert len(reader.pieces) <= 4
+
+
+async def test_a_rare_event_is_not_held_back(rig: Rig) -> None:
+    reader = await rig.reader()
+    await reader.named("hello")
+    await rig.flushed()
+    rig.clock.advance(1)
+    await rig.publish(1)
+    for _ in range(3):
+        await rig.flushed()
+    assert len(reader.live) == 1
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_a_piece_is_bounded_and_the_rest_follows(names: bool) -> None:
+    entries = [entry(n, size=1000) for n in range(1, 1001)]
+    position, pieces = 0, []
+    while position < 1000:
+        piece, reached = join(entries[position:], names, position)
+        assert 0 < len(piece) <= CHUNK_MAX_BYTES
+        assert reached > position
+        pieces.append(piece)
+        position = reached
+    wanted = [e.frame if names else e.frame[e.name_length :] for e in entries]
+    assert b"".join(pieces) == b"".join(wanted)
+    assert len(pieces) == 4
+
+
+def test_an_event_greater_than_a_piece_goes_alone() -> None:
+    great = make_entry(Event("telemetry", "\n" * 100_000), Cursor(EPOCH, 2))
+    assert len(great.frame) > CHUNK_MAX_BYTES
+    entries = [entry(1), great, entry(3)]
+    assert join(entries, True, 0) == (entries[0].frame, 1)
+    assert join(entries[1:], True, 1) == (great.frame, 2)
+    assert join([], True, 7) == (b"", 7)
+
+
+@pytest.mark.parametrize("devices", [[], ["a"]], ids=["plain", "filtered"])
+async def test_a_reader_behind_gets_bounded_pieces(rig: Rig, devices: list[str]) -> None:
+    stream = await rig.sse.subscribe(HERE, devices=devices)
+    await next_piece(stream)
+    for _ in range(8):
+        await rig.sse.publish(HERE, "telemetry", {"text": "x" * 100_000}, "a")
+    await rig.flushed()
+    pieces = [await next_piece(stream) for _ in range(4)]
+    assert [len(frames_of(piece)) for piece in pieces] == [2, 2, 2, 2]
+    stream.close()
+
+
+def began_at(position: int) -> Channel:
+    channel = Channel(HERE, 100, ManualClock())
+    channel.begin(Cursor(EPOCH, position))
+    return channel
+
+
+@pytest.mark.parametrize("readers", ["none", "idle", "stuck"])
+async def test_the_tail_keeps_its_bounds_whoever_reads(rig: Rig, readers: str) -> None:
+    if readers == "idle":
+        await rig.reader()
+    if readers == "stuck":
+        await next_piece(await rig.sse.subscribe(HERE))
+    else:
+        (await rig.sse.subscribe(HERE)).close()
+    channel = rig.hub._channels[HERE]
+    for _ in range(60):
+        await rig.publish(50)
+        await rig.flushed()
+        assert len(channel.tail) <= 256
+        assert channel.base + len(channel.tail) == channel.head == rig.published
+    for _ in range(40):
+        await rig.sse.publish(HERE, "telemetry", {"text": "x" * 90_000, "n": 0})
+        await rig.flushed()
+        assert sum(item.size for item in channel.tail) <= TAIL_MAX_BYTES
+        assert channel.base + len(channel.tail) == channel.head
+
+
+async def test_what_comes_while_the_tip_is_asked_for_is_kept_within_the_bounds() -> None:
+    channel = Channel(HERE, 100, ManualClock())
+    for position in range(1, 1001):
+        channel.add(entry(position))
+    assert len(channel.tail) <= 256
+    channel.begin(Cursor(EPOCH, 998))
+    assert [item.position for item in channel.tail] == [999, 1000]
+    assert (channel.base, channel.head, channel.released) == (998, 1000, 1000)
+
+
+async def test_news_older_than_the_tip_are_not_taken_again() -> None:
+    """A log may say its tip before its listener has heard of it."""
+    channel = began_at(7)
+    stream = Subscription(
+        channel,
+        MemoryLog(100, 10**6),
+        ManualClock(),
+        Metrics(),
+        devices=frozenset(),
+        names=True,
+        owner=None,
+        kill=None,
+        preamble=(),
+        retry_ms=1000,
+        on_close=lambda stream, reason: None,
+    )
+    channel.subscriptions.add(stream)
+    for position in (6, 7, 8, 9):
+        channel.add(entry(position))
+        channel.flush()
+    piece = await next_piece(stream)
+    assert piece == entry(8).frame + entry(9).frame
+    assert (channel.base, channel.head, channel.released) == (7, 9, 9)
+    stream.close()
+
+
+async def test_a_channel_begins_once() -> None:
+    channel = began_at(5)
+    channel.begin(Cursor("anotherone", 9))
+    assert (channel.epoch, channel.head) == (EPOCH, 5)
+
+
+async def test_many_readers_at_different_places_each_get_their_own(rig: Rig) -> None:
+    await rig.reader()
+    await rig.publish(250)
+    await rig.flushed()
+    tip = await rig.log.tip(HERE)
+    late = [await rig.reader(str(Cursor(tip.epoch, n))) for n in range(0, 250, 10)]
+    await rig.publish(5)
+    for start, reader in zip(range(0, 250, 10), late, strict=True):
+        assert await reader.numbers(255 - start) == list(range(start + 1, 256))

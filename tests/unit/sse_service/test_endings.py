@@ -1,0 +1,256 @@
+"""How streams end: counted exactly, told to come back, or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from server.routes.stream import StreamBody
+from server.services.sse_service.hub import Draining, TooManyStreams
+from server.services.sse_service.subscription import Subscription
+from tests.support.stream import eventually
+from tests.unit.sse_service.conftest import (
+    HERE,
+    WAIT_S,
+    Rig,
+    frames_of,
+    next_piece,
+    numbers,
+)
+from tests.unit.sse_service.logs import LateLog, RefusingLog
+
+MakeRig = Callable[..., Awaitable[Rig]]
+
+
+def counts(rig: Rig) -> list[float]:
+    """How many streams are open, by everyone who says so."""
+    return [
+        rig.sse.subscriber_count(),
+        rig.sse.subscriber_count(HERE),
+        rig.figure("bas_streams_open"),
+    ]
+
+
+async def test_the_count_follows_every_way_to_end(rig: Rig) -> None:
+    def body() -> StreamBody:
+        async def subscribe(kill: Callable[[], None]) -> Subscription:
+            return await rig.sse.subscribe(HERE, kill=kill, owner="someone")
+
+        return StreamBody(subscribe)
+
+    async def write(response: StreamBody, pieces: int | None) -> None:
+        async with response as stream:
+            async for _ in stream:
+                pieces = None if pieces is None else pieces - 1
+                if pieces == 0:
+                    raise ConnectionResetError
+
+    assert counts(rig) == [0, 0, 0]
+    unused = body()
+    assert counts(rig) == [0, 0, 0]
+    endless = [asyncio.create_task(write(body(), None)) for _ in range(3)]
+    broken = asyncio.create_task(write(body(), 1))
+    never_read = await body().__aenter__()
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(broken, return_exceptions=True)
+    assert isinstance(broken.exception(), ConnectionResetError)
+    assert counts(rig) == [4, 4, 4]
+    endless[0].cancel()
+    await asyncio.gather(endless[0], return_exceptions=True)
+    assert counts(rig) == [3, 3, 3]
+    never_read.close()  # type: ignore[attr-defined]
+    never_read.close()  # type: ignore[attr-defined]
+    assert counts(rig) == [2, 2, 2]
+    rig.hub.end_owned({"someone"}, "session")
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(*endless[1:])
+    del unused
+    gc.collect()
+    assert counts(rig) == [0, 0, 0]
+    closed = {
+        reason: rig.figure("bas_streams_closed_total", reason=reason)
+        for reason in ("client", "session")
+    }
+    assert closed == {"client": 3, "session": 2}
+    assert rig.figure("bas_streams_opened_total") == sum(closed.values())
+
+
+async def test_a_body_cancelled_before_its_first_byte_is_forgotten(make_rig: MakeRig) -> None:
+    log = RefusingLog()
+    rig = await make_rig(log)
+    await rig.publish(1)
+    last_event_id = str(await log.tip(HERE))
+    log.answering.clear()
+    opening = asyncio.create_task(rig.sse.subscribe(HERE, last_event_id=last_event_id))
+    await eventually(rig.sse.subscriber_count, "the stream is known")
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    assert counts(rig) == [0, 0, 0]
+
+
+async def test_counts_are_kept_by_tenant(rig: Rig) -> None:
+    streams = [await rig.sse.subscribe(tenant) for tenant in (HERE, HERE, "elsewhere")]
+    assert [rig.sse.subscriber_count(tenant) for tenant in (HERE, "elsewhere", "no")] == [2, 1, 0]
+    assert rig.sse.subscriber_count() == 3
+    for stream in streams:
+        stream.close()
+    assert rig.sse.subscriber_count() == 0
+
+
+async def test_one_stream_too_many_is_refused_until_one_has_gone(make_rig: MakeRig) -> None:
+    rig = await make_rig(max_streams=3)
+    streams = [await rig.sse.subscribe(tenant) for tenant in ("a", "b", "c")]
+    with pytest.raises(TooManyStreams):
+        rig.sse.check_room()
+    with pytest.raises(TooManyStreams):
+        await rig.sse.subscribe("a")
+    assert rig.sse.subscriber_count() == 3
+    streams[1].close()
+    rig.sse.check_room()
+    streams.append(await rig.sse.subscribe("a"))
+    for stream in streams:
+        stream.close()
+
+
+async def test_only_the_streams_of_the_named_owners_end(rig: Rig) -> None:
+    one, two, nobody = [await rig.reader(owner=owner) for owner in ("one", "two", None)]
+    same = await rig.reader(owner="one")
+    assert rig.hub.owners() == {"one", "two"}
+    await rig.flushed()
+    rig.hub.end_owned({"one", "unknown"}, "session")
+    await asyncio.gather(one.ended(), same.ended())
+    await rig.publish(1)
+    assert await two.numbers(1) == await nobody.numbers(1) == [1]
+    assert rig.hub.owners() == {"two"}
+    assert rig.figure("bas_streams_closed_total", reason="session") == 2
+
+
+async def test_an_owners_end_cuts_a_write_that_is_blocked(rig: Rig) -> None:
+    killed = asyncio.Event()
+    stream = await rig.sse.subscribe(HERE, owner="one", kill=killed.set)
+    await next_piece(stream)
+    rig.hub.end_owned({"one"}, "session")
+    assert killed.is_set()
+    stream.close()
+
+
+async def test_a_drain_gives_everyone_all_that_was_published_then_bye(rig: Rig) -> None:
+    readers = [await rig.reader() for _ in range(1000)]
+    filtered = await rig.reader(devices=["a"])
+    await rig.publish(1, "a")
+    for reader in readers:
+        await reader.numbers(1)
+    # These are held back for a moment, since the last release to so many streams was just now.
+    await rig.publish(199, "a")
+    await rig.hub.drain(WAIT_S)
+    assert counts(rig) == [0, 0, 0]
+    retries = set()
+    for reader in [*readers, filtered]:
+        frames = await reader.ended()
+        assert numbers(frames) == list(range(1, 201))
+        assert frames[-1].event == "bye"
+        # A page cannot see the frame's own `retry`: the data tell it too.
+        assert frames[-1].json == {"ts": rig.clock.now_ms(), "retry_ms": frames[-1].retry}
+        assert frames[-1].id == str(await rig.log.tip(HERE))
+        retries.add(frames[-1].retry)
+    assert len(retries) == 1001
+    assert None not in retries
+    assert rig.figure("bas_streams_closed_total", reason="drain") == 1001
+
+
+async def test_a_drain_gives_a_replaying_client_the_whole_replay_then_bye(rig: Rig) -> None:
+    """The history of a server that is going goes with it: what is not sent now is lost."""
+    await rig.publish(1)
+    start = str(await rig.log.tip(HERE))
+    await rig.publish(3000)
+    stream = await rig.sse.subscribe(HERE, last_event_id=start)
+    frames = frames_of(await next_piece(stream))
+    draining = asyncio.create_task(rig.hub.drain(WAIT_S))
+    await asyncio.sleep(0)
+    assert rig.hub.draining
+    frames += frames_of(*[piece async for piece in stream])
+    stream.close()
+    await draining
+    assert frames[-1].event == "bye"
+    assert numbers(frames) == list(range(2, 3002))
+
+
+async def test_a_drain_after_a_great_burst_gives_all_of_it_then_bye(rig: Rig) -> None:
+    reader = await rig.reader()
+    await reader.named("hello")
+    await rig.flushed()
+    await rig.publish(2000)
+    await rig.hub.drain(WAIT_S)
+    frames = await reader.ended()
+    assert frames[-1].event == "bye"
+    assert numbers(frames) == list(range(1, 2001))
+
+
+async def test_a_drain_cuts_who_does_not_take_the_bye_and_nobody_else(rig: Rig) -> None:
+    killed = asyncio.Event()
+    blocked = await rig.sse.subscribe(HERE, kill=killed.set)
+    await next_piece(blocked)
+    reader = await rig.reader()
+    await reader.named("hello")
+    async with asyncio.timeout(WAIT_S):
+        await rig.hub.drain(0.05)
+    assert killed.is_set()
+    assert (await reader.ended())[-1].event == "bye"
+    blocked.close()
+    assert rig.figure("bas_streams_closed_total", reason="drain") == 2
+
+
+async def test_a_drain_without_streams_is_over_at_once(rig: Rig) -> None:
+    async with asyncio.timeout(1):
+        await rig.hub.drain(60)
+
+
+async def test_no_stream_opens_once_the_drain_has_begun(rig: Rig) -> None:
+    await rig.hub.drain(0.01)
+    with pytest.raises(Draining):
+        rig.sse.check_room()
+    with pytest.raises(Draining):
+        await rig.sse.subscribe(HERE)
+    assert rig.hub.draining
+    assert counts(rig) == [0, 0, 0]
+
+
+async def test_a_stream_that_was_opening_when_the_drain_began_is_refused(
+    make_rig: MakeRig,
+) -> None:
+    log = LateLog([5])
+    rig = await make_rig(log)
+    opening = asyncio.create_task(rig.sse.subscribe(HERE))
+    await asyncio.sleep(0)
+    await rig.hub.drain(0.01)
+    with pytest.raises(Draining):
+        await opening
+    assert counts(rig) == [0, 0, 0]
+    await log.close()
+
+
+async def test_streams_that_open_at_once_do_not_pass_the_limit_together(
+    make_rig: MakeRig,
+) -> None:
+    log = LateLog([5])
+    rig = await make_rig(log, max_streams=3)
+    opened = await asyncio.gather(
+        *(rig.sse.subscribe(HERE) for _ in range(8)), return_exceptions=True
+    )
+    assert [isinstance(each, TooManyStreams) for each in opened].count(True) == 5
+    assert rig.sse.subscriber_count() == 3
+    await log.close()
+
+
+async def test_a_reader_that_is_cancelled_while_it_waits_leaves_the_others(rig: Rig) -> None:
+    gone, left = await rig.reader(), await rig.reader()
+    await rig.flushed()
+    await rig.publish(1)
+    gone.task.cancel()
+    await asyncio.gather(gone.task, return_exceptions=True)
+    await rig.publish(1)
+    assert await left.numbers(2) == [1, 2]
+    assert counts(rig) == [1, 1, 1]

@@ -1,0 +1,100 @@
+"""A log that does not answer: streams are refused or end, and go on later without a gap."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from server.routes.stream import StreamBody
+from server.services.sse_service.backend import LogUnavailable
+from server.services.sse_service.subscription import Subscription
+from tests.unit.sse_service.conftest import (
+    HERE,
+    WAIT_S,
+    Rig,
+    frames_of,
+    next_piece,
+    numbers,
+)
+from tests.unit.sse_service.logs import RefusingLog
+
+MakeRig = Callable[..., Awaitable[Rig]]
+
+
+async def test_a_log_that_does_not_know_its_tip_opens_no_stream(make_rig: MakeRig) -> None:
+    log = RefusingLog()
+    rig = await make_rig(log)
+    log.refuse = {"tip"}
+    with pytest.raises(LogUnavailable):
+        await rig.sse.subscribe(HERE)
+    await rig.publish(400)
+    assert rig.sse.subscriber_count() == rig.figure("bas_streams_open") == 0
+    log.refuse = set()
+    reader = await rig.reader()
+    await rig.publish(2)
+    assert await reader.numbers(2) == [401, 402]
+
+
+async def test_a_log_that_cannot_look_up_a_place_opens_no_stream(make_rig: MakeRig) -> None:
+    log = RefusingLog()
+    rig = await make_rig(log)
+    await rig.publish(3)
+    last_event_id = str(await log.tip(HERE))
+    log.refuse = {"read_after"}
+    with pytest.raises(LogUnavailable):
+        await rig.sse.subscribe(HERE, last_event_id=last_event_id)
+    assert rig.sse.subscriber_count() == rig.figure("bas_streams_open") == 0
+    # An id that is none needs no look at the history.
+    reader = await rig.reader("nonsense")
+    assert (await reader.named("hello")).json["resume"] == "reset"
+
+
+async def test_a_replay_that_loses_the_log_ends_and_goes_on_later(make_rig: MakeRig) -> None:
+    log = RefusingLog()
+    rig = await make_rig(log)
+    await rig.publish(1)
+    start = str(await log.tip(HERE))
+    await rig.publish(1200)
+    stream = await rig.sse.subscribe(HERE, last_event_id=start)
+    frames = frames_of(await next_piece(stream), await next_piece(stream))
+    log.refuse = {"read_after"}
+    assert [piece async for piece in stream] == []
+    stream.close()
+    assert rig.figure("bas_streams_closed_total", reason="log") == 1
+    log.refuse = set()
+    again = await rig.reader(frames[-1].id)
+    await again.until(lambda: bool(again.live) and again.live[-1].json["n"] == 1201)
+    assert numbers(frames) + numbers(again.frames) == list(range(2, 1202))
+
+
+async def test_an_event_that_the_log_does_not_take_is_counted_and_raises_nothing(
+    make_rig: MakeRig,
+) -> None:
+    log = RefusingLog()
+    rig = await make_rig(log)
+    reader = await rig.reader()
+    log.refuse = {"append", "ping"}
+    assert await rig.sse.publish(HERE, "telemetry", {"n": 0}) == 0
+    with pytest.raises(LogUnavailable):
+        await rig.sse.ping()
+    log.refuse = set()
+    await rig.sse.ping()
+    await rig.publish(1)
+    assert await reader.numbers(1) == [1]
+    assert rig.figure("bas_publish_failures_total") == 1
+    assert rig.figure("bas_events_published_total") == 1
+
+
+async def test_a_response_whose_log_does_not_answer_ends_without_a_byte(make_rig: MakeRig) -> None:
+    log = RefusingLog()
+    rig = await make_rig(log)
+    log.refuse = {"tip"}
+
+    async def subscribe(kill: Callable[[], None]) -> Subscription:
+        return await rig.sse.subscribe(HERE, kill=kill)
+
+    async with StreamBody(subscribe) as stream, asyncio.timeout(WAIT_S):
+        assert [piece async for piece in stream] == []
+    assert rig.sse.subscriber_count() == rig.figure("bas_streams_open") == 0
