@@ -29,6 +29,7 @@ from server.services.sse_service.memory_backend import MemoryLog
 from server.services.sse_service.service import SSEService
 
 INDEXES = Path(__file__).resolve().parent / "infra" / "firestore.indexes.json"
+FINISH_LOGINS_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ async def open_base(config: ServerConfig, clock: Clock | None = None) -> AsyncIt
         stores = create_stores(client, clock, config.audit_days)
         access = create_auth(config, stores, clock, metrics)
         resources.callback(access.passwords.close)
+        resources.push_async_callback(access.logins.work.close, FINISH_LOGINS_S)
         admin = Admin(stores.users, access.sessions, access.passwords, access.keys, stores.audit)
         yield Base(config, clock, metrics, client, stores, access, admin)
 

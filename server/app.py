@@ -53,7 +53,7 @@ STATUS: dict[type[BasError], int] = {
     Unavailable: 503,
 }
 HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 408: "TIMEOUT", 413: "TOO_LARGE"}
-JSON_PATHS = ("/api/", "/auth/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+JSON_PATHS = {"api", "auth", "healthz", "readyz", "metrics", "openapi.json"}
 RETRY_AFTER_S = 2
 
 SECURITY_HEADERS = {
@@ -161,7 +161,7 @@ async def _schema_error(error: RequestSchemaValidationError) -> Response:
 async def _http_error(error: HTTPException) -> Response | WerkzeugResponse:
     answer = error.get_response()
     status = answer.status_code
-    if status < 400 or not request.path.startswith(JSON_PATHS):
+    if status < 400 or request.path.split("/")[1] not in JSON_PATHS:
         return answer
     response = _json(ErrorBody(error.name, HTTP_CODES.get(status, f"HTTP_{status}")), status)
     if "Allow" in answer.headers:

@@ -26,7 +26,7 @@ class TrustedProxies:
 
     def _told(self, scope: Scope) -> Scope:
         told = dict(scope)
-        chain = [hop.strip() for hop in _header(scope, b"x-forwarded-for").split(",")]
+        chain = [_address(hop) for hop in _header(scope, b"x-forwarded-for").split(",")]
         # The nearest hop that is no proxy of ours is the caller; what stands before it is hearsay.
         caller = next((hop for hop in reversed(chain) if hop and not self._trusts(hop)), None)
         if caller is not None:
@@ -42,6 +42,14 @@ class TrustedProxies:
         except ValueError:
             return False
         return any(parsed in network for network in self._networks)
+
+
+def _address(hop: str) -> str:
+    """A hop without the port that some proxies add: one caller must not look like many."""
+    hop = hop.strip()
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _header(scope: Scope, name: bytes) -> str:

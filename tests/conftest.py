@@ -26,15 +26,26 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+_hash: list[str] = []
+
+
+async def _hashed(container: Container) -> str:
+    """PASSWORD's hash, made once for all tests: it is slow on purpose."""
+    if not _hash:
+        _hash.append(await container.base.auth.passwords.hash(PASSWORD))
+    return _hash[0]
+
+
 @pytest.fixture
 async def container(config: ServerConfig, clock: ManualClock) -> AsyncIterator[Container]:
     """The whole server but for its socket, with an account of each role and of another tenant."""
     async with open_container(config, clock) as opened:
+        password_hash = await _hashed(opened)
         for name, role, tenant in (
             ("reader", "read-only", "default"),
             ("operator", "operator", "default"),
             ("admin", "admin", "default"),
             ("stranger", "admin", "elsewhere"),
         ):
-            await opened.base.admin.create_user(name, PASSWORD, role, tenant)
+            await opened.base.stores.users.create_user(name, password_hash, role, tenant)
         yield opened

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import msgspec
 
-from server.auth.passwords import WAITING_MAX, Passwords
+from server.auth.passwords import Passwords
 from server.auth.principal import DEFAULT_TENANT
 from server.auth.rate_limit import AttemptLimiter, address_group, seconds
 from server.auth.sessions import SessionService
+from server.auth.turns import Turns
 from server.clock import Clock
-from server.errors import Locked, RateLimited, Unauthenticated, Unavailable
+from server.errors import Locked, RateLimited, Unauthenticated
 from server.metrics import Metrics
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.models import User
 from server.services.firestore.users_store import UsersStore
+from server.work import Work
 
 # A refusal takes at least this long, whatever was wrong: the time tells nobody which names exist.
 REFUSAL_S = 0.25
@@ -32,7 +32,7 @@ class LoggedIn(msgspec.Struct, frozen=True):
 
 
 class LoginService:
-    """Checks passwords and opens sessions."""
+    """Checks passwords and opens sessions. Close `work` at the end."""
 
     def __init__(
         self,
@@ -54,7 +54,8 @@ class LoginService:
         self._audit = audit
         self._clock = clock
         self._metrics = metrics
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._turns = Turns()
+        self.work = Work()
 
     async def login(self, username: str, password: str, user_agent: str, address: str) -> LoggedIn:
         """A session for the right password.
@@ -62,7 +63,20 @@ class LoginService:
         Raises Unauthenticated (AUTH_FAILED, for an unknown user too), Locked, RateLimited.
         """
         began = self._clock.monotonic()
-        async with self._turn(username):
+        # A guess counts, whether or not the guesser waits for the answer.
+        attempt = self._attempt(username, password, user_agent, address)
+        done = await self.work.finish(attempt)
+        if done is not None:
+            return done
+        await asyncio.sleep(max(0.0, began + REFUSAL_S - self._clock.monotonic()))
+        raise Unauthenticated("Invalid credentials", "AUTH_FAILED")
+
+    async def _attempt(
+        self, username: str, password: str, user_agent: str, address: str
+    ) -> LoggedIn | None:
+        # One at a time for an address and an account: many at once cannot outrun the count.
+        turns = self._turns
+        async with turns.turn("address", address_group(address)), turns.turn("user", username):
             await self._check(username, address)
             user = await self._users.get_user_by_username(username)
             stored = user.password_hash if user else None
@@ -70,25 +84,7 @@ class LoginService:
             if right and user is not None and stored is not None:
                 return await self._open(user, stored, password, user_agent, address)
             await self._refuse(user, username, address)
-        await asyncio.sleep(max(0.0, began + REFUSAL_S - self._clock.monotonic()))
-        raise Unauthenticated("Invalid credentials", "AUTH_FAILED")
-
-    @asynccontextmanager
-    async def _turn(self, username: str) -> AsyncIterator[None]:
-        """One attempt an account at a time, so that many at once cannot outrun the count."""
-        lock, waiting = self._turns.get(username, (asyncio.Lock(), 0))
-        if waiting >= WAITING_MAX:
-            raise Unavailable("Too many log-ins at once", "BUSY", "try again in a moment")
-        self._turns[username] = (lock, waiting + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            waiting = self._turns[username][1] - 1
-            if waiting:
-                self._turns[username] = (lock, waiting)
-            else:
-                del self._turns[username]
+            return None
 
     async def _check(self, username: str, address: str) -> None:
         wait_ms = await self._accounts.wait_ms(username)

@@ -33,6 +33,12 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise ValueError("must name a folder")
+    return Path(text)
+
+
 def _flag(text: str) -> bool:
     value = text.strip().lower()
     if value in {"1", "true", "yes", "on"}:
@@ -95,7 +101,7 @@ class ServerConfig:
         "BAS_PORT", 8080, _integer(0, 65535), "port to listen on; 0 takes a free one"
     )
     data_dir: Path = _setting(
-        "BAS_DATA_DIR", DEFAULT_DATA_DIR, Path, "folder of the SQLite database"
+        "BAS_DATA_DIR", DEFAULT_DATA_DIR, _folder, "folder of the SQLite database"
     )
     processes: int = _setting(
         "BAS_PROCESSES", 1, _integer(1, 256), "server processes; more than 1 needs REDIS_URL"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from server.clock import Clock
 from server.control.setpoints import SetpointService
-from server.control.work import Work
 from server.control.zone_cache import ZoneCache
 from server.control.zones import ZoneService
 from server.metrics import Metrics
 from server.services.firestore.service_factory import Stores
 from server.services.sse_service.service import SSEService
+from server.work import Work
 
 FINISH_S = 0.5
 

@@ -13,7 +13,6 @@ from server.control.settings import (
     in_force,
 )
 from server.control.views import SetpointEvent
-from server.control.work import Work
 from server.control.zone_cache import ZoneBusy, ZoneCache
 from server.control.zones import ATTEMPTS, ZoneService
 from server.services.firestore.audit_store import AuditStore
@@ -26,6 +25,7 @@ from server.services.firestore.base import (
 )
 from server.services.firestore.zones_store import Versioned, VersionedSettings, ZonesStore
 from server.services.sse_service.service import SSEService
+from server.work import Work
 
 
 class SetpointService:

@@ -14,7 +14,6 @@ from server.control.views import (
     telemetry_row,
     zone_status,
 )
-from server.control.work import Work
 from server.control.zone import Relays, decide
 from server.control.zone_cache import ZONES_MAX, Slot, ZoneBusy, ZoneCache
 from server.errors import Forbidden, Unprocessable
@@ -31,6 +30,7 @@ from server.services.firestore.models import Reading, ZoneRecord
 from server.services.firestore.telemetry_store import TelemetryStore
 from server.services.firestore.zones_store import Versioned, ZonesStore
 from server.services.sse_service.service import SSEService
+from server.work import Work
 
 ATTEMPTS = 5
 

@@ -528,7 +528,7 @@ async def test_lookups_and_retention_use_their_indexes(client: SqliteClient) -> 
 
 def test_the_index_file_is_read_as_firestore_reads_it() -> None:
     assert Index("telemetry", ("device_id", "tenant_id"), "timestamp_ms", "desc") in INDEXES
-    assert Index("sessions", ("username",), "created_at", "asc") in INDEXES
+    assert Index("sessions", ("username",), "expire_at", "asc") in INDEXES
 
 
 async def test_a_deleted_document_leaves_no_trace_in_any_index(client: SqliteClient) -> None:

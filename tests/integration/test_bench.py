@@ -1,0 +1,96 @@
+"""The benchmark runs and says what it measured; its figures are judged by whoever runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from scripts.bench.table import WHAT, as_text, percentile, rows
+from tests.support.process import REPOSITORY, clean_environment
+
+ROW = {"what", "unit", "budget", "median", "low", "high", "met"}
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the benchmark to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.bench", *arguments],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_quick_run_of_the_live_stream_counts_every_event_and_says_whether_budgets_are_met() -> (
+    None
+):
+    done = bench("live", "--quick", "--json")
+    assert done.returncode in {0, 1}, done.stderr
+    table = json.loads(done.stdout)
+    assert all(row.keys() == ROW for row in table), table
+    by_name = {row["what"]: row for row in table}
+    assert by_name.keys() <= WHAT.keys()
+    assert by_name["events lost"]["high"] == 0
+    assert by_name["events repeated"]["high"] == 0
+    p99 = by_name["post to frame, p99"]
+    assert 0 < p99["low"] <= p99["median"] <= p99["high"]
+    assert p99["met"] is (p99["median"] < 50)
+    assert (done.returncode == 0) is all(row["met"] is not False for row in table)
+
+
+def test_an_unknown_measure_is_named_and_nothing_runs() -> None:
+    done = bench("nonsense")
+    assert done.returncode == 2
+    assert "no such measure: nonsense" in done.stderr
+
+
+def test_a_row_is_judged_by_the_median_of_its_runs() -> None:
+    (row,) = rows([{"idle memory": figure} for figure in (49.0, 51.0, 48.0)])
+    assert (row.median, row.low, row.high, row.met) == (49.0, 48.0, 51.0, True)
+    (row,) = rows([{"idle memory": figure} for figure in (49.0, 51.0, 50.0)])
+    assert row.met is False
+
+
+def test_one_lost_event_in_one_run_is_a_failure() -> None:
+    (row,) = rows([{"events lost": figure} for figure in (0, 0, 1)])
+    assert row.met is False
+    assert "NO" in as_text([row]).splitlines()[-1]
+
+
+def test_the_table_as_text_has_a_line_a_row_under_its_head() -> None:
+    table = rows([{"idle memory": 48.04, "post to frame, p50": 2.345}])
+    lines = as_text(table).splitlines()
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == [
+        "what",
+        "budget",
+        "measured",
+        "min to max",
+        "met",
+    ]
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
+        "idle memory",
+        "< 50 MB",
+        "48.0 MB",
+        "48.0 to 48.0",
+        "yes",
+    ]
+    assert [cell.strip() for cell in lines[3].strip("|").split("|")] == [
+        "post to frame, p50",
+        "",
+        "2.35 ms",
+        "2.35 to 2.35",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"), [(50, 50), (99, 99), (33.4, 34), (100, 100), (0.1, 1)]
+)
+def test_a_percentile_is_the_value_so_many_do_not_exceed(percent: float, expected: int) -> None:
+    assert percentile(range(100, 0, -1), percent) == expected

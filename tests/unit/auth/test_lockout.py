@@ -1,0 +1,205 @@
+"""Failed log-ins lock the account and hold up the address, in the store, for a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.conftest import PASSWORD
+from tests.support.http import ADDRESS, Caller, audited, logged_in, served
+
+HOME, OFFICE = "203.0.113.1", "203.0.113.2"
+
+
+async def fail(caller, times, name="operator"):
+    """So many wrong passwords; their statuses. At once, since a refusal takes its time."""
+    answers = await asyncio.gather(*(caller.log_in(name, "wrong password") for _ in range(times)))
+    return sorted(answer.status for answer in answers)
+
+
+@pytest.fixture
+def caller(container):
+    return Caller(container.app)
+
+
+async def test_five_failures_lock_the_account(caller):
+    assert await fail(caller, 5) == [401] * 5
+    answer = await caller.log_in("operator")
+    assert answer.status == 423
+    assert answer.json()["error"] == "Account locked"
+    assert answer.json()["code"] == "USER_LOCKED"
+    assert answer.headers["Retry-After"] == "900"
+
+
+async def test_four_failures_lock_nothing_and_a_success_forgets_them(caller):
+    for _ in range(2):
+        await fail(caller, 4)
+        assert (await caller.log_in("operator")).status == 200
+
+
+async def test_the_lock_holds_from_every_address_and_for_that_user_alone(container, caller):
+    await fail(caller, 5)
+    assert (await Caller(container.app, HOME).log_in("operator")).status == 423
+    assert (await caller.log_in("reader")).status == 200
+
+
+async def test_the_lock_ends_by_itself(caller, clock):
+    await fail(caller, 5)
+    clock.advance(899)
+    answer = await caller.log_in("operator")
+    assert (answer.status, answer.headers["Retry-After"]) == (423, "1")
+    clock.advance(1)
+    assert (await caller.log_in("operator")).status == 200
+
+
+async def test_after_the_lock_there_are_five_attempts_again(caller, clock):
+    await fail(caller, 5)
+    clock.advance(900)
+    assert await fail(caller, 6) == [401] * 5 + [423]
+
+
+async def test_trying_while_locked_does_not_lengthen_the_lock(caller, clock):
+    await fail(caller, 5)
+    clock.advance(600)
+    assert await fail(caller, 3) == [423] * 3
+    clock.advance(300)
+    assert (await caller.log_in("operator")).status == 200
+
+
+async def test_failures_long_ago_do_not_count(caller, clock):
+    await fail(caller, 4)
+    clock.advance(900)
+    assert await fail(caller, 4) == [401] * 4
+    assert (await caller.log_in("operator")).status == 200
+
+
+async def test_an_unknown_user_is_locked_in_the_same_way(caller):
+    answers = {}
+    for name in ("operator", "nobody"):
+        await fail(caller, 5, name)
+        answers[name] = await caller.log_in(name)
+    assert answers["nobody"].status == answers["operator"].status == 423
+    assert answers["nobody"].body == answers["operator"].body
+
+
+async def test_the_lock_outlives_a_restart(config, clock):
+    async with served(config, clock) as container:
+        await fail(Caller(container.app), 5)
+    async with served(config, clock) as container:
+        assert (await Caller(container.app).log_in("operator")).status == 423
+
+
+async def test_a_locked_users_sessions_are_refused_and_live_again_after_it(container, clock):
+    session = await logged_in(container, "operator")
+    await fail(Caller(container.app, HOME), 5)
+    answer = await session.get("/api/telemetry")
+    assert (answer.status, answer.json()["code"]) == (423, "USER_LOCKED")
+    assert (await session.get("/auth/status")).status == 423
+    clock.advance(900)
+    assert (await session.get("/api/telemetry")).status == 200
+
+
+async def test_many_guesses_at_once_are_not_more_than_five(container):
+    callers = [Caller(container.app, f"203.0.113.{number}") for number in range(30)]
+    answers = await asyncio.gather(*(caller.log_in("operator", "wrong") for caller in callers))
+    statuses = [answer.status for answer in answers]
+    assert statuses.count(401) == 5
+    assert statuses.count(423) == 25
+
+
+async def test_right_passwords_at_once_lock_nobody_out(caller):
+    answers = await asyncio.gather(*(caller.log_in("operator") for _ in range(30)))
+    assert [answer.status for answer in answers] == [200] * 30
+
+
+async def test_the_limits_are_settings(config, clock):
+    async with served(config, clock, max_login_attempts=2, lockout_duration=60) as container:
+        caller = Caller(container.app)
+        assert await fail(caller, 3) == [401, 401, 423]
+        clock.advance(60)
+        assert (await caller.log_in("operator")).status == 200
+
+
+async def test_a_lock_is_audited_once(container, caller):
+    await fail(caller, 7)
+    assert len(await audited(container, "LOGIN_FAILURE")) == 5
+    (entry,) = await audited(container, "USER_LOCKED")
+    assert (entry.username, entry.address, entry.success) == ("operator", ADDRESS, False)
+
+
+async def test_an_address_may_fail_twenty_times_in_fifteen_minutes(caller, clock):
+    refused = await asyncio.gather(*(fail(caller, 2, f"user{number}") for number in range(10)))
+    assert refused == [[401, 401]] * 10
+    answer = await caller.log_in("operator")
+    assert answer.status == 429
+    assert answer.json()["code"] == "RATE_LIMITED"
+    assert answer.headers["Retry-After"] == "900"
+    clock.advance(900)
+    assert (await caller.log_in("operator")).status == 200
+
+
+async def test_many_guesses_at_once_from_one_address_are_not_more_than_twenty(caller):
+    names = [f"user{number}" for number in range(40)]
+    answers = await asyncio.gather(*(caller.log_in(name, "wrong password") for name in names))
+    statuses = [answer.status for answer in answers]
+    assert statuses.count(401) <= 20
+    assert set(statuses) == {401, 429}
+
+
+async def test_another_address_is_not_held_up(config, clock):
+    async with served(config, clock, auth_attempts_per_15min=2) as container:
+        guesser = Caller(container.app, HOME)
+        await fail(guesser, 2)
+        assert (await guesser.log_in("operator")).status == 429
+        assert (await Caller(container.app, OFFICE).log_in("operator")).status == 200
+
+
+async def test_successes_do_not_count_against_the_address(config, clock):
+    async with served(config, clock, auth_attempts_per_15min=2) as container:
+        caller = Caller(container.app)
+        statuses = [(await caller.log_in("operator")).status for _ in range(4)]
+        assert statuses == [200] * 4
+
+
+async def test_a_success_does_not_forget_the_failures_of_its_address(config, clock):
+    # Else whoever has one account could guess at all others for ever.
+    async with served(config, clock, auth_attempts_per_15min=3) as container:
+        caller = Caller(container.app)
+        await fail(caller, 2)
+        assert (await caller.log_in("reader")).status == 200
+        assert await fail(caller, 2) == [401, 429]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+    ],
+)
+async def test_one_subscribers_addresses_are_counted_together(config, clock, one, other, shared):
+    async with served(config, clock, auth_attempts_per_15min=1) as container:
+        await fail(Caller(container.app, one), 1)
+        answer = await Caller(container.app, other).log_in("operator", PASSWORD)
+        assert answer.status == (429 if shared else 200)
+
+
+async def test_a_guess_counts_though_the_guesser_does_not_wait_for_the_answer(container):
+    body = json.dumps({"username": "operator", "password": "wrong password"}).encode()
+    headers = {"Content-Type": "application/json"}
+    client = container.app.test_client(use_cookies=False)
+    for _ in range(20):
+        async with client.request("/auth/login", method="POST", headers=headers) as guess:
+            await guess.send(body)
+            await guess.send_complete()
+            await asyncio.sleep(0.01)  # into the hash, which takes longer than that
+            await guess.disconnect()
+    for _ in range(300):
+        if await audited(container, "USER_LOCKED"):
+            break
+        await asyncio.sleep(0.01)
+    assert (await Caller(container.app).log_in("operator")).status == 423

@@ -1,0 +1,63 @@
+"""NewReading: by what a repeated post is recognised, over whatever devices may be called."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.control.readings import SEQ_MEMORY_MS, NewReading
+from server.services.embedded.documents import is_id
+
+NOW = 1_790_000_000_000
+names = st.text(min_size=1, max_size=20)
+measured = st.tuples(st.integers(-550, 1250), st.booleans(), st.none() | st.integers(0, 2**53 - 1))
+
+
+def new(**more):
+    return NewReading(**{"temp_tenths": 235, "sensor_ok": True} | more)
+
+
+def ids(reading, tenant_id="t", device_id="d", now_ms=NOW):
+    return set(reading.source_ids(tenant_id, device_id, now_ms))
+
+
+def test_without_key_or_seq_no_two_posts_have_an_id_in_common():
+    assert not new().may_repeat
+    assert not ids(new()) & ids(new())
+
+
+@given(names, names, names, names)
+def test_two_zones_never_share_an_id_however_their_names_are_put_together(t1, d1, t2, d2):
+    for reading in (new(key="k"), new(seq=1)):
+        shared = ids(reading, t1, d1) & ids(reading, t2, d2)
+        assert bool(shared) is ((t1, d1) == (t2, d2))
+
+
+@given(st.text(min_size=1, max_size=300), st.integers(0, 2**53 - 1))
+def test_any_key_or_seq_makes_ids_the_store_takes(key, seq):
+    assert all(map(is_id, ids(new(key=key)) | ids(new(seq=seq)) | ids(new())))
+
+
+@given(st.integers(0, 2**53 - 1), st.text(min_size=1, max_size=20))
+def test_a_key_is_never_taken_for_a_seq(seq, key):
+    assert not ids(new(seq=seq)) & ids(new(key=key))
+
+
+@given(st.integers(0, 10**10))
+def test_a_key_is_recognised_for_ever(later_ms):
+    reading = new(key="k")
+    assert ids(reading) == ids(reading, now_ms=NOW + later_ms)
+
+
+@given(st.integers(0, SEQ_MEMORY_MS), st.integers(0, SEQ_MEMORY_MS - 1))
+def test_a_seq_is_found_again_wherever_in_its_ten_minutes_it_is_repeated(start_ms, later_ms):
+    first, *_ = new(seq=1).source_ids("t", "d", NOW + start_ms)
+    assert first in ids(new(seq=1), now_ms=NOW + start_ms + later_ms)
+
+
+@given(measured, measured)
+def test_two_readings_have_one_digest_exactly_when_they_measured_the_same(one, two):
+    digests = [
+        new(temp_tenths=temp, sensor_ok=ok, timestamp=at).digest() for temp, ok, at in (one, two)
+    ]
+    assert (digests[0] == digests[1]) is (one == two)

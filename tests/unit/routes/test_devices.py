@@ -1,0 +1,121 @@
+"""POST /api/devices/register and GET /api/devices."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.http import audited, logged_in
+
+REGISTER = "/api/devices/register"
+
+
+@pytest.fixture
+async def operator(container):
+    return await logged_in(container, "operator")
+
+
+async def test_a_registered_device_is_answered_and_listed(operator, clock):
+    body = {"device_id": "lab", "metadata": {"room": "2.17", "floor": 2, "hot": None, "x": 1.5}}
+    device = {
+        "device_id": "lab",
+        "tenant_id": "default",
+        "metadata": body["metadata"],
+        "created_at": clock.now_ms(),
+        "has_key": False,
+    }
+    answer = await operator.post(REGISTER, body)
+    assert (answer.status, answer.json()) == (200, {"success": True, "device": device})
+    assert (await operator.get("/api/devices")).json() == [device]
+
+
+async def test_metadata_may_be_left_out(operator):
+    answer = await operator.post(REGISTER, {"device_id": "lab"})
+    assert answer.json()["device"]["metadata"] == {}
+
+
+async def test_before_any_registration_the_list_is_empty(operator):
+    answer = await operator.get("/api/devices")
+    assert (answer.status, answer.json()) == (200, [])
+
+
+async def test_registering_again_renews_the_metadata_of_the_same_device(operator, clock):
+    created = clock.now_ms()
+    await operator.post(REGISTER, {"device_id": "lab", "metadata": {"room": "1"}})
+    clock.advance(60)
+    await operator.post(REGISTER, {"device_id": "lab", "metadata": {"room": "2"}})
+    (device,) = (await operator.get("/api/devices")).json()
+    assert (device["metadata"], device["created_at"]) == ({"room": "2"}, created)
+
+
+async def test_registering_again_does_not_take_the_devices_key(container, operator):
+    await container.base.admin.register_device("default", "lab")
+    answer = await operator.post(REGISTER, {"device_id": "lab", "metadata": {}})
+    assert answer.json()["device"]["has_key"] is True
+
+
+async def test_devices_are_listed_by_their_ids(operator):
+    for device_id in ("b", "a", "c"):
+        await operator.post(REGISTER, {"device_id": device_id})
+    listed = [device["device_id"] for device in (await operator.get("/api/devices")).json()]
+    assert listed == ["a", "b", "c"]
+
+
+async def test_names_with_the_separator_in_them_are_different_devices(container, operator):
+    # Tenant `a_b` with device `c` shared a document with tenant `a` and device `b_c` once.
+    await container.base.admin.create_user("ab", "correct horse", "operator", "a_b")
+    await container.base.admin.create_user("a", "correct horse", "operator", "a")
+    for name, device_id in (("ab", "c"), ("a", "b_c")):
+        caller = await logged_in(container, name)
+        await caller.post(REGISTER, {"device_id": device_id, "metadata": {"by": name}})
+        (device,) = (await caller.get("/api/devices")).json()
+        assert (device["device_id"], device["metadata"]) == (device_id, {"by": name})
+
+
+async def test_many_registrations_of_one_device_at_once_make_one_device(operator):
+    answers = await asyncio.gather(
+        *(operator.post(REGISTER, {"device_id": "lab", "metadata": {"n": n}}) for n in range(10))
+    )
+    assert {answer.status for answer in answers} <= {200, 409}
+    assert len((await operator.get("/api/devices")).json()) == 1
+
+
+async def test_a_registration_is_audited_with_its_device(container, operator):
+    await operator.post(REGISTER, {"device_id": "lab"})
+    (entry,) = await audited(container, "DEVICE_REGISTERED")
+    assert (entry.username, entry.details) == ("operator", {"device_id": "lab"})
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "device_id"),
+        ({"metadata": {}}, "device_id"),
+        ({"device_id": ""}, "device_id"),
+        ({"device_id": "x" * 129}, "device_id"),
+        ({"device_id": "a\x00"}, "device_id"),
+        ({"device_id": 1}, "device_id"),
+        ({"device_id": None}, "device_id"),
+        ({"device_id": "lab", "metadata": []}, "metadata"),
+        ({"device_id": "lab", "metadata": None}, "metadata"),
+        ({"device_id": "lab", "metadata": {"a": {"b": 1}}}, "metadata"),
+        ({"device_id": "lab", "metadata": {"a": [1]}}, "metadata"),
+        ({"device_id": "lab", "metadata": {"": 1}}, "metadata"),
+        ({"device_id": "lab", "metadata": {"a": "x" * 1025}}, "metadata"),
+        ({"device_id": "lab", "metadata": {"a": 2**53}}, "metadata"),
+        ({"device_id": "lab", "metadata": {str(n): n for n in range(33)}}, "metadata"),
+    ],
+)
+async def test_a_wrong_registration_is_refused_by_name_and_not_kept(operator, body, field):
+    answer = await operator.post(REGISTER, body)
+    assert (answer.status, answer.json()["code"]) == (400, "INVALID_FIELD")
+    assert field in answer.json()["message"]
+    assert (await operator.get("/api/devices")).json() == []
+
+
+@pytest.mark.parametrize("key", ["\x00", "a\nb", '"', "\\", "ü", "a.b", "$", "__proto__"])
+async def test_any_metadata_key_comes_back_as_it_was_sent(operator, key):
+    await operator.post(REGISTER, {"device_id": "lab", "metadata": {key: "value"}})
+    (device,) = (await operator.get("/api/devices")).json()
+    assert device["metadata"] == {key: "value"}

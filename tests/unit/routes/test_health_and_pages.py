@@ -1,0 +1,89 @@
+"""What anyone may fetch: the pages, /api/health and the routes for the operator's tools."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.http import Caller, served
+
+
+@pytest.fixture
+def anyone(container):
+    return Caller(container.app)
+
+
+@pytest.mark.parametrize("path", ["/", "/auth/login"])
+async def test_a_page_is_html(anyone, path):
+    answer = await anyone.get(path)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.body.lower().startswith(b"<!doctype html>")
+
+
+async def test_health_tells_seconds_and_what_is_switched_on(anyone, clock):
+    answer = await anyone.get("/api/health")
+    assert answer.status == 200
+    assert answer.json() == {
+        "status": "healthy",
+        "timestamp": clock.now_ms() // 1000,
+        "services": {"auth": True, "firestore": False},
+    }
+
+
+@pytest.mark.parametrize("off", [{"auth_enabled": False}, {"auth_mode": "disabled"}])
+async def test_health_tells_that_log_in_is_off(config, clock, off):
+    async with served(config, clock, **off) as container:
+        answer = await Caller(container.app).get("/api/health")
+    assert answer.json()["services"]["auth"] is False
+
+
+async def test_a_live_process_says_so(anyone):
+    answer = await anyone.get("/healthz")
+    assert (answer.status, answer.json()) == (200, {"status": "alive"})
+
+
+async def test_a_server_whose_parts_answer_is_ready(anyone):
+    answer = await anyone.get("/readyz")
+    assert answer.status == 200
+    assert answer.json() == {"status": "ready", "checks": {"store": "ok", "log": "ok"}}
+
+
+async def test_a_server_whose_store_is_gone_is_alive_but_not_ready(container, anyone):
+    await container.base.client.close()
+    answer = await anyone.get("/readyz")
+    assert answer.status == 503
+    assert answer.json()["status"] == "unavailable"
+    assert answer.json()["checks"] == {"store": "STORE_UNAVAILABLE", "log": "ok"}
+    assert (await anyone.get("/healthz")).status == 200
+
+
+async def test_a_draining_server_is_not_ready(container, anyone):
+    await container.sse.hub.drain(1)
+    answer = await anyone.get("/readyz")
+    assert (answer.status, answer.json()["status"]) == (503, "draining")
+
+
+async def test_a_store_that_is_gone_is_503_and_says_when_to_come_back(container, anyone):
+    await container.base.client.close()
+    for request in (
+        anyone.post("/api/sensor_data", {"temp_tenths": 235}),
+        anyone.get("/api/status"),
+        anyone.post("/auth/login", {"username": "admin", "password": "correct horse"}),
+    ):
+        answer = await request
+        assert (answer.status, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
+        assert answer.json()["error"] == "Store unavailable"
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_metrics_are_in_prometheus_text_and_name_no_tenant_or_user(container, anyone):
+    await anyone.log_in("operator")
+    await anyone.post("/api/sensor_data", {"temp_tenths": 235})
+    answer = await anyone.get("/metrics")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    text = answer.body.decode()
+    assert "bas_readings_stored_total 1.0" in text
+    assert 'bas_logins_total{result="success"} 1.0' in text
+    assert "operator" not in text
+    assert "default" not in text

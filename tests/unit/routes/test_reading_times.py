@@ -1,0 +1,66 @@
+"""Which time a reading is kept under: the device's, or that of its receipt."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.http import Caller, logged_in, reading, stored
+
+YEAR_2020_MS = 1_577_836_800_000
+FIVE_MINUTES_MS = 300_000
+
+
+async def post(container, timestamp):
+    answer = await Caller(container.app).post("/api/sensor_data", reading(timestamp=timestamp))
+    assert answer.status == 200
+    return (await stored(container))[0]
+
+
+@pytest.mark.parametrize("ticks", [0, 1, 86_400_000, 2**30 - 1, YEAR_2020_MS - 1])
+async def test_what_is_no_date_is_kept_as_ticks_under_the_time_of_receipt(container, clock, ticks):
+    kept = await post(container, ticks)
+    assert kept.timestamp_ms == clock.now_ms()
+    assert kept.device_ticks_ms == ticks
+
+
+async def test_the_first_moment_of_2020_is_a_date(container):
+    kept = await post(container, YEAR_2020_MS)
+    assert (kept.timestamp_ms, kept.device_ticks_ms) == (YEAR_2020_MS, None)
+
+
+async def test_a_date_of_the_past_is_kept(container, clock):
+    sent = clock.now_ms() - 3_600_000
+    kept = await post(container, sent)
+    assert (kept.timestamp_ms, kept.device_ticks_ms) == (sent, None)
+    assert kept.received_ms == clock.now_ms()
+
+
+async def test_a_date_five_minutes_ahead_is_kept(container, clock):
+    sent = clock.now_ms() + FIVE_MINUTES_MS
+    kept = await post(container, sent)
+    assert (kept.timestamp_ms, kept.device_ticks_ms) == (sent, None)
+
+
+async def test_a_date_further_ahead_is_not_believed(container, clock):
+    sent = clock.now_ms() + FIVE_MINUTES_MS + 1
+    kept = await post(container, sent)
+    assert (kept.timestamp_ms, kept.device_ticks_ms) == (clock.now_ms(), sent)
+
+
+async def test_callers_see_the_ticks_only_where_a_device_sent_no_date(container, clock):
+    await post(container, 123_456)
+    clock.advance(1)
+    await post(container, clock.now_ms())
+    rows = (await (await logged_in(container, "reader")).get("/api/telemetry")).json()
+    assert [row.get("device_ticks_ms", "none") for row in rows] == ["none", 123_456]
+
+
+async def test_status_tells_the_time_of_the_reading(container, clock):
+    await post(container, 5)
+    status = (await Caller(container.app).get("/api/status")).json()
+    assert status["timestamp"] == clock.now_ms()
+
+
+async def test_the_firmware_is_kept_as_long_as_anything_received_today(container, clock):
+    kept = await post(container, 5)
+    assert kept.expire_at == clock.now_ms() + 90 * 86_400_000

@@ -1,0 +1,162 @@
+"""A post that is sent again is stored once, recognised by `seq` or Idempotency-Key."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.http import Caller, reading, served, stored
+
+KEY = "Idempotency-Key"
+
+
+@pytest.fixture
+def device(container):
+    return Caller(container.app)
+
+
+async def post(device, body, key=None):
+    headers = {} if key is None else {KEY: key}
+    return await device.post("/api/sensor_data", body, headers=headers)
+
+
+@pytest.mark.parametrize(("body", "key"), [(reading(250, seq=7), None), (reading(250), "k-1")])
+async def test_a_repeated_post_is_stored_once_and_answered_the_same(device, container, body, key):
+    first = await post(device, body, key)
+    second = await post(device, body, key)
+    assert (first.status, second.status) == (200, 200)
+    assert second.json() == first.json()
+    assert len(await stored(container)) == 1
+
+
+async def test_posts_without_seq_or_key_are_all_stored(device, container):
+    for _ in range(2):
+        await post(device, reading(250))
+    assert len(await stored(container)) == 2
+
+
+async def test_many_repeats_at_once_are_stored_once(device, container):
+    answers = await asyncio.gather(*(post(device, reading(250), "k-1") for _ in range(20)))
+    assert {answer.status for answer in answers} == {200}
+    assert len(await stored(container)) == 1
+
+
+@pytest.mark.parametrize("key", [None, "k-1"])
+async def test_a_repeat_is_recognised_after_a_restart(config, clock, key):
+    body = reading(250, seq=7)
+    async with served(config, clock) as container:
+        first = await post(Caller(container.app), body, key)
+    async with served(config, clock) as container:
+        second = await post(Caller(container.app), body, key)
+        assert second.json() == first.json()
+        assert len(await stored(container)) == 1
+
+
+async def test_a_key_that_comes_with_another_reading_is_refused(device, container):
+    await post(device, reading(250), "k-1")
+    answer = await post(device, reading(251), "k-1")
+    assert (answer.status, answer.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+    assert [kept.temp_tenths for kept in await stored(container)] == [250]
+
+
+async def test_a_refused_key_changes_no_relay(device):
+    await post(device, reading(200), "k-1")
+    await post(device, reading(300), "k-1")
+    assert (await device.get("/api/status")).json()["cool_active"] is False
+
+
+async def test_the_same_key_of_another_device_is_another_post(device, container):
+    for name in ("one", "two"):
+        assert (await post(device, reading(250, device_id=name), "k-1")).status == 200
+    assert len(await stored(container)) == 2
+
+
+async def test_the_same_key_of_another_tenant_is_another_post(device, container):
+    theirs = await container.base.admin.register_device("elsewhere", "lab")
+    await post(device, reading(250, device_id="lab"), "k-1")
+    device.headers["X-Device-Key"] = theirs
+    assert (await post(device, reading(260, device_id="lab"), "k-1")).status == 200
+    assert [kept.temp_tenths for kept in await stored(container, "elsewhere")] == [260]
+
+
+async def test_the_same_seq_with_another_temperature_is_another_reading(device, container):
+    for temp in (250, 251):
+        assert (await post(device, reading(temp, seq=7))).status == 200
+    assert len(await stored(container)) == 2
+
+
+async def test_a_seq_counts_as_repeated_for_ten_minutes(device, container, clock):
+    await post(device, reading(250, seq=7))
+    clock.advance(599.999)
+    await post(device, reading(250, seq=7))
+    assert len(await stored(container)) == 1
+
+
+async def test_a_rebooted_device_that_counts_from_the_start_again_is_stored(
+    device, container, clock
+):
+    await post(device, reading(250, seq=7))
+    clock.advance(600)
+    await post(device, reading(250, seq=7))
+    assert len(await stored(container)) == 2
+
+
+async def test_a_rebooted_device_that_repeats_itself_is_stored_once_more(device, container, clock):
+    await post(device, reading(250, seq=7))
+    clock.advance(600)
+    for _ in range(3):
+        await post(device, reading(250, seq=7))
+    assert len(await stored(container)) == 2
+
+
+async def test_a_repeat_is_answered_with_what_the_zone_does_by_now(device, clock):
+    await post(device, reading(250))
+    await post(device, reading(200, seq=1))
+    clock.advance(10)
+    command = (await post(device, reading(200, seq=1))).json()
+    assert command["cool_active"] is False
+
+
+async def test_a_late_repeat_of_an_old_reading_switches_nothing(device, clock):
+    await post(device, reading(300), "old")
+    clock.advance(20)
+    assert (await post(device, reading(200))).json()["cool_active"] is False
+    clock.advance(20)
+    await post(device, reading(300), "old")
+    status = (await device.get("/api/status")).json()
+    assert (status["temp_tenths"], status["cool_active"]) == (200, False)
+
+
+async def test_a_late_repeat_of_a_fault_does_not_show_a_good_zone_as_faulty(device, clock):
+    await post(device, reading(300, sensor_ok=False), "fault")
+    clock.advance(20)
+    await post(device, reading(200))
+    await post(device, reading(300, sensor_ok=False), "fault")
+    status = (await device.get("/api/status")).json()
+    assert (status["state"], status["sensor_ok"]) == ("IDLE_WITH_LEDS", True)
+
+
+async def test_a_fault_is_obeyed_though_its_seq_came_before(device, container, clock):
+    # A device that was restarted counts from the start: its fault must not pass for an old one.
+    await post(device, reading(300, sensor_ok=False, seq=1))
+    clock.advance(20)
+    await post(device, reading(300, seq=2))
+    command = (await post(device, reading(300, sensor_ok=False, seq=1))).json()
+    assert (command["cool_active"], command["heat_active"]) == (False, False)
+    status = (await device.get("/api/status")).json()
+    assert (status["state"], status["sensor_ok"]) == ("FAULT", False)
+    assert len(await stored(container)) == 2
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256])
+async def test_a_key_of_no_or_of_too_many_characters_is_refused(device, container, key):
+    answer = await post(device, reading(), key)
+    assert (answer.status, answer.json()["code"]) == (400, "INVALID_FIELD")
+    assert KEY in answer.json()["message"]
+    assert await stored(container) == []
+
+
+async def test_a_key_of_255_characters_is_taken(device, container):
+    assert (await post(device, reading(), "k" * 255)).status == 200
+    assert len(await stored(container)) == 1

@@ -1,0 +1,206 @@
+"""POST /api/sensor_data: what a device may post, what it is told, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.http import Caller, reading, stored
+
+
+@pytest.fixture
+def device(container):
+    return Caller(container.app)
+
+
+async def test_a_reading_is_answered_with_the_command(device):
+    answer = await device.post("/api/sensor_data", reading(235))
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json() == {
+        "cool_active": False,
+        "heat_active": True,
+        "setpoint_tenths": 230,
+        "deadband_tenths": 10,
+    }
+
+
+async def test_a_hot_reading_is_answered_with_cooling(device):
+    command = (await device.post("/api/sensor_data", reading(241))).json()
+    assert command["cool_active"] is True
+
+
+async def test_a_reading_is_stored_once_with_all_that_was_decided(device, container, clock):
+    await device.post("/api/sensor_data", reading(250, device_id="lab"))
+    (kept,) = await stored(container)
+    assert (kept.device_id, kept.temp_tenths, kept.sensor_ok) == ("lab", 250, True)
+    assert (kept.cool_active, kept.heat_active, kept.state) == (True, True, "COOLING_WITH_LEDS")
+    assert (kept.setpoint_tenths, kept.deadband_tenths) == (230, 10)
+    assert kept.timestamp_ms == kept.received_ms == clock.now_ms()
+
+
+async def test_without_device_id_a_reading_belongs_to_device_unknown(device, container):
+    await device.post("/api/sensor_data", reading())
+    assert [kept.device_id for kept in await stored(container)] == ["unknown"]
+
+
+async def test_a_null_device_id_or_timestamp_counts_as_left_out(device, container, clock):
+    await device.post("/api/sensor_data", reading(device_id=None, timestamp=None, seq=None))
+    (kept,) = await stored(container)
+    assert (kept.device_id, kept.timestamp_ms) == ("unknown", clock.now_ms())
+
+
+async def test_missing_fields_have_their_defaults(device, container, clock):
+    answer = await device.post("/api/sensor_data", {"device_id": "lab"})
+    assert answer.status == 200
+    (kept,) = await stored(container)
+    assert (kept.temp_tenths, kept.sensor_ok, kept.state) == (0, False, "FAULT")
+    assert kept.timestamp_ms == clock.now_ms()
+
+
+async def test_unknown_extra_keys_are_accepted(device, container):
+    body = reading(device_id="lab") | {"firmware": "1.2", "nested": {"a": [1, None]}}
+    assert (await device.post("/api/sensor_data", body)).status == 200
+    assert len(await stored(container)) == 1
+
+
+@pytest.mark.parametrize("body", ["", "{}", " {} ", "{ }", "{\n}", " \n"])
+async def test_an_empty_object_or_no_body_is_no_data(device, container, body):
+    answer = await device.post_text("/api/sensor_data", body)
+    assert answer.status == 400
+    assert answer.json()["error"] == "No data received"
+    assert await stored(container) == []
+
+
+async def test_no_body_and_no_content_type_is_no_data(device, container):
+    answer = await device.open("POST", "/api/sensor_data")
+    assert (answer.status, answer.json()["error"]) == (400, "No data received")
+    assert await stored(container) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{",
+        "nonsense",
+        '{"temp_tenths": 235,}',
+        '{"temp_tenths": NaN}',
+        "{'temp_tenths': 235}",
+        '{"temp_tenths": 235} {}',
+        "\ufeff" + '{"temp_tenths": 235}',
+        '{"device_id": "\\ud800"}',
+        "null",
+        "[]",
+        '[{"temp_tenths": 235}]',
+        '"text"',
+        "235",
+        "true",
+        "[" * 100_000,
+        '{"a":' * 30_000 + "1" + "}" * 30_000,
+        '{"temp_tenths": 235, "extra": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+)
+async def test_what_is_no_json_object_is_refused_and_not_stored(device, container, body):
+    answer = await device.post_text("/api/sensor_data", body)
+    assert (answer.status, answer.json()["code"]) == (400, "INVALID_JSON")
+    assert answer.json()["error"]
+    assert await stored(container) == []
+
+
+async def test_invalid_utf8_is_refused_and_not_stored(device, container):
+    answer = await device.post_text("/api/sensor_data", b'{"device_id": "\xff\xfe"}')
+    assert (answer.status, answer.json()["code"]) == (400, "INVALID_JSON")
+    assert await stored(container) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temp_tenths", "235"),
+        ("temp_tenths", 23.5),
+        ("temp_tenths", True),
+        ("temp_tenths", None),
+        ("temp_tenths", [235]),
+        ("temp_tenths", -551),
+        ("temp_tenths", 1251),
+        ("temp_tenths", 10**30),
+        ("temp_tenths", 1e300),
+        ("sensor_ok", 1),
+        ("sensor_ok", "true"),
+        ("sensor_ok", None),
+        ("timestamp", "1790000000000"),
+        ("timestamp", 1.5),
+        ("timestamp", True),
+        ("timestamp", -1),
+        ("timestamp", 2**53),
+        ("device_id", 7),
+        ("device_id", ""),
+        ("device_id", "x" * 129),
+        ("device_id", "a\x00b"),
+        ("device_id", "a\nb"),
+        ("device_id", "ab\n"),
+        ("device_id", {}),
+        ("seq", "1"),
+        ("seq", -1),
+        ("seq", 1.5),
+        ("seq", True),
+    ],
+)
+async def test_a_wrong_field_is_refused_by_name_and_nothing_is_stored(
+    device, container, field, value
+):
+    answer = await device.post("/api/sensor_data", reading() | {field: value})
+    assert (answer.status, answer.json()["code"]) == (400, "INVALID_FIELD")
+    assert field in answer.json()["message"]
+    assert await stored(container) == []
+    assert (await device.get("/api/status")).json()["device_id"] is None
+
+
+@pytest.mark.parametrize("temp", [-550, 1250])
+async def test_the_ends_of_the_temperature_range_are_accepted(device, container, temp):
+    assert (await device.post("/api/sensor_data", reading(temp))).status == 200
+    assert [kept.temp_tenths for kept in await stored(container)] == [temp]
+
+
+@pytest.mark.parametrize("device_id", ["x" * 128, "ü/ß %_ \u2028😀", "..", "__x__", " ", "a_b"])
+async def test_any_printable_device_id_comes_back_as_it_was_sent(device, container, device_id):
+    assert (await device.post("/api/sensor_data", reading(device_id=device_id))).status == 200
+    assert [kept.device_id for kept in await stored(container)] == [device_id]
+    assert (await device.get("/api/status")).json()["device_id"] == device_id
+
+
+async def test_the_last_of_two_equal_keys_counts(device, container):
+    await device.post_text("/api/sensor_data", '{"temp_tenths": 1, "temp_tenths": 235}')
+    assert [kept.temp_tenths for kept in await stored(container)] == [235]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "ä", ""],
+)
+async def test_a_body_that_is_not_sent_as_json_is_415(device, container, content_type):
+    answer = await device.open(
+        "POST",
+        "/api/sensor_data",
+        data=json.dumps(reading()),
+        headers={"Content-Type": content_type},
+    )
+    assert (answer.status, answer.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert await stored(container) == []
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "APPLICATION/JSON"])
+async def test_json_may_be_announced_in_any_spelling(device, content_type):
+    headers = {"Content-Type": content_type}
+    answer = await device.post_text("/api/sensor_data", json.dumps(reading()), headers=headers)
+    assert answer.status == 200
+
+
+async def test_a_body_of_256_kib_is_read_and_one_byte_more_is_413(device, container):
+    body = json.dumps(reading())
+    fits = body + " " * (256 * 1024 - len(body))
+    assert (await device.post_text("/api/sensor_data", fits)).status == 200
+    answer = await device.post_text("/api/sensor_data", fits + " ")
+    assert (answer.status, answer.json()["code"]) == (413, "TOO_LARGE")
+    assert len(await stored(container)) == 1

@@ -1,0 +1,161 @@
+"""POST /api/set_setpoint: the answer, the ranges, and that a refused request changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.http import Caller, logged_in, reading
+
+PATH = "/api/set_setpoint"
+
+
+@pytest.fixture
+async def operator(container):
+    return await logged_in(container, "operator")
+
+
+async def values(caller, device_id=""):
+    config = (await caller.get(f"/api/config?device_id={device_id}")).json()
+    return config["setpoint_tenths"], config["deadband_tenths"]
+
+
+async def test_the_answer_holds_the_values_in_force_and_who_set_them(operator):
+    answer = await operator.post(PATH, {"setpoint_tenths": 215, "deadband_tenths": 8})
+    assert answer.status == 200
+    assert answer.json() == {
+        "success": True,
+        "setpoint_tenths": 215,
+        "deadband_tenths": 8,
+        "updated_by": "operator",
+    }
+    assert await values(operator) == (215, 8)
+
+
+@pytest.mark.parametrize(
+    ("body", "after"),
+    [({"setpoint_tenths": 215}, (215, 10)), ({"deadband_tenths": 8}, (230, 8))],
+)
+async def test_what_is_left_out_stays(operator, body, after):
+    assert (await operator.post(PATH, body)).status == 200
+    assert await values(operator) == after
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"setpoint_tenths": 100},
+        {"setpoint_tenths": 400},
+        {"deadband_tenths": 0},
+        {"deadband_tenths": 50},
+    ],
+)
+async def test_the_ends_of_both_ranges_are_accepted(operator, body):
+    answer = await operator.post(PATH, body)
+    assert answer.status == 200
+    assert answer.json().items() >= body.items()
+
+
+@pytest.mark.parametrize("setpoint", [99, 401, -1, 10**18])
+async def test_a_setpoint_out_of_range_is_refused(operator, setpoint):
+    answer = await operator.post(PATH, {"setpoint_tenths": setpoint})
+    assert (answer.status, answer.json()["error"]) == (400, "Invalid setpoint")
+    assert await values(operator) == (230, 10)
+
+
+@pytest.mark.parametrize("deadband", [-1, 51, 10**18])
+async def test_a_deadband_out_of_range_is_refused(operator, deadband):
+    answer = await operator.post(PATH, {"deadband_tenths": deadband})
+    assert (answer.status, answer.json()["error"]) == (400, "Invalid deadband")
+    assert await values(operator) == (230, 10)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"setpoint_tenths": 215, "deadband_tenths": 51}, "Invalid deadband"),
+        ({"setpoint_tenths": 401, "deadband_tenths": 8}, "Invalid setpoint"),
+    ],
+)
+async def test_an_invalid_half_changes_nothing_at_all(operator, body, error):
+    answer = await operator.post(PATH, body)
+    assert (answer.status, answer.json()["error"]) == (400, error)
+    assert await values(operator) == (230, 10)
+
+
+@pytest.mark.parametrize("body", ["{}", "{ }", "", '{"extra": 1}'])
+async def test_an_empty_change_is_200_and_changes_nothing(operator, body):
+    answer = await operator.post_text(PATH, body)
+    assert answer.status == 200
+    assert answer.json() == {
+        "success": True,
+        "setpoint_tenths": 230,
+        "deadband_tenths": 10,
+        "updated_by": "operator",
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("setpoint_tenths", "215"),
+        ("setpoint_tenths", 21.5),
+        ("setpoint_tenths", True),
+        ("deadband_tenths", "8"),
+        ("deadband_tenths", False),
+        ("deadband_tenths", []),
+        ("device_id", ""),
+        ("device_id", 1),
+    ],
+)
+async def test_a_wrong_type_is_refused_by_name(operator, field, value):
+    body = {"setpoint_tenths": 215, "deadband_tenths": 8} | {field: value}
+    answer = await operator.post(PATH, body)
+    assert (answer.status, answer.json()["code"]) == (400, "INVALID_FIELD")
+    assert field in answer.json()["message"]
+    assert await values(operator) == (230, 10)
+
+
+async def test_malformed_json_is_400_and_another_content_type_415(operator):
+    answer = await operator.post_text(PATH, "{")
+    assert (answer.status, answer.json()["code"]) == (400, "INVALID_JSON")
+    answer = await operator.open(
+        "POST", PATH, data='{"setpoint_tenths": 215}', headers={"Content-Type": "text/plain"}
+    )
+    assert (answer.status, answer.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert await values(operator) == (230, 10)
+
+
+async def test_a_zone_nobody_knows_is_404_and_is_not_made_up(operator):
+    answer = await operator.post(PATH, {"setpoint_tenths": 215, "device_id": "nowhere"})
+    assert (answer.status, answer.json()["code"]) == (404, "DEVICE_NOT_FOUND")
+    assert (await operator.get("/api/status?device_id=nowhere")).status == 404
+
+
+async def test_a_zone_of_another_tenant_cannot_be_set(container, operator):
+    await Caller(container.app).post("/api/sensor_data", reading(device_id="ours"))
+    stranger = await logged_in(container, "stranger")
+    answer = await stranger.post(PATH, {"setpoint_tenths": 215, "device_id": "ours"})
+    assert answer.status == 404
+    await stranger.post(PATH, {"setpoint_tenths": 300})
+    assert await values(operator, "ours") == (230, 10)
+
+
+async def test_a_registered_zone_can_be_set_before_it_is_heard(container, operator):
+    await operator.post("/api/devices/register", {"device_id": "new", "metadata": {}})
+    answer = await operator.post(PATH, {"setpoint_tenths": 215, "device_id": "new"})
+    assert answer.status == 200
+    command = await Caller(container.app).post("/api/sensor_data", reading(device_id="new"))
+    assert command.json()["setpoint_tenths"] == 215
+
+
+async def test_the_next_reading_is_answered_with_the_new_values(container, operator):
+    device = Caller(container.app)
+    await device.post("/api/sensor_data", reading(215))
+    await operator.post(PATH, {"setpoint_tenths": 200, "deadband_tenths": 5})
+    command = (await device.post("/api/sensor_data", reading(215))).json()
+    assert command == {
+        "cool_active": True,
+        "heat_active": True,
+        "setpoint_tenths": 200,
+        "deadband_tenths": 5,
+    }
