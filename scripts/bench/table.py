@@ -1,0 +1,131 @@
+"""What is measured: names, units and budgets; the figures of several runs made into a table."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A figure's unit and what it must stay below; None: measured only.
+
+    `never` figures count faults: not one is allowed, in any run. The others are judged by their
+    median, since one run of a shared machine says little.
+    """
+
+    unit: str
+    below: float | None = None
+    never: bool = False
+
+
+WHAT: Mapping[str, Budget] = {
+    "start to first 200": Budget("ms"),
+    "idle memory": Budget("MB", 50),
+    "memory after one log-in": Budget("MB", 50),
+    "memory per stream, of 200": Budget("KB", 64),
+    "SIGTERM with 200 streams to exit": Budget("ms", 5000),
+    "streams that got no bye": Budget("", never=True),
+    "config load": Budget("ms", 5),
+    "SSE service init": Budget("ms", 20),
+    "fan-out to 100, 50 events/s, p99": Budget("ms", 20),
+    "fan-out to 100, burst of 100, p99": Budget("ms", 20),
+    "publish p99": Budget("ms", 30),
+    "document get p99": Budget("ms", 20),
+    "document write p99": Budget("ms", 20),
+    "telemetry query p99": Budget("ms", 40),
+    "user look-up p99": Budget("ms", 30),
+    "post to frame, p50": Budget("ms"),
+    "post to frame, p99": Budget("ms", 50),
+    "post to frame, max": Budget("ms"),
+    "processor meanwhile": Budget("%"),
+    "events lost": Budget("", never=True),
+    "events repeated": Budget("", never=True),
+    "ingest, 32 connections": Budget("/s"),
+    "ingest, 32 connections, processor": Budget("µs"),
+    "ingest, 32 connections, p50": Budget("ms"),
+    "ingest, 32 connections, p99": Budget("ms"),
+    "ingest, connection a reading": Budget("/s"),
+    "ingest, connection a reading, processor": Budget("µs"),
+    "ingest, connection a reading, p50": Budget("ms"),
+    "ingest, connection a reading, p99": Budget("ms"),
+    "readings refused": Budget("", never=True),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `met` is None where there is no budget."""
+
+    what: str
+    unit: str
+    budget: float | None
+    median: float
+    low: float
+    high: float
+    met: bool | None
+
+
+def rows(runs: Iterable[Mapping[str, float]]) -> list[Row]:
+    """The figures of all runs by name, in the order of WHAT."""
+    figures: dict[str, list[float]] = {}
+    for run in runs:
+        for what, figure in run.items():
+            figures.setdefault(what, []).append(figure)
+    return [_row(what, budget, figures[what]) for what, budget in WHAT.items() if what in figures]
+
+
+def _row(what: str, budget: Budget, figures: Sequence[float]) -> Row:
+    median, low, high = statistics.median(figures), min(figures), max(figures)
+    met = None
+    if budget.never:
+        met = high == 0
+    elif budget.below is not None:
+        met = median < budget.below
+    return Row(what, budget.unit, 0.0 if budget.never else budget.below, median, low, high, met)
+
+
+def as_dicts(table: Iterable[Row]) -> list[dict[str, Any]]:
+    """The rows for JSON."""
+    return [asdict(row) for row in table]
+
+
+def as_text(table: Iterable[Row]) -> str:
+    """The rows as a Markdown table, so that a run can be pasted into the documentation."""
+    head = ("what", "budget", "measured", "min to max", "met")
+    cells = [head, *(_cells(row) for row in table)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    lines = [
+        "| "
+        + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        + " |"
+        for line in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    unit = f" {row.unit}" if row.unit else ""
+    budget = ""
+    if row.budget is not None:
+        budget = f"< {row.budget:g}{unit}" if row.budget else "0"
+    met = {True: "yes", False: "NO", None: ""}[row.met]
+    span = f"{_short(row.low)} to {_short(row.high)}"
+    return (row.what, budget, _short(row.median) + unit, span, met)
+
+
+def _short(figure: float) -> str:
+    """Three figures that mean something."""
+    if figure == 0 or abs(figure) >= 100:
+        return f"{figure:.0f}"
+    return f"{figure:.1f}" if abs(figure) >= 10 else f"{figure:.2f}"
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """The smallest value that at least `percent` of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
