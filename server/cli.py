@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ import uvloop
 from server.auth.principal import DEFAULT_TENANT
 from server.config.config import ConfigError, ServerConfig, settings_help
 from server.errors import BasError
+from server.proxies import speaks_for_many
 from server.serve import listen, serve
 from server.services.firestore.models import ROLES
 from server.version import VERSION
@@ -139,8 +141,14 @@ async def _serve(config: ServerConfig, demo: bool, open_container: Opener) -> in
                 await container.sse.hub.drain(timeout_s)
                 await asyncio.gather(*demos)
 
-            limit = config.sse_max_streams + SPARE_CONNECTIONS
-            await serve(container.app, sock, drain, ready, limit)
+            await serve(
+                container.app,
+                sock,
+                drain,
+                ready,
+                max_connections=config.sse_max_streams + SPARE_CONNECTIONS,
+                speaks_for_many=partial(speaks_for_many, networks=config.trusted_proxies),
+            )
     return 0
 
 

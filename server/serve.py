@@ -10,6 +10,8 @@ import resource
 import signal
 import socket
 import sys
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -23,10 +25,12 @@ from hypercorn.typing import AppWrapper, LifespanState
 from hypercorn.utils import wrap_app
 from quart import Quart
 
+from server.app import SECURITY_HEADERS
+
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
-KEEP_ALIVE_S = 75
+KEEP_ALIVE_S = 30
 # A peer that acknowledges nothing is dropped after this: it is gone, or reads no more.
 TCP_USER_TIMEOUT_MS = 20_000
 # Together under 5 s: streams are told and end, then requests are finished, then the rest is cut.
@@ -36,6 +40,10 @@ DRAIN_S, FINISH_S, CUT_S = 2.0, 1.5, 0.5
 # loop takes it back each time and starves the thread: with the loop saturated every write timed
 # out; at 0.5 ms the p99 of a write was 17 ms.
 SWITCH_S = 0.0005
+
+_SECURITY_HEADERS = [
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
 
 Drain = Callable[[float], Awaitable[None]]
 Ready = Callable[[int], Awaitable[None]]
@@ -76,9 +84,12 @@ class _Wire(h11.Connection):
 
     def send(self, event: Any) -> Any:
         if isinstance(event, h11.Response) and not event.reason:
+            headers = list(event.headers)
+            if not any(name == b"content-security-policy" for name, _ in headers):
+                headers += _SECURITY_HEADERS  # what Hypercorn answers by itself has none
             event = h11.Response(
                 status_code=event.status_code,
-                headers=event.headers,
+                headers=headers,
                 reason=HTTPStatus(event.status_code).phrase,
             )
         return super().send(event)
@@ -98,19 +109,53 @@ class _Connection(TCPServer):
 class _Acceptor:
     """The connections of one process, so that they can be counted, finished and cut."""
 
-    def __init__(self, app: AppWrapper, config: Config, max_connections: int) -> None:
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        max_connections: int,
+        speaks_for_many: Callable[[str], bool],
+    ) -> None:
         self._app = app
         self._config = config
         self._max_connections = max_connections
+        self._speaks_for_many = speaks_for_many
+        self._peers: Counter[str] = Counter()
+        self._silent_until = 0.0
         self._context = WorkerContext(None)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end; one too many is closed at once."""
-        if len(self._tasks) >= self._max_connections:
-            log.warning("a connection was refused: %d are open", len(self._tasks))
+        peer = (writer.get_extra_info("peername") or ("",))[0]
+        if not self._has_room(peer):
             writer.transport.abort()
             return
+        self._peers[peer] += 1
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
+
+    def _has_room(self, peer: str) -> bool:
+        """Whether one more connection may be open, in all and from this address.
+
+        A quarter is the most for one address, so that one machine cannot shut out all others; a
+        proxy's, and this machine's own, connections are many people's.
+        """
+        many = self._speaks_for_many(peer)
+        full = len(self._tasks) >= self._max_connections
+        if not full and (many or self._peers[peer] < self._max_connections // 4):
+            return True
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + 1.0
+            log.warning("connections are refused: %d open, last from %s", len(self._tasks), peer)
+        return False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -140,12 +185,19 @@ class _Acceptor:
 
 
 async def serve(
-    app: Quart, sock: socket.socket, drain: Drain, ready: Ready, max_connections: int
+    app: Quart,
+    sock: socket.socket,
+    drain: Drain,
+    ready: Ready,
+    *,
+    max_connections: int,
+    speaks_for_many: Callable[[str], bool],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
     `ready` is awaited with the port once connections are accepted; `drain` with the seconds it has
-    to end the streams. When this returns no connection is left.
+    to end the streams; `speaks_for_many` says of an address whether it may have more than its
+    share of the connections. When this returns no connection is left.
     """
     stop = _stop_signal()
     _raise_file_limit()
@@ -157,7 +209,7 @@ async def serve(
         config.keep_alive_max_requests = 10**9
         config.include_server_header = False
         wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
-        acceptor = _Acceptor(wrapped, config, max_connections)
+        acceptor = _Acceptor(wrapped, config, max_connections, speaks_for_many)
         server = await asyncio.start_server(acceptor.connected, sock=sock, backlog=BACKLOG)
         try:
             # What is alive now stays alive: full collections need not look at it again.

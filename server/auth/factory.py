@@ -57,6 +57,7 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
         max_per_user=config.max_concurrent_sessions,
     )
     logins = LoginService(
+        client=stores.client,
         users=stores.users,
         sessions=sessions,
         passwords=passwords,

@@ -13,7 +13,7 @@ from quart import current_app, request
 from server.auth.principal import ANYONE, Principal
 from server.auth.sessions import SessionService, WrongBrowser
 from server.config.config import ServerConfig
-from server.errors import BasError, Forbidden, Invalid, Locked, Unauthenticated, UnsupportedMedia
+from server.errors import BasError, Forbidden, Invalid, Unauthenticated, UnsupportedMedia
 from server.metrics import Metrics
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.models import Role
@@ -51,7 +51,7 @@ class Guard:
     def require_auth(self, role: Role = "read-only") -> Callable[[View], View]:
         """Let callers of at least this role through.
 
-        Raises Unauthenticated, Forbidden, Invalid (tenant), Locked.
+        Raises Unauthenticated, Forbidden, Invalid (tenant).
         """
 
         def decorate(view: View) -> View:
@@ -65,13 +65,19 @@ class Guard:
 
         return decorate
 
-    async def principal_if_any(self) -> Principal | None:
-        """The caller of a public view, if a live session came along; else None."""
+    async def principal_if_any(self, *, required: bool = False) -> Principal | None:
+        """The caller of a public view, if a live session came along; else None.
+
+        With `required` a session that is not alive is Unauthenticated: what is sent with it must
+        not land in the default tenant.
+        """
         if not self._config.auth_on or session_id() is None:
             return None
         try:
             principal = await self.resolve()
-        except (Unauthenticated, Locked):
+        except Unauthenticated:
+            if required and not self._config.shadow:
+                raise
             return None
         try:
             self.check_tenant(principal.tenant_id)
@@ -115,7 +121,7 @@ class Guard:
             self.check_tenant(principal.tenant_id)
             if not principal.may(role):
                 raise Forbidden(message=f"{principal.role} role cannot perform this action")
-        except (Unauthenticated, Forbidden, Invalid, Locked) as refusal:
+        except (Unauthenticated, Forbidden, Invalid) as refusal:
             self._metrics.denials.labels(code=refusal.code).inc()
             if principal is not None:
                 await self._audit_refusal(refusal, principal.tenant_id, principal.username)
@@ -130,7 +136,7 @@ class Guard:
         log.warning("shadow: %s %s would be refused: %s", request.method, request.path, refusal)
 
     async def resolve(self) -> Principal:
-        """Who holds this request's session. Raises Unauthenticated, Locked.
+        """Who holds this request's session. Raises Unauthenticated.
 
         A session in a wrong browser may be a stolen one: that is audited.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 
@@ -12,15 +13,17 @@ from server.auth.rate_limit import AttemptLimiter, address_group, seconds
 from server.auth.sessions import SessionService
 from server.auth.turns import Turns
 from server.clock import Clock
-from server.errors import Locked, RateLimited, Unauthenticated
+from server.errors import Locked, RateLimited, Unauthenticated, Unavailable
 from server.metrics import Metrics
 from server.services.firestore.audit_store import AuditStore
+from server.services.firestore.base import DocumentClient, VersionConflict, Write
 from server.services.firestore.models import User
 from server.services.firestore.users_store import UsersStore
 from server.work import Work
 
 # A refusal takes at least this long, whatever was wrong: the time tells nobody which names exist.
 REFUSAL_S = 0.25
+CHANGES_MAX = 3
 
 
 class LoggedIn(msgspec.Struct, frozen=True):
@@ -37,6 +40,7 @@ class LoginService:
     def __init__(
         self,
         *,
+        client: DocumentClient,
         users: UsersStore,
         sessions: SessionService,
         passwords: Passwords,
@@ -46,6 +50,7 @@ class LoginService:
         clock: Clock,
         metrics: Metrics,
     ) -> None:
+        self._client = client
         self._users = users
         self._sessions = sessions
         self._passwords = passwords
@@ -78,13 +83,19 @@ class LoginService:
         turns = self._turns
         async with turns.turn("address", address_group(address)), turns.turn("user", username):
             await self._check(username, address)
-            user = await self._users.get_user_by_username(username)
-            stored = user.password_hash if user else None
-            right = await self._passwords.verify(stored, password)
-            if right and user is not None and stored is not None:
-                return await self._open(user, stored, password, user_agent, address)
-            await self._refuse(user, username, address)
-            return None
+            for _ in range(CHANGES_MAX):
+                found = await self._users.get_versioned(username)
+                user, version = found or (None, "")
+                stored = user.password_hash if user else None
+                right = await self._passwords.verify(stored, password)
+                if not right or user is None:
+                    await self._refuse(user, username, address)
+                    return None
+                try:
+                    return await self._open(user, version, password, user_agent, address)
+                except VersionConflict:
+                    continue  # the account was changed meanwhile: is the password still right?
+        raise Unavailable("Account is being changed", "BUSY", "try again in a moment")
 
     async def _check(self, username: str, address: str) -> None:
         wait_ms = await self._accounts.wait_ms(username)
@@ -97,27 +108,35 @@ class LoginService:
             raise RateLimited(seconds(wait_ms))
 
     async def _open(
-        self, user: User, stored: str, password: str, user_agent: str, address: str
+        self, user: User, version: str, password: str, user_agent: str, address: str
     ) -> LoggedIn:
-        await self._accounts.clear(user.username)
+        """Open the session in one write with the account it was checked against."""
         changes: dict[str, object] = {"last_login": self._clock.now_ms()}
-        if self._passwords.outdated(stored):
+        if self._passwords.outdated(user.password_hash):
             changes["password_hash"] = await self._passwords.hash(password)
-        await self._users.update_user(user.username, changes)
-        session_id = await self._sessions.open(user, user_agent, address)
-        await self._audit.log_event(
+        session_id, opening = await self._sessions.opening(user, user_agent, address)
+        entry = self._audit.entry(
             "LOGIN_SUCCESS", tenant_id=_tenant(user), username=user.username, address=address
         )
+        update = self._users.update_write(user.username, changes, version)
+        await self._client.write([update, *opening, entry])
+        await self._accounts.clear(user.username)
         self._metrics.logins.labels(result="success").inc()
         return LoggedIn(session_id, self._sessions.timeout_s, user)
 
     async def _refuse(self, user: User | None, username: str, address: str) -> None:
         self._metrics.logins.labels(result="failure").inc()
-        about = {"tenant_id": _tenant(user), "username": username, "address": address}
-        await self._audit.log_event("LOGIN_FAILURE", success=False, **about)
-        if await self._accounts.fail(username):
-            await self._audit.log_event("USER_LOCKED", success=False, **about)
+        locked = await self._accounts.fail(username)
         await self._addresses.fail(address_group(address))
+        about: dict[str, Any] = {
+            "tenant_id": _tenant(user),
+            "username": username,
+            "address": address,
+        }
+        entries: list[Write] = [self._audit.entry("LOGIN_FAILURE", success=False, **about)]
+        if locked:
+            entries.append(self._audit.entry("USER_LOCKED", success=False, **about))
+        await self._client.write(entries)
 
 
 def _tenant(user: User | None) -> str:

@@ -67,7 +67,8 @@ class AttemptLimiter:
         return {
             ids[doc_id]: document.fields["locked_until_ms"] - now
             for doc_id, document in found.items()
-            if document.fields["locked_until_ms"] > now
+            # A longer wait than a lock's means that the clock was set back: the lock is over.
+            if now < document.fields["locked_until_ms"] <= now + self._lock_ms
         }
 
     async def fail(self, name: str) -> bool:
@@ -108,7 +109,8 @@ class AttemptLimiter:
         if document is None:
             return self._attempts(0, now), None
         attempts = msgspec.convert(document.fields, Attempts)
-        if attempts.expire_at <= now:
+        longest_ms = max(self._window_ms, self._lock_ms)
+        if not now < attempts.expire_at <= now + longest_ms:
             attempts = self._attempts(0, now)
         return attempts, document.version
 

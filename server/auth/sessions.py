@@ -6,9 +6,10 @@ import hashlib
 import secrets
 
 from server.auth.principal import Principal
-from server.auth.rate_limit import AttemptLimiter, seconds
+from server.auth.rate_limit import AttemptLimiter
 from server.clock import Clock
-from server.errors import Locked, Unauthenticated
+from server.errors import Unauthenticated
+from server.services.firestore.base import Create, Delete
 from server.services.firestore.models import ROLES, Session, User
 from server.services.firestore.sessions_store import SessionsStore
 from server.services.firestore.users_store import UsersStore
@@ -45,28 +46,29 @@ class SessionService:
         self.timeout_s = timeout_s
         self._max_per_user = max_per_user
 
-    async def open(self, user: User, user_agent: str, address: str) -> str:
-        """A new session's secret id. The user's oldest sessions end if there are too many."""
+    async def opening(
+        self, user: User, user_agent: str, address: str
+    ) -> tuple[str, list[Create | Delete]]:
+        """A new session's secret id, and the writes that open it and end the user's oldest
+        sessions if there are too many: to be committed together with what allows it."""
         session_id = secrets.token_urlsafe(32)
         now = self._clock.now_ms()
         live = await self._sessions.sessions_of(user.username)
         excess = live[: max(0, len(live) - self._max_per_user + 1)]
-        await self._sessions.invalidate_sessions([session.digest for session in excess])
-        await self._sessions.create_session(
-            Session(
-                digest=digest(session_id),
-                username=user.username,
-                tenant_id=user.tenant_id,
-                user_agent_digest=digest(user_agent),
-                address=address,
-                created_at=now,
-                expire_at=now + self.timeout_s * 1000,
-            )
+        session = Session(
+            digest=digest(session_id),
+            username=user.username,
+            tenant_id=user.tenant_id,
+            user_agent_digest=digest(user_agent),
+            address=address,
+            created_at=now,
+            expire_at=now + self.timeout_s * 1000,
         )
-        return session_id
+        ends = [self._sessions.deletion(old.digest) for old in excess]
+        return session_id, [self._sessions.creation(session), *ends]
 
     async def resolve(self, session_id: str | None, user_agent: str) -> Principal:
-        """Who holds this session. Raises Unauthenticated, WrongBrowser, Locked."""
+        """Who holds this session. Raises Unauthenticated, WrongBrowser."""
         if session_id is None or not SESSION_ID_MIN <= len(session_id) <= SESSION_ID_MAX:
             raise Unauthenticated("Invalid session ID", "INVALID_SESSION_ID", RELOGIN)
         session = await self._sessions.get_session(digest(session_id))
@@ -75,9 +77,8 @@ class SessionService:
             raise Unauthenticated(message=RELOGIN)
         if session.user_agent_digest != digest(user_agent):
             raise WrongBrowser(session)
-        locked = await self._accounts.locked([user.username])
-        if locked:
-            raise Locked(seconds(locked[user.username]))
+        if await self._accounts.locked([user.username]):
+            raise Unauthenticated(message=RELOGIN)
         return Principal(
             username=user.username,
             role=user.role,

@@ -263,7 +263,7 @@ def _read_auth_config(path: Path) -> dict[str, str]:
     return {
         key: ",".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in data.items()
-        if key in known
+        if key in known and value is not None
     }
 
 
@@ -276,6 +276,10 @@ def _refuse_impossible(config: ServerConfig) -> None:
         )
     asked = {
         "REDIS_URL": config.redis_url or (config.use_emulators and config.emulator_redis_url),
+        "BAS_PROCESSES above 1": config.processes > 1,
+        "FIRESTORE_EMULATOR_HOST with USE_EMULATORS": (
+            config.use_emulators and config.firestore_emulator_host
+        ),
         "USE_FIRESTORE_TELEMETRY": config.use_firestore_telemetry,
         "USE_FIRESTORE_AUTH": config.use_firestore_auth,
         "USE_FIRESTORE_AUDIT": config.use_firestore_audit,

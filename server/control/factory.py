@@ -32,7 +32,7 @@ async def control(
 ) -> AsyncIterator[Control]:
     """The zone services; at the end, what they began is finished."""
     work = Work()
-    cache = ZoneCache(stores.zones, stores.devices)
+    cache = ZoneCache(stores.zones, stores.devices, clock)
     zones = ZoneService(
         client=stores.client,
         zones=stores.zones,

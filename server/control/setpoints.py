@@ -51,7 +51,8 @@ class SetpointService:
         self._work = work
         self._sse = sse
         self._clock = clock
-        self._tenant_lock = asyncio.Lock()
+        # One change at a time: what is announced last is what is in force.
+        self._lock = asyncio.Lock()
 
     async def set(
         self, tenant_id: str, device_id: str | None, change: SetpointChange, by: str, address: str
@@ -75,7 +76,7 @@ class SetpointService:
     async def _set_zone(
         self, tenant_id: str, device_id: str, change: SetpointChange, by: str, address: str
     ) -> None:
-        async with self._cache.locked(tenant_id, device_id) as slot:
+        async with self._lock, self._cache.locked(tenant_id, device_id) as slot:
             for _ in range(ATTEMPTS):
                 slot.current = None
                 before = await self._cache.known_zone(tenant_id, device_id)
@@ -95,7 +96,9 @@ class SetpointService:
     async def _set_tenant(
         self, tenant_id: str, change: SetpointChange, by: str, address: str
     ) -> None:
-        async with self._tenant_lock:
+        async with self._lock:
+            # Read before the write: between the commit and its announcement nothing may fail.
+            zones = await self._zones.all(tenant_id)
             for _ in range(ATTEMPTS):
                 self._cache.keep_settings(tenant_id, None)
                 before = await self._zones.settings(tenant_id)
@@ -113,7 +116,7 @@ class SetpointService:
                 break
             else:
                 raise ZoneBusy(message="the settings are written by too many at once")
-            for zone in await self._zones.all(tenant_id):
+            for zone in zones:
                 await self._announce(tenant_id, zone.device_id, in_force(zone, settings), by)
 
     async def _announce(self, tenant_id: str, device_id: str, values: Setpoints, by: str) -> None:

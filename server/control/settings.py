@@ -59,7 +59,8 @@ def in_force(zone: ZoneRecord, tenant: TenantSettings) -> Setpoints:
 
 
 def changed_zone(zone: ZoneRecord, tenant: TenantSettings, change: SetpointChange) -> ZoneRecord:
-    """The zone with values of its own, until the tenant's are set again."""
+    """The zone with values of its own, until the tenant's are set again; it is not forgotten."""
+    zone = msgspec.structs.replace(zone, expire_at=None)
     if change.setpoint_tenths is not None:
         zone = msgspec.structs.replace(
             zone, setpoint_tenths=change.setpoint_tenths, setpoint_rev=tenant.revision

@@ -6,7 +6,10 @@ import msgspec
 
 from server.control.settings import Setpoints
 from server.control.zone import Relays
-from server.services.firestore.models import Reading, ZoneRecord
+from server.services.firestore.models import DAY_MS, Reading, ZoneRecord
+
+# A zone that was neither set nor heard for so long is gone: a stranger's made-up ids go this way.
+ZONE_DAYS = 30
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -94,22 +97,42 @@ def relays_of(zone: ZoneRecord) -> Relays:
     return Relays(zone.cool, zone.heat, zone.fault, zone.cool_changed_ms)
 
 
-def switched(zone: ZoneRecord, relays: Relays) -> ZoneRecord:
-    """The zone with its relays as decided."""
+def relays_in(zone: ZoneRecord, run: str, *, steady_ms: int, now_ms: int) -> Relays:
+    """A zone's relays, with the cooler's last switch by the steady clock of this `run`.
+
+    Another process's steady clock means nothing here: by the wall clock's account of the switch,
+    and never in the future, so that a clock set back makes no wait longer than its minimum.
+    """
+    relays = relays_of(zone)
+    if zone.run == run or relays.cool_changed_ms is None:
+        return relays
+    since_ms = max(0, now_ms - zone.cool_changed_wall_ms)
+    return msgspec.structs.replace(relays, cool_changed_ms=steady_ms - since_ms)
+
+
+def switched(
+    zone: ZoneRecord, relays: Relays, run: str, *, steady_ms: int, now_ms: int
+) -> ZoneRecord:
+    """The zone with its relays as decided in this `run`."""
+    changed_ms = relays.cool_changed_ms
     return msgspec.structs.replace(
         zone,
         cool=relays.cool,
         heat=relays.heat,
         fault=relays.fault,
-        cool_changed_ms=relays.cool_changed_ms,
+        cool_changed_ms=changed_ms,
+        cool_changed_wall_ms=0 if changed_ms is None else now_ms - (steady_ms - changed_ms),
+        run=run,
     )
 
 
-def heard(zone: ZoneRecord, reading: Reading) -> ZoneRecord:
-    """The zone with this reading as its last."""
+def heard(zone: ZoneRecord, reading: Reading, seen_ms: int) -> ZoneRecord:
+    """The zone with this reading as its last; if nobody set it, to be forgotten some day."""
+    own = zone.setpoint_tenths is not None or zone.deadband_tenths is not None
     return msgspec.structs.replace(
         zone,
-        last_seen_ms=reading.received_ms,
+        expire_at=None if own else reading.received_ms + ZONE_DAYS * DAY_MS,
+        last_seen_ms=seen_ms,
         timestamp_ms=reading.timestamp_ms,
         temp_tenths=reading.temp_tenths,
         sensor_ok=reading.sensor_ok,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from server.clock import Clock
 from server.errors import NotFound, Unavailable
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import TenantSettings
@@ -13,6 +14,8 @@ from server.services.firestore.zones_store import Versioned, VersionedSettings, 
 
 ZONES_MAX = 20_000
 WAITING_FOR_ONE_ZONE_MAX = 200
+SETTINGS_S = 2.0
+ROOM_S = 5.0
 
 
 class ZoneBusy(Unavailable):
@@ -34,11 +37,13 @@ class Slot:
 class ZoneCache:
     """What this process knows of the zones; the store decides when two processes disagree."""
 
-    def __init__(self, zones: ZonesStore, devices: DevicesStore) -> None:
+    def __init__(self, zones: ZonesStore, devices: DevicesStore, clock: Clock) -> None:
         self._zones = zones
+        self._clock = clock
         self._devices = devices
         self._slots: dict[tuple[str, str], Slot] = {}
-        self._settings: dict[str, VersionedSettings] = {}
+        self._settings: dict[str, tuple[VersionedSettings, float]] = {}
+        self._counts: dict[str, tuple[int, float]] = {}
 
     @asynccontextmanager
     async def locked(self, tenant_id: str, device_id: str) -> AsyncIterator[Slot]:
@@ -64,20 +69,31 @@ class ZoneCache:
                 del self._slots[idle]
 
     async def settings(self, tenant_id: str) -> TenantSettings:
-        """The tenant's settings."""
+        """The tenant's settings, at most SETTINGS_S old: somebody else may change them too, and a
+        write that timed out may still come true."""
         known = self._settings.get(tenant_id)
-        if known is None:
+        if known is None or self._clock.monotonic() >= known[1]:
             read = await self._zones.settings(tenant_id)
-            # A change made while this was being read is newer than what was read.
-            known = self._settings.setdefault(tenant_id, read)
-        return known.settings
+            if self._settings.get(tenant_id) is known:
+                self.keep_settings(tenant_id, read)
+        current = self._settings.get(tenant_id)
+        return (current[0] if current else read).settings
 
     def keep_settings(self, tenant_id: str, known: VersionedSettings | None) -> None:
         """Remember new settings; None: read them again when they are needed."""
         if known is None:
             self._settings.pop(tenant_id, None)
         else:
-            self._settings[tenant_id] = known
+            self._settings[tenant_id] = (known, self._clock.monotonic() + SETTINGS_S)
+
+    async def has_room(self, tenant_id: str) -> bool:
+        """Whether the tenant may have one zone more that nobody registered. Counted anew every
+        ROOM_S, so that a tenant that is full costs no count for each refused post."""
+        count, until = self._counts.get(tenant_id, (0, 0.0))
+        if self._clock.monotonic() >= until:
+            count, until = await self._zones.count(tenant_id), self._clock.monotonic() + ROOM_S
+        self._counts[tenant_id] = (count + 1, until)
+        return count < ZONES_MAX
 
     async def known_zone(self, tenant_id: str, device_id: str) -> Versioned:
         """A zone that was heard, set or registered, from the store. Raises NotFound."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from server.clock import Clock
 from server.control.readings import NewReading, stored_reading
 from server.control.settings import Setpoints, in_force
@@ -9,13 +11,13 @@ from server.control.views import (
     Command,
     ZoneStatus,
     heard,
-    relays_of,
+    relays_in,
     switched,
     telemetry_row,
     zone_status,
 )
 from server.control.zone import Relays, decide
-from server.control.zone_cache import ZONES_MAX, Slot, ZoneBusy, ZoneCache
+from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
 from server.errors import Forbidden, Unprocessable
 from server.metrics import Metrics
 from server.services.firestore.base import (
@@ -62,6 +64,7 @@ class ZoneService:
         self._clock = clock
         self._metrics = metrics
         self._keep_days = telemetry_days
+        self._run = secrets.token_hex(6)
 
     async def accept(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
         """Decide on a reading, store it, announce it; the command, once the reading is safe.
@@ -104,22 +107,23 @@ class ZoneService:
     ) -> Command:
         before = slot.current = slot.current or await self._load(tenant_id, device_id)
         values = in_force(before.zone, await self._cache.settings(tenant_id))
-        now_ms = self._clock.now_ms()
+        now_ms, steady_ms = self._clock.now_ms(), self._clock.steady_ms()
         doc_ids = new.source_ids(tenant_id, device_id, now_ms)
         earlier = await self._earlier(tenant_id, doc_ids, new, now_ms)
+        was = relays_in(before.zone, self._run, steady_ms=steady_ms, now_ms=now_ms)
         if earlier is not None and new.key is not None:
             # Surely this very post: nothing happens, and the answer is what is in force.
             if earlier.source_digest != new.digest():
                 raise Unprocessable
             self._metrics.readings_repeated.inc()
-            return _command(relays_of(before.zone), values)
+            return _command(was, values)
         relays = decide(
-            relays_of(before.zone),
+            was,
             temp_tenths=new.temp_tenths,
             sensor_ok=new.sensor_ok,
             setpoint_tenths=values.setpoint_tenths,
             deadband_tenths=values.deadband_tenths,
-            now_ms=self._clock.steady_ms(),
+            now_ms=steady_ms,
         )
         reading = stored_reading(
             new,
@@ -131,14 +135,17 @@ class ZoneService:
             now_ms=now_ms,
             keep_days=self._keep_days,
         )
-        zone = heard(switched(before.zone, relays), reading)
-        if earlier is not None:
+        zone = switched(before.zone, relays, self._run, steady_ms=steady_ms, now_ms=now_ms)
+        zone = heard(zone, reading, seen_ms=steady_ms)
+        if earlier is None:
+            await self._store(slot, zone, self._telemetry.creation(doc_ids[0], reading))
+            self._metrics.readings_stored.inc()
+        else:
             # The same `seq` may also come from a device that was restarted: it is not stored
             # again, but it is obeyed, so that a fault is never taken for an old one.
             await self._store(slot, zone)
             self._metrics.readings_repeated.inc()
-        else:
-            await self._store(slot, zone, self._telemetry.creation(doc_ids[0], reading))
+        if earlier is None or (relays.cool, relays.heat) != (was.cool, was.heat):
             await self._announce(reading)
         return _command(relays, values)
 
@@ -152,7 +159,6 @@ class ZoneService:
         return next((reading for reading in found if new.repeats(reading, now_ms)), None)
 
     async def _announce(self, reading: Reading) -> None:
-        self._metrics.readings_stored.inc()
         await self._sse.publish(
             reading.tenant_id, "telemetry", telemetry_row(reading), reading.device_id
         )
@@ -166,7 +172,7 @@ class ZoneService:
     async def _load(self, tenant_id: str, device_id: str) -> Versioned:
         """The zone from the store. A stranger who makes up device ids must not fill the store."""
         loaded = await self._zones.get(tenant_id, device_id)
-        if loaded.version is None and await self._zones.count(tenant_id) >= ZONES_MAX:
+        if loaded.version is None and not await self._cache.has_room(tenant_id):
             device = await self._devices.get_device(tenant_id, device_id)
             if device is None:
                 raise Forbidden("Too many devices", "DEVICE_LIMIT", "register this device first")

@@ -35,17 +35,16 @@ def blueprint(
 ) -> Blueprint:
     """Public routes; /auth/status answers for the session it is asked with."""
     bp = Blueprint("auth", __name__)
-    nothing = Invalid("Missing required fields", "MISSING_FIELDS")
 
     @bp.post("/auth/login")
     @validate_response(LoginAnswer)
     @fails_with(400, 401, 413, 415, 423, 429, 503)
-    @json_body(Login, empty=nothing)
+    @json_body(Login, empty=_nothing)
     async def login(data: Login) -> tuple[LoginAnswer, int, dict[str, str]]:
         if not config.auth_on:
             raise Unavailable("Authentication is disabled", "AUTH_DISABLED")
         if not data.username or not data.password:
-            raise nothing
+            raise _nothing()
         done = await logins.login(data.username, data.password, user_agent(), address())
         user = LoginUser(done.user.username, done.user.role)
         answer = LoginAnswer("success", done.expires_in, user)
@@ -63,7 +62,7 @@ def blueprint(
 
     @bp.get("/auth/status")
     @validate_response(SessionStatus)
-    @fails_with(400, 401, 423, 503)
+    @fails_with(400, 401, 503)
     async def status() -> SessionStatus:
         if not config.auth_on:
             everybody = SessionUser(ANYONE.username, ANYONE.role, 0)
@@ -89,3 +88,7 @@ def blueprint(
         return {"Set-Cookie": carrier.headers["Set-Cookie"]}
 
     return bp
+
+
+def _nothing() -> Invalid:
+    return Invalid("Missing required fields", "MISSING_FIELDS")

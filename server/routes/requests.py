@@ -23,13 +23,14 @@ _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
 def json_body(
-    model: type[msgspec.Struct], *, empty: BasError | None = None
+    model: type[msgspec.Struct], *, empty: Callable[[], BasError] | None = None
 ) -> Callable[[View], View]:
     """Give the view its body as keyword argument `data`.
 
     Quart-Schema's own validation is lax (a text is taken for a number), so it documents the type
     and msgspec decodes strictly here. A missing body, or `{}` where `empty` is given, raises
-    `empty`; without it, it is a body of defaults. Raises Invalid, InvalidField, UnsupportedMedia.
+    what `empty` makes; without it, it is a body of defaults. Raises Invalid, InvalidField,
+    UnsupportedMedia.
     """
 
     def decorate(view: View) -> View:
@@ -39,7 +40,7 @@ def json_body(
             if raw and not request.is_json:
                 raise UnsupportedMedia(message="send Content-Type: application/json")
             if empty is not None and _NOTHING.fullmatch(raw):
-                raise empty
+                raise empty()
             kwargs["data"] = decode(raw or b"{}", model)
             return await current_app.ensure_async(view)(*args, **kwargs)
 

@@ -26,10 +26,10 @@ def blueprint(zones: ZoneService, keys: DeviceKeys, guard: Guard) -> Blueprint:
     @bp.post("/api/sensor_data")
     @validate_response(Command)
     @fails_with(400, 401, 403, 413, 415, 422, 503)
-    @json_body(SensorData, empty=Invalid("No data received", "NO_DATA"))
+    @json_body(SensorData, empty=_no_data)
     async def sensor_data(data: SensorData) -> Command:
         key = request.headers.get("X-Device-Key") or _bearer()
-        caller = None if key else await guard.principal_if_any()
+        caller = None if key else await guard.principal_if_any(required=True)
         tenant_id, device_id = await keys.identify(key, data.device_id, caller)
         if key:
             guard.check_tenant(tenant_id)
@@ -62,6 +62,10 @@ def blueprint(zones: ZoneService, keys: DeviceKeys, guard: Guard) -> Blueprint:
         return caller.tenant_id if caller else DEFAULT_TENANT
 
     return bp
+
+
+def _no_data() -> Invalid:
+    return Invalid("No data received", "NO_DATA")
 
 
 def _bearer() -> str | None:

@@ -8,6 +8,7 @@ from quart_schema import validate_querystring, validate_response
 from server.auth.guard import Guard
 from server.auth.principal import Principal
 from server.clock import Clock
+from server.control.readings import LATEST_AHEAD_MS
 from server.control.views import TelemetryRow, telemetry_row
 from server.errors import InvalidField
 from server.routes.models import (
@@ -44,7 +45,8 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, clock: Clock) -> Blueprin
     @fails_with(400, 401, 403, 503)
     @validate_querystring(WindowQuery)
     async def window(query_args: WindowQuery, principal: Principal) -> list[TelemetryRow]:
-        end = clock.now_ms() if query_args.end is None else query_args.end
+        latest = clock.now_ms() + LATEST_AHEAD_MS  # what a device's clock may be ahead
+        end = latest if query_args.end is None else query_args.end
         if query_args.start > end:
             raise InvalidField("start", "must not be after end")
         readings = await telemetry.query_window(
@@ -82,7 +84,7 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, clock: Clock) -> Blueprin
             principal.tenant_id,
             query_args.device_id or None,
             now - query_args.hours * HOUR_MS,
-            now,
+            now + LATEST_AHEAD_MS,
         )
 
     return bp

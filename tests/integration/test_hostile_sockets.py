@@ -48,6 +48,14 @@ def assert_serves(server):
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("line", [b"GARBAGE", b"GET / HTTP/1.1"])
+def test_what_is_no_request_is_answered_with_the_headers_of_every_answer(server, line):
+    answer = talk(server, line + b"\r\n\r\n").lower()
+    assert answer.startswith(b"http/1.1 400 bad request")
+    assert b"x-content-type-options: nosniff" in answer
+    assert b"content-security-policy:" in answer
+
+
 READING = b'{"temp_tenths": 235, "sensor_ok": true}'
 RAW = {
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200,

@@ -95,7 +95,8 @@ async def test_a_stream_ends_at_logout_and_other_sessions_of_the_user_go_on(
     async with caller(site.server.url, sessions[0]) as client:
         assert (await client.post("/auth/logout")).status_code == 200
         assert await ends_in_time(site, leaving, sessions[0]) == []
-        await post_reading(client, "after-logout", 230)
+    async with caller(site.server.url) as device:
+        await post_reading(device, "after-logout", 230)
     assert (await staying.live(1))[0].json["device_id"] == "after-logout"
     await bystander.live(1)
     await staying.close()

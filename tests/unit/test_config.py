@@ -210,7 +210,18 @@ def test_old_keys_without_meaning_are_passed_over(old_file):
     assert ServerConfig.from_env(old_file({"hash_iterations": 1, "x": None})) == ServerConfig()
 
 
-@pytest.mark.parametrize("value", ["x", None, 1.5, [1, 2], {}, True, 1])
+def test_a_null_in_the_old_file_is_no_value(old_file):
+    assert ServerConfig.from_env(old_file({"session_timeout": None, "redis_url": None})) == (
+        ServerConfig()
+    )
+
+
+def test_more_processes_are_refused_also_with_a_redis_for_development():
+    with pytest.raises(ConfigError, match="BAS_PROCESSES"):
+        ServerConfig.from_env({"BAS_PROCESSES": "2", "EMULATOR_REDIS_URL": "redis://x"})
+
+
+@pytest.mark.parametrize("value", ["x", 1.5, [1, 2], {}, True, 1])
 def test_a_bad_value_in_the_old_file_is_refused_by_key_and_file(old_file, value):
     with pytest.raises(ConfigError, match=r"^session_timeout in .*auth_config\.json must "):
         ServerConfig.from_env(old_file({"session_timeout": value}))

@@ -35,6 +35,8 @@ __all__ = ["Index", "SqliteClient", "load_indexes"]
 
 WRITER_CACHE_KIB = 2048
 READER_CACHE_KIB = 512
+REPORT_TIMEOUT_S = 15.0
+REPORTS_WAITING_MAX = 16
 WAL_RETRY_S = 0.01
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,14 @@ class SqliteClient(DocumentClient, Retention):
             timeout_s=read_timeout_s,
             max_waiting=max_waiting,
         )
+        # Figures over many documents take seconds: they must not stand in the way of a reading.
+        self.reports = Readers(
+            self._connect_reader,
+            metrics,
+            count=1,
+            timeout_s=REPORT_TIMEOUT_S,
+            max_waiting=REPORTS_WAITING_MAX,
+        )
 
     async def open(self) -> None:
         """Create what is missing (folder 0700, file 0600, tables, indexes) and start the threads.
@@ -87,6 +97,7 @@ class SqliteClient(DocumentClient, Retention):
         try:
             await self.writer.open()
             await self.readers.open()
+            await self.reports.open()
         except (sqlite3.Error, OSError) as error:
             logger.error("Cannot open %s: %s", self._path, error)
             await self.close()
@@ -95,6 +106,7 @@ class SqliteClient(DocumentClient, Retention):
     async def close(self) -> None:
         """Commit every accepted write, then end all threads; later calls are StoreUnavailable."""
         await self.readers.close()
+        await self.reports.close()
         await self.writer.close()
 
     async def get(self, collection: str, doc_id: str) -> Document | None:
@@ -130,7 +142,7 @@ class SqliteClient(DocumentClient, Retention):
         queries.check_query(query, self._indexes)
         statement = queries.aggregate(query, field)
         await self._table(query.collection)
-        count, *figures = await self.readers.run(
+        count, *figures = await self.reports.run(
             lambda connection: connection.execute(*statement).fetchone()
         )
         return Aggregate(count, *(None if x is None else float(x) for x in figures))

@@ -42,6 +42,8 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A zone's last reading, its relays and its own setpoint and deadband, if it has them.
 
     A revision says when a value was set: the tenant's value of a later revision wins.
+    `cool_changed_ms` is by the steady clock of the process `run`, `cool_changed_wall_ms` is the
+    same moment for everybody else. A zone without values of its own is forgotten at `expire_at`.
     """
 
     tenant_id: str
@@ -54,6 +56,9 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True):
     heat: bool = False
     fault: bool = False
     cool_changed_ms: int | None = None
+    cool_changed_wall_ms: int = 0
+    run: str = ""
+    expire_at: int | None = None
     setpoint_tenths: int | None = None
     setpoint_rev: int = 0
     deadband_tenths: int | None = None

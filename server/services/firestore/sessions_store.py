@@ -23,7 +23,17 @@ class SessionsStore:
 
     async def create_session(self, session: Session) -> None:
         """Store a new session."""
-        await self._client.write([Create(COLLECTION, session.digest, fields_of(session))])
+        await self._client.write([self.creation(session)])
+
+    @staticmethod
+    def creation(session: Session) -> Create:
+        """The write of a new session."""
+        return Create(COLLECTION, session.digest, fields_of(session))
+
+    @staticmethod
+    def deletion(digest: str) -> Delete:
+        """The write that ends a session, whether or not it is still there."""
+        return Delete(COLLECTION, digest)
 
     async def get_session(self, digest: str) -> Session | None:
         """The live session with this digest, or None."""
@@ -46,6 +56,6 @@ class SessionsStore:
 
     async def invalidate_sessions(self, digests: Iterable[str]) -> None:
         """End these sessions; it does not matter whether they are still there."""
-        deletes = [Delete(COLLECTION, digest) for digest in digests]
+        deletes = [self.deletion(digest) for digest in digests]
         if deletes:
             await self._client.write(deletes)

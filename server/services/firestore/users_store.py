@@ -66,6 +66,11 @@ class UsersStore:
         document = await self._client.get(COLLECTION, document_id(username))
         return msgspec.convert(document.fields, User) if document else None
 
+    async def get_versioned(self, username: str) -> tuple[User, str] | None:
+        """The account and its version, for `update_write`; or None."""
+        document = await self._client.get(COLLECTION, document_id(username))
+        return (msgspec.convert(document.fields, User), document.version) if document else None
+
     async def get_users(self, usernames: list[str]) -> dict[str, User]:
         """Those of the accounts that exist, by username."""
         found = await self._client.get_many(COLLECTION, [document_id(name) for name in usernames])
@@ -74,13 +79,19 @@ class UsersStore:
 
     async def update_user(self, username: str, changes: dict[str, Any]) -> None:
         """Change some fields of an account. Raises VersionConflict if it does not exist."""
+        await self._client.write([self.update_write(username, changes)])
+
+    def update_write(
+        self, username: str, changes: dict[str, Any], version: str | None = None
+    ) -> Update:
+        """The write that changes some fields of an account, if it still is at `version`."""
         unknown = set(changes) - CHANGEABLE
         if unknown:
             raise InvalidField(sorted(unknown)[0], "cannot be changed")
         if "role" in changes:
             _role(changes["role"])
         fields = {**changes, "updated_at": self._clock.now_ms()}
-        await self._client.write([Update(COLLECTION, document_id(username), fields)])
+        return Update(COLLECTION, document_id(username), fields, if_version=version)
 
     async def update_last_login(self, username: str) -> None:
         """Note that the account logged in now."""

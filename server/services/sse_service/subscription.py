@@ -215,7 +215,6 @@ class Subscription:
     def say_bye(self, retry_ms: int) -> None:
         """End the stream after what has come so far and a `bye` with this reconnect delay."""
         self._bye_retry_ms = retry_ms
-        self._steps.clear()
         self.wake()
 
     def end(self, reason: str) -> None:

@@ -95,10 +95,17 @@ async def test_a_locked_users_sessions_are_refused_and_live_again_after_it(conta
     session = await logged_in(container, "operator")
     await fail(Caller(container.app, HOME), 5)
     answer = await session.get("/api/telemetry")
-    assert (answer.status, answer.json()["code"]) == (423, "USER_LOCKED")
-    assert (await session.get("/auth/status")).status == 423
+    assert (answer.status, answer.json()["code"]) == (401, "SESSION_INVALID")
+    assert (await session.get("/auth/status")).status == 401
     clock.advance(900)
     assert (await session.get("/api/telemetry")).status == 200
+
+
+async def test_a_lock_is_over_when_the_clock_was_set_back_behind_it(container, clock):
+    caller = Caller(container.app)
+    await fail(caller, 5)
+    clock.advance(-30 * 86_400)
+    assert (await caller.log_in("operator")).status == 200
 
 
 async def test_many_guesses_at_once_are_not_more_than_five(container):

@@ -167,3 +167,17 @@ async def test_a_refusal_takes_the_same_time_whatever_was_wrong(container):
     taken = {name: await seconds(name) for name in ("operator", "nobody", "veteran")}
     assert min(taken.values()) >= 0.25
     assert max(taken.values()) - min(taken.values()) < 0.2
+
+
+async def test_a_login_under_way_cannot_bring_back_a_password_that_was_replaced(container):
+    old = old_hash(SALT.encode())
+    await create(container, old)
+    for number in range(5):
+        await container.base.stores.users.update_user("veteran", {"password_hash": old})
+        new = f"the new password {number}"
+        caller = Caller(container.app)
+        await asyncio.gather(
+            caller.log_in("veteran", OLD), container.base.admin.set_password("veteran", new)
+        )
+        assert (await caller.log_in("veteran", OLD)).status == 401
+        assert (await caller.log_in("veteran", new)).status == 200

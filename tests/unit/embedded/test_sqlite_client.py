@@ -526,6 +526,21 @@ async def test_lookups_and_retention_use_their_indexes(client: SqliteClient) -> 
         assert "SCAN" not in plan
 
 
+async def test_figures_over_many_documents_hold_up_no_other_read(client: SqliteClient) -> None:
+    release = threading.Event()
+    busy = asyncio.create_task(client.reports.run(lambda connection: release.wait(10)))
+    figures = asyncio.create_task(client.aggregate(Query("things")))
+    try:
+        for _ in range(20):
+            async with asyncio.timeout(1):
+                assert await client.get("things", "none") is None
+        assert not figures.done()
+    finally:
+        release.set()
+    await busy
+    assert (await figures).count == 0
+
+
 def test_the_index_file_is_read_as_firestore_reads_it() -> None:
     assert Index("telemetry", ("device_id", "tenant_id"), "timestamp_ms", "desc") in INDEXES
     assert Index("sessions", ("username",), "expire_at", "asc") in INDEXES

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 
 import pytest
 
-from tests.support.http import Caller, reading, stored
+from tests.support.http import Caller, logged_in, reading, stored
 
 
 @pytest.fixture
@@ -204,3 +206,26 @@ async def test_a_body_of_256_kib_is_read_and_one_byte_more_is_413(device, contai
     answer = await device.post_text("/api/sensor_data", fits + " ")
     assert (answer.status, answer.json()["code"]) == (413, "TOO_LARGE")
     assert len(await stored(container)) == 1
+
+
+async def test_what_was_refused_is_not_kept_in_memory(container):
+    device = Caller(container.app)
+    blank = b"{" + b" " * 200_000 + b"}"
+    await device.post_text("/api/sensor_data", blank)
+    tracemalloc.start()
+    try:
+        for path in ("/api/sensor_data", "/auth/login"):
+            for _ in range(20):
+                assert (await device.post_text(path, blank)).status == 400
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_reading_sent_with_an_ended_session_does_not_land_in_another_tenant(container):
+    caller = await logged_in(container, "stranger")
+    await caller.post("/auth/logout")
+    answer = await caller.post("/api/sensor_data", reading(250))
+    assert (answer.status, answer.json()["code"]) == (401, "SESSION_INVALID")
+    assert await stored(container) == []
