@@ -319,7 +319,7 @@ async def test_appends_at_the_same_time_get_different_places(log: EventLog) -> N
 
 async def test_a_log_that_could_take_an_event_answers_a_ping(log: EventLog) -> None:
     async with asyncio.timeout(5):
-        await log.ping()
+        assert await log.ping() is None
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import PASSWORD
 from tests.support.http import ADDRESS, Caller, audited, logged_in, served
+from tests.support.stream import eventually
 
 HOME, OFFICE = "203.0.113.1", "203.0.113.2"
 
@@ -205,8 +206,5 @@ async def test_a_guess_counts_though_the_guesser_does_not_wait_for_the_answer(co
             await guess.send_complete()
             await asyncio.sleep(0.01)  # into the hash, which takes longer than that
             await guess.disconnect()
-    for _ in range(300):
-        if await audited(container, "USER_LOCKED"):
-            break
-        await asyncio.sleep(0.01)
+    await eventually(lambda: audited(container, "USER_LOCKED"), "the account is locked")
     assert (await Caller(container.app).log_in("operator")).status == 423
