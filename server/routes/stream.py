@@ -58,7 +58,7 @@ def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
         state: dict[str, Any] = dict(request.scope.get("state") or {})
         transport = state.get("transport")
         http1 = request.http_version.startswith("1.")
-        owner = principal.owner
+        owner, expire_at = principal.owner, principal.expire_at or None
         names = query_args.names
 
         async def subscribe(kill: Callable[[], None]) -> Subscription:
@@ -68,6 +68,7 @@ def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
                 devices=devices,
                 names=names,
                 owner=owner,
+                expire_at=expire_at,
                 kill=transport.abort if transport is not None and http1 else kill,
                 snapshot=snapshot if query_args.snapshot else None,
             )

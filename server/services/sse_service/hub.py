@@ -86,14 +86,15 @@ class Hub:
         devices: Iterable[str] = (),
         names: bool = True,
         owner: str | None = None,
+        expire_at: int | None = None,
         kill: Callable[[], None] | None = None,
         preamble: Preamble = (),
     ) -> Subscription:
         """Open a stream; the caller closes it.
 
         With `last_event_id` it goes on after that event, or is marked `reset` if it cannot.
-        `devices` filters (empty: all), `owner` names the session it lives by, `kill` ends a
-        blocked write.
+        `devices` filters (empty: all), `owner` names the session it lives by and `expire_at` (Unix
+        ms) when that ends, `kill` ends a blocked write.
         Raises TooManyStreams, Draining, LogUnavailable.
         """
         self.check_room()
@@ -107,6 +108,7 @@ class Hub:
             devices=frozenset(devices),
             names=names,
             owner=owner,
+            expire_at=expire_at,
             kill=kill,
             preamble=preamble,
             retry_ms=RETRY_MIN_MS + next(self._retries) * RETRY_STEP % RETRY_SPAN_MS,

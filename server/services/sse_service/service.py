@@ -60,6 +60,7 @@ class SSEService:
         devices: Iterable[str] = (),
         names: bool = True,
         owner: str | None = None,
+        expire_at: int | None = None,
         kill: Callable[[], None] | None = None,
         snapshot: Snapshot | None = None,
     ) -> Subscription:
@@ -91,6 +92,7 @@ class SSEService:
             devices=devices,
             names=names,
             owner=owner,
+            expire_at=expire_at,
             kill=kill,
             preamble=[hello] if snapshot is None else [hello, state],
         )

@@ -37,6 +37,7 @@ class Subscription:
         devices: frozenset[str],
         names: bool,
         owner: str | None,
+        expire_at: int | None,
         kill: Callable[[], None] | None,
         preamble: Preamble,
         retry_ms: int,
@@ -49,6 +50,7 @@ class Subscription:
         self._devices = devices
         self._names = names
         self.owner = owner
+        self._expire_at = expire_at
         self._kill = kill
         self._steps = list(preamble)
         self._retry_ms = retry_ms
@@ -204,8 +206,10 @@ class Subscription:
         return sum(1 for entry in newer if self._concerns(entry))
 
     def tick(self, now: float, heartbeat_s: float, stall_s: float) -> None:
-        """Called every second or so: cut off a stalled write, or see that a heartbeat is sent."""
-        if self._writing_since is not None:
+        """Called every second or so: end what expired or stalled, or send a heartbeat."""
+        if self._expire_at is not None and self._clock.now_ms() >= self._expire_at:
+            self.end("session")
+        elif self._writing_since is not None:
             if now - self._writing_since > stall_s:
                 self.end("stalled")
         elif now - self._last_write >= heartbeat_s:

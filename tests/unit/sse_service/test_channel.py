@@ -158,6 +158,7 @@ async def test_news_older_than_the_tip_are_not_taken_again() -> None:
         devices=frozenset(),
         names=True,
         owner=None,
+        expire_at=None,
         kill=None,
         preamble=(),
         retry_ms=1000,

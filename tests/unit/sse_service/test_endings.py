@@ -128,6 +128,20 @@ async def test_only_the_streams_of_the_named_owners_end(rig: Rig) -> None:
     assert rig.figure("bas_streams_closed_total", reason="session") == 2
 
 
+async def test_a_stream_ends_at_expiry_without_anyone_asking_the_store(rig: Rig) -> None:
+    expiring = await rig.reader(owner="one", expire_at=rig.clock.now_ms() + 60_000)
+    lasting = await rig.reader(owner="two")
+    await rig.flushed()
+    for seconds, streams in ((59.999, 2), (0.001, 1)):
+        rig.clock.advance(seconds)
+        for reader in (expiring, lasting):
+            reader.subscription.tick(rig.clock.monotonic(), 3600, 3600)
+        await rig.flushed()
+        assert rig.hub.subscriber_count() == streams
+    await expiring.ended()
+    assert rig.figure("bas_streams_closed_total", reason="session") == 1
+
+
 async def test_an_owners_end_cuts_a_write_that_is_blocked(rig: Rig) -> None:
     killed = asyncio.Event()
     stream = await rig.sse.subscribe(HERE, owner="one", kill=killed.set)
