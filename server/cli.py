@@ -18,10 +18,10 @@ from typing import Any, TypeAlias
 
 import uvloop
 
+from server.addresses import speaks_for_many
 from server.auth.principal import DEFAULT_TENANT
 from server.config.config import ConfigError, ServerConfig, settings_help
 from server.errors import BasError
-from server.proxies import speaks_for_many
 from server.serve import listen, serve
 from server.services.firestore.models import ROLES
 from server.version import VERSION

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from server.addresses import trusts
 from server.config.config import Network
 
 Scope = dict[str, Any]
@@ -38,29 +38,6 @@ class TrustedProxies:
 
     def _trusts(self, address: str) -> bool:
         return trusts(address, self._networks)
-
-
-def trusts(address: str, networks: tuple[Network, ...]) -> bool:
-    """Whether the address is one of a trusted proxy."""
-    try:
-        parsed = unmapped(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)
-
-
-def speaks_for_many(address: str, networks: tuple[Network, ...]) -> bool:
-    """Whether connections from there may be many people's: a proxy, or this machine itself."""
-    try:
-        return unmapped(address).is_loopback or trusts(address, networks)
-    except ValueError:
-        return False
-
-
-def unmapped(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The address, as IPv4 where a socket for both shows it as IPv6. Raises ValueError."""
-    parsed = ipaddress.ip_address(address)
-    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def _address(hop: str) -> str:

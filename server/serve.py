@@ -25,6 +25,7 @@ from hypercorn.typing import AppWrapper, LifespanState
 from hypercorn.utils import wrap_app
 from quart import Quart
 
+from server.addresses import address_group
 from server.app import SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
@@ -131,13 +132,14 @@ class _Acceptor:
         if not self._has_room(peer):
             writer.transport.abort()
             return
-        self._peers[peer] += 1
+        group = address_group(peer)
+        self._peers[group] += 1
         try:
             await self._serve(reader, writer)
         finally:
-            self._peers[peer] -= 1
-            if not self._peers[peer]:
-                del self._peers[peer]
+            self._peers[group] -= 1
+            if not self._peers[group]:
+                del self._peers[group]
 
     def _has_room(self, peer: str) -> bool:
         """Whether one more connection may be open, in all and from this address.
@@ -147,7 +149,7 @@ class _Acceptor:
         """
         many = self._speaks_for_many(peer)
         full = len(self._tasks) >= self._max_connections
-        if not full and (many or self._peers[peer] < self._max_connections // 4):
+        if not full and (many or self._peers[address_group(peer)] < self._max_connections // 4):
             return True
         now = time.monotonic()
         if now >= self._silent_until:

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from server.addresses import address_group
 from server.auth.passwords import Passwords
 from server.auth.principal import DEFAULT_TENANT
-from server.auth.rate_limit import AttemptLimiter, address_group, seconds
+from server.auth.rate_limit import AttemptLimiter, seconds
 from server.auth.sessions import SessionService
 from server.auth.turns import Turns
 from server.clock import Clock

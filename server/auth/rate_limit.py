@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 
 import msgspec
 
@@ -122,14 +121,3 @@ class AttemptLimiter:
 def seconds(milliseconds: int) -> int:
     """Whole seconds, rounded up: after them it is over."""
     return -(-milliseconds // 1000)
-
-
-def address_group(address: str) -> str:
-    """What one subscriber has: an IPv4 address, or the first 64 bits of an IPv6 address."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 6 and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)

@@ -82,8 +82,3 @@ class DevicesStore:
         page = await self._client.query(query, PAGE_MAX)
         devices = (msgspec.convert(document.fields, Device) for document in page.documents)
         return sorted(devices, key=lambda device: device.device_id)
-
-    async def get_device_count(self, tenant_id: str) -> int:
-        """How many devices the tenant has registered."""
-        query = Query(COLLECTION, (Filter("tenant_id", "==", tenant_id),))
-        return (await self._client.aggregate(query)).count

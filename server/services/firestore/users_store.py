@@ -93,10 +93,6 @@ class UsersStore:
         fields = {**changes, "updated_at": self._clock.now_ms()}
         return Update(COLLECTION, document_id(username), fields, if_version=version)
 
-    async def update_last_login(self, username: str) -> None:
-        """Note that the account logged in now."""
-        await self.update_user(username, {"last_login": self._clock.now_ms()})
-
     async def any(self) -> bool:
         """Whether there is an account at all."""
         return bool((await self._client.query(Query(COLLECTION), 1)).documents)
