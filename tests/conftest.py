@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from bas_server import Container, open_container
 from server.config.config import ServerConfig
 from tests.support.clock import ManualClock
+from tests.support.redis import RedisServer, need_redis
 
 PASSWORD = "correct horse"
 
@@ -49,3 +50,11 @@ async def container(config: ServerConfig, clock: ManualClock) -> AsyncIterator[C
         ):
             await opened.base.stores.users.create_user(name, password_hash, role, tenant)
         yield opened
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of this test's own, running."""
+    need_redis()
+    with RedisServer() as server:
+        yield server

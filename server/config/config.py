@@ -80,6 +80,13 @@ def _origins(text: str) -> tuple[str, ...]:
     return tuple(origins)
 
 
+def _redis_url(text: str) -> str:
+    """A URL as redis-py takes it. It may hold a password: no message repeats it."""
+    if text and not re.match(r"(redis|rediss)://[^/]|unix:///", text):
+        raise ValueError("must be a URL such as redis://127.0.0.1:6379/0 (or rediss://, unix://)")
+    return text
+
+
 def _networks(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(word) for word in _words(text))
@@ -112,9 +119,11 @@ class ServerConfig:
         _choice("debug", "info", "warning", "error"),
         "debug, info, warning or error",
     )
-    redis_url: str = _setting("REDIS_URL", "", str, "Redis shared by several processes")
+    redis_url: str = _setting("REDIS_URL", "", _redis_url, "Redis shared by several processes")
     use_emulators: bool = _setting("USE_EMULATORS", False, _flag, "use the emulator settings below")
-    emulator_redis_url: str = _setting("EMULATOR_REDIS_URL", "", str, "local Redis for development")
+    emulator_redis_url: str = _setting(
+        "EMULATOR_REDIS_URL", "", _redis_url, "local Redis for development"
+    )
     firestore_emulator_host: str = _setting(
         "FIRESTORE_EMULATOR_HOST", "", str, "host:port of the Firestore emulator"
     )
@@ -208,6 +217,14 @@ class ServerConfig:
         return self.auth_enabled and self.auth_mode != "disabled"
 
     @property
+    def shared_redis_url(self) -> str:
+        """The Redis that all processes share; empty: this process is the only one.
+
+        A development Redis comes first, so that a developer's run never reaches the real one.
+        """
+        return (self.emulator_redis_url if self.use_emulators else "") or self.redis_url
+
+    @property
     def shadow(self) -> bool:
         """Whether refusals are only logged."""
         return self.auth_on and self.auth_mode == "shadow"
@@ -269,14 +286,12 @@ def _read_auth_config(path: Path) -> dict[str, str]:
 
 def _refuse_impossible(config: ServerConfig) -> None:
     """Refuse what would be accepted and then silently not happen."""
-    if config.processes > 1 and not (config.redis_url or config.emulator_redis_url):
+    if config.processes > 1 and not config.shared_redis_url:
         raise ConfigError(
             f"BAS_PROCESSES={config.processes} needs REDIS_URL: without Redis the processes "
             "could not tell each other what happened, and dashboards would go stale"
         )
     asked = {
-        "REDIS_URL": config.redis_url or (config.use_emulators and config.emulator_redis_url),
-        "BAS_PROCESSES above 1": config.processes > 1,
         "FIRESTORE_EMULATOR_HOST with USE_EMULATORS": (
             config.use_emulators and config.firestore_emulator_host
         ),

@@ -30,7 +30,12 @@ SETTINGS = {
         [("debug", "debug"), ("WARNING", "warning"), ("error", "error")],
         ["", "loud"],
     ),
-    "REDIS_URL": ("redis_url", "", [("", "")], []),
+    "REDIS_URL": (
+        "redis_url",
+        "",
+        [("", ""), ("redis://h:1/0", "redis://h:1/0"), ("unix:///run/r", "unix:///run/r")],
+        ["h:6379", "http://h", "redis://"],
+    ),
     "USE_EMULATORS": ("use_emulators", False, FLAGS, ["2", "maybe"]),
     "EMULATOR_REDIS_URL": ("emulator_redis_url", "", [("redis://h:1", "redis://h:1")], []),
     "FIRESTORE_EMULATOR_HOST": ("firestore_emulator_host", "", [("h:8081", "h:8081")], []),
@@ -214,6 +219,29 @@ def test_a_null_in_the_old_file_is_no_value(old_file):
     assert ServerConfig.from_env(old_file({"session_timeout": None, "redis_url": None})) == (
         ServerConfig()
     )
+
+
+def test_a_wrong_redis_url_is_refused_without_repeating_its_password():
+    with pytest.raises(ConfigError, match=r"^REDIS_URL must be a URL") as refused:
+        ServerConfig.from_env({"REDIS_URL": "http://:hunter2@h:6379"})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, ""),
+        ({"REDIS_URL": "redis://site"}, "redis://site"),
+        ({"EMULATOR_REDIS_URL": "redis://here"}, ""),
+        ({"USE_EMULATORS": "1", "EMULATOR_REDIS_URL": "redis://here"}, "redis://here"),
+        (
+            {"USE_EMULATORS": "1", "EMULATOR_REDIS_URL": "redis://here", "REDIS_URL": "redis://s"},
+            "redis://here",
+        ),
+    ],
+)
+def test_a_development_redis_counts_only_with_use_emulators_and_then_wins(settings, url):
+    assert ServerConfig.from_env(settings).shared_redis_url == url
 
 
 def test_more_processes_are_refused_also_with_a_redis_for_development():
