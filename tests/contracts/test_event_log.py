@@ -239,29 +239,40 @@ async def test_a_history_is_bounded_in_bytes_too(
     assert 10_000 < kept <= 20_000
 
 
-async def test_an_event_bigger_than_the_whole_bound_still_reaches_the_listener(
+async def test_an_event_bigger_than_the_whole_bound_still_reaches_its_follower(
     opener: Callable[..., Awaitable[EventLog]],
 ) -> None:
     log = await opener(max_bytes=1000)
-    heard = listen(log)
+    heard = await follow(log)
     before = await log.tip("here")
     cursor = await log.append("here", Event("telemetry", "x" * 5000))
     await heard.wait_for(1)
-    assert [entry.position for _, entry in heard.entries] == [1]
+    assert [entry.position for entry in heard.entries] == [1]
     assert await log.read_after("here", before, 10) is None
     assert await log.read_after("here", cursor, 10) == []
 
 
 class Heard:
-    """Collects what the listener gets, and wakes who waits for it."""
+    """A follower that collects what it is told, and wakes who waits for it."""
 
     def __init__(self) -> None:
-        self.entries: list[tuple[str, Entry]] = []
+        self.begun: list[Cursor] = []
+        self.entries: list[Entry] = []
+        self.lost = 0
         self._more = asyncio.Event()
 
-    def __call__(self, tenant_id: str, entry: Entry) -> None:
+    def begin(self, cursor: Cursor) -> None:
+        assert not self.entries
+        self.begun.append(cursor)
+
+    def add(self, entry: Entry) -> None:
         assert asyncio.get_running_loop() is not None
-        self.entries.append((tenant_id, entry))
+        assert self.begun
+        self.entries.append(entry)
+        self._more.set()
+
+    def lose(self) -> None:
+        self.lost += 1
         self._more.set()
 
     async def wait_for(self, count: int) -> None:
@@ -271,36 +282,71 @@ class Heard:
                 await self._more.wait()
 
 
-def listen(log: EventLog) -> Heard:
+async def follow(log: EventLog, tenant: str = "here") -> Heard:
     heard = Heard()
-    log.listen(heard)
+    await log.follow(tenant, heard)
+    assert len(heard.begun) == 1
     return heard
 
 
-async def test_the_listener_gets_every_event_from_now_on_once_and_in_order(log: EventLog) -> None:
-    await append(log, 5)
-    heard = listen(log)
+async def test_a_follower_gets_every_event_from_where_it_began_once_and_in_order(
+    log: EventLog,
+) -> None:
+    (*_, last) = await append(log, 5)
+    heard, elsewhere = await follow(log), await follow(log, "there")
+    assert heard.begun == [last]
     await asyncio.gather(append(log, 100, "here", first=6), append(log, 100, "there", first=1000))
-    await heard.wait_for(200)
-    here = [entry for tenant, entry in heard.entries if tenant == "here"]
-    there = [entry for tenant, entry in heard.entries if tenant == "there"]
-    assert [number_of(entry) for entry in here] == list(range(6, 106))
-    assert [entry.position for entry in here] == list(range(6, 106))
-    assert [number_of(entry) for entry in there] == list(range(1000, 1100))
+    await heard.wait_for(100)
+    await elsewhere.wait_for(100)
+    assert [number_of(entry) for entry in heard.entries] == list(range(6, 106))
+    assert [entry.position for entry in heard.entries] == list(range(6, 106))
+    assert [number_of(entry) for entry in elsewhere.entries] == list(range(1000, 1100))
+    assert heard.lost == elsewhere.lost == 0
 
 
-async def test_an_event_can_be_read_when_the_listener_hears_of_it(log: EventLog) -> None:
-    epoch = (await log.tip("here")).epoch
+async def test_what_is_appended_while_a_follower_begins_comes_after_its_beginning(
+    log: EventLog,
+) -> None:
+    for _ in range(20):
+        heard = Heard()
+        before = (await log.tip("here")).position
+        await asyncio.gather(append(log, 3), log.follow("here", heard), append(log, 3))
+        await heard.wait_for(before + 6 - heard.begun[0].position)
+        places = [entry.position for entry in heard.entries]
+        assert places == list(range(heard.begun[0].position + 1, before + 7))
+        log.unfollow("here")
+
+
+async def test_who_does_not_follow_any_more_hears_nothing(log: EventLog) -> None:
+    heard, other = await follow(log), await follow(log, "there")
+    await append(log, 1)
+    await heard.wait_for(1)
+    log.unfollow("here")
+    await append(log, 1)
+    await append(log, 1, "there")
+    await other.wait_for(1)
+    assert len(heard.entries) == 1
+    again = await follow(log)
+    await append(log, 1)
+    await again.wait_for(1)
+    assert [entry.position for entry in again.entries] == [3]
+
+
+async def test_every_event_can_be_read_when_its_follower_hears_of_it(log: EventLog) -> None:
     reads: list[asyncio.Task[list[Entry] | None]] = []
     heard_all = asyncio.Event()
 
-    def hear(tenant_id: str, entry: Entry) -> None:
-        cursor = Cursor(epoch, entry.position - 1)
-        reads.append(asyncio.ensure_future(log.read_after(tenant_id, cursor, 1)))
-        if len(reads) == 20:
-            heard_all.set()
+    class Reading(Heard):
+        def add(self, entry: Entry) -> None:
+            before = self.entries[-1].id if self.entries else str(self.begun[0])
+            super().add(entry)
+            cursor = Cursor.parse(before)
+            assert cursor is not None
+            reads.append(asyncio.ensure_future(log.read_after("here", cursor, 1)))
+            if len(reads) == 20:
+                heard_all.set()
 
-    log.listen(hear)
+    await log.follow("here", Reading())
     await append(log, 20)
     async with asyncio.timeout(5):
         await heard_all.wait()

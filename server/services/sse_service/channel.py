@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from server.clock import Clock
@@ -22,56 +23,62 @@ FLUSH_MAX_S = 0.02
 
 
 class Channel:
-    """The live tail of one tenant's history.
+    """The live tail of one tenant's history: a `Follower` of the log.
 
-    `tail` holds the entries after `base` up to `head`; subscribers see them up to `released`.
-    An entry is released at once when events are rare, and every few milliseconds, together with
-    all that came meanwhile, when they are not.
+    `tail` holds the entries after `base` up to `head`, counted from where the channel began;
+    subscribers see them up to `released`. An entry is released at once when events are rare, and
+    every few milliseconds, together with all that came meanwhile, when they are not.
     """
 
-    def __init__(self, tenant_id: str, queue_max: int, clock: Clock) -> None:
+    def __init__(
+        self, tenant_id: str, queue_max: int, clock: Clock, on_lost: Callable[[Channel], None]
+    ) -> None:
         self.tenant_id = tenant_id
         self._clock = clock
         self._queue_max = queue_max
         self._tail_max = max(256, 2 * queue_max)
+        self._on_lost = on_lost
         self.subscriptions: set[Subscription] = set()
+        self.opening = asyncio.Lock()
+        self.idle_since = clock.monotonic()
         self.ready = False
-        self.epoch = ""
         self.base = self.head = self.released = 0
         self.tail: list[Entry] = []
+        self._base_id = ""
         self._tail_bytes = 0
         self._flush: asyncio.Handle | None = None
         self._last_flush = 0.0
-        self._rendered: dict[tuple[int, bool], tuple[bytes, int]] = {}
+        self._rendered: dict[tuple[int, bool], tuple[bytes, int, str]] = {}
 
-    def begin(self, tip: Cursor) -> None:
-        """Start at the log's tip; what was added while it was being asked for follows it."""
-        if self.ready:
-            return
-        newer = [entry for entry in self.tail if entry.position > tip.position]
-        self.tail, self._tail_bytes = newer, sum(entry.size for entry in newer)
-        self.epoch, self.ready = tip.epoch, True
-        self.base = newer[0].position - 1 if newer else tip.position
-        self.head = self.released = newer[-1].position if newer else tip.position
+    def begin(self, cursor: Cursor) -> None:
+        """Start at this place of the log."""
+        self._base_id, self.ready = str(cursor), True
 
-    def cursor(self, position: int) -> Cursor:
-        """A place in this tenant's history."""
-        return Cursor(self.epoch, position)
+    def lose(self) -> None:
+        """The log cannot go on from here, and neither can anyone who follows it."""
+        self.ready = False
+        self._on_lost(self)
+
+    def id_at(self, index: int) -> str:
+        """The id of the place after entry number `index`, from `base` to `head`."""
+        return self._base_id if index == self.base else self.tail[index - self.base - 1].id
+
+    def find(self, event_id: str) -> int | None:
+        """Which place of the tail has this id; None if none has."""
+        for index in range(self.head, self.base - 1, -1):
+            if self.id_at(index) == event_id:
+                return index
+        return None
 
     def add(self, entry: Entry) -> None:
-        """Take a new entry and see that it is released soon; one the tip had counted is known."""
-        if self.ready and entry.position <= self.head:
-            return
+        """Take a new entry and see that it is released soon."""
         self.tail.append(entry)
         self._tail_bytes += entry.size
-        self.head = entry.position
-        if not self.ready:
-            self._trim()
-            return
+        self.head += 1
         if not self.subscriptions:
-            self.tail.clear()
-            self._tail_bytes = 0
-            self.base = self.released = self.head
+            # Kept for a while all the same: who comes back at once finds its place here.
+            self.released = self.head
+            self._trim()
             return
         if self._flush is None:
             wait_s = min(FLUSH_MAX_S, FLUSH_S_PER_SUBSCRIBER * len(self.subscriptions))
@@ -94,18 +101,16 @@ class Channel:
                 subscription.end("slow")
         self._trim()
 
-    def render(self, position: int, names: bool) -> tuple[bytes, int]:
-        """The released frames after `position` as one piece of bytes, and the place it reaches.
-
-        Made once for all subscribers at the same place; CHUNK_MAX_BYTES bounds a piece.
-        """
-        key = (position, names)
+    def render(self, index: int, names: bool) -> tuple[bytes, int, str]:
+        """The released frames after `index` as one piece of bytes, and the place it reaches: its
+        index and id. Made once for all subscribers at the same place."""
+        key = (index, names)
         done = self._rendered.get(key)
         if done is None:
             if len(self._rendered) >= RENDERED_MAX:
                 self._rendered.clear()
-            entries = self.tail[position - self.base : self.released - self.base]
-            done = self._rendered[key] = join(entries, names, position)
+            piece, taken = join(self.tail[index - self.base : self.released - self.base], names)
+            done = self._rendered[key] = piece, index + taken, self.id_at(index + taken)
         return done
 
     def _trim(self) -> None:
@@ -117,13 +122,14 @@ class Channel:
             cut += 1
         if cut:
             self._rendered.clear()
+            self._base_id = self.tail[cut - 1].id
             del self.tail[:cut]
             self._tail_bytes = size
             self.base += cut
 
 
-def join(entries: list[Entry], names: bool, position: int) -> tuple[bytes, int]:
-    """The frames of `entries`, up to CHUNK_MAX_BYTES (at least one), and the last one's place."""
+def join(entries: list[Entry], names: bool) -> tuple[bytes, int]:
+    """The frames of the first `entries`, up to CHUNK_MAX_BYTES (at least one), and how many."""
     frames: list[bytes] = []
     size = 0
     for entry in entries:
@@ -132,5 +138,4 @@ def join(entries: list[Entry], names: bool, position: int) -> tuple[bytes, int]:
         if frames and size > CHUNK_MAX_BYTES:
             break
         frames.append(frame)
-        position = entry.position
-    return b"".join(frames), position
+    return b"".join(frames), len(frames)

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable
 from server.clock import Clock
 from server.errors import Unavailable
 from server.metrics import Metrics
-from server.services.sse_service.backend import Entry, EventLog
+from server.services.sse_service.backend import EventLog, LogUnavailable
 from server.services.sse_service.channel import Channel
 from server.services.sse_service.subscription import Preamble, Subscription
 
 log = logging.getLogger(__name__)
 
 STALL_S = 20.0
+# A channel that nobody listens to is kept for so long: browsers come back within seconds.
+IDLE_S = 60.0
 # Reconnect delays are spread over this span, so that a restart does not bring all back at once.
 RETRY_MIN_MS, RETRY_SPAN_MS = 1000, 4000
 # Coprime with the span: 4,000 clients in a row each get another delay.
@@ -67,8 +69,7 @@ class Hub:
         self.draining = False
 
     async def start(self) -> None:
-        """Listen to the log and begin to look after the streams."""
-        self._log.listen(self._deliver)
+        """Begin to look after the streams."""
         self._ticker = asyncio.create_task(self._tick_for_ever(), name="hub-ticker")
 
     async def stop(self) -> None:
@@ -172,15 +173,30 @@ class Hub:
     async def _channel(self, tenant_id: str) -> Channel:
         channel = self._channels.get(tenant_id)
         if channel is None:
-            channel = self._channels[tenant_id] = Channel(tenant_id, self._queue_max, self._clock)
+            channel = Channel(tenant_id, self._queue_max, self._clock, self._lost)
+            self._channels[tenant_id] = channel
         if not channel.ready:
-            channel.begin(await self._log.tip(tenant_id))
+            async with channel.opening:
+                if not channel.ready and self._channels.get(tenant_id) is channel:
+                    await self._log.follow(tenant_id, channel)
+        if not channel.ready:
+            raise LogUnavailable(message="the history broke off; try again")
         return channel
 
-    def _deliver(self, tenant_id: str, entry: Entry) -> None:
-        channel = self._channels.get(tenant_id)
-        if channel is not None:
-            channel.add(entry)
+    def _lost(self, channel: Channel) -> None:
+        """The log has given this channel up: its clients come back and begin anew."""
+        if self._channels.get(channel.tenant_id) is channel:
+            del self._channels[channel.tenant_id]
+        for subscription in list(channel.subscriptions):
+            subscription.end("gap")
+
+    def _close_idle_channels(self, now: float) -> None:
+        for tenant_id, channel in list(self._channels.items()):
+            if channel.subscriptions or channel.opening.locked():
+                channel.idle_since = now
+            elif now - channel.idle_since > IDLE_S:
+                del self._channels[tenant_id]
+                self._log.unfollow(tenant_id)
 
     def _forget(self, subscription: Subscription, reason: str) -> None:
         self._open.discard(subscription)
@@ -194,6 +210,7 @@ class Hub:
         while True:
             await asyncio.sleep(pause_s)
             now = self._clock.monotonic()
+            self._close_idle_channels(now)
             for subscription in list(self._open):
                 try:
                     subscription.tick(now, self._heartbeat_s, self._stall_s)

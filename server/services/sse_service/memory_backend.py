@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 
-from server.services.sse_service.backend import Cursor, Entry, Listener, make_entry
+from server.services.sse_service.backend import Cursor, Entry, Follower, make_entry
 from server.services.sse_service.event import Event
 
 
@@ -26,7 +26,7 @@ class MemoryLog:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._histories: dict[str, _History] = {}
-        self._listener: Listener | None = None
+        self._followers: dict[str, Follower] = {}
 
     def _history(self, tenant_id: str) -> _History:
         history = self._histories.get(tenant_id)
@@ -43,8 +43,9 @@ class MemoryLog:
         history.size += entry.size
         while len(history.entries) > self._max_events or history.size > self._max_bytes:
             history.size -= history.entries.popleft().size
-        if self._listener is not None:
-            self._listener(tenant_id, entry)
+        follower = self._followers.get(tenant_id)
+        if follower is not None:
+            follower.add(entry)
         return cursor
 
     async def tip(self, tenant_id: str) -> Cursor:
@@ -53,7 +54,7 @@ class MemoryLog:
 
     async def read_after(self, tenant_id: str, cursor: Cursor, limit: int) -> list[Entry] | None:
         history = self._history(tenant_id)
-        if cursor.epoch != history.epoch or cursor.position > history.tip:
+        if cursor.epoch != history.epoch or cursor.position > history.tip or cursor.mark:
             return None
         newer = history.tip - cursor.position
         if newer > len(history.entries):
@@ -62,8 +63,12 @@ class MemoryLog:
         # By index: a deque finds the places near its end, where clients resume, at once.
         return [history.entries[i] for i in range(skip, skip + min(limit, newer))]
 
-    def listen(self, listener: Listener) -> None:
-        self._listener = listener
+    async def follow(self, tenant_id: str, follower: Follower) -> None:
+        self._followers[tenant_id] = follower
+        follower.begin(await self.tip(tenant_id))
+
+    def unfollow(self, tenant_id: str) -> None:
+        self._followers.pop(tenant_id, None)
 
     async def ping(self) -> None:
         return

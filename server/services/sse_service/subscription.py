@@ -57,8 +57,12 @@ class Subscription:
         self._on_close = on_close
         self.resumed: Resume = "fresh"
         # What is not released yet comes as the first events: nothing is missed or repeated.
-        self.position = channel.released
+        # None: this client's place is not in the channel's tail; it reads the log until it is.
+        self._index: int | None = channel.released
+        self.id = channel.id_at(channel.released)
         self._replay_until = 0
+        self._replaying = False
+        self._unread = True
         self._seen_head = channel.head
         self._waiter: asyncio.Future[None] | None = None
         self._writing_since: float | None = None
@@ -71,24 +75,28 @@ class Subscription:
     async def resume(self, last_event_id: str | None) -> None:
         """Go on after the event that `last_event_id` names, if the history reaches back to it."""
         if last_event_id:
-            cursor = Cursor.parse(last_event_id)
-            tenant_id = self._channel.tenant_id
-            known = cursor is not None and (
-                await self._log.read_after(tenant_id, cursor, 1) is not None
-            )
-            if cursor is not None and known:
-                self.resumed, self.position = "recovered", cursor.position
-                self._replay_until = self._channel.head
+            self._replay_until = self._channel.head
+            if await self._knows(last_event_id):
+                self.resumed, self.id = "recovered", last_event_id
+                self._index = self._channel.find(last_event_id)
+                self._replaying = self._index is None
             else:
                 self.resumed = "reset"
         # A client that never asks for its first piece is as slow as one that never takes it.
         self._writing_since, self._seen_head = self._clock.monotonic(), self._channel.head
         self._metrics.resumes.labels(kind=self.resumed).inc()
 
-    @property
-    def cursor(self) -> str:
-        """The id of the place this client has reached."""
-        return str(self._channel.cursor(self.position))
+    async def _knows(self, event_id: str) -> bool:
+        """Whether all that came after this place can be had."""
+        cursor = Cursor.parse(event_id)
+        if cursor is None:
+            return False
+        if self._channel.find(event_id) is not None:
+            return True
+        try:
+            return await self._log.read_after(self._channel.tenant_id, cursor, 1) is not None
+        except LogUnavailable:
+            return False  # a stream that begins anew is better than none
 
     def opening(self) -> bytes:
         """The comment that opens every stream and the client's own reconnect delay."""
@@ -96,7 +104,7 @@ class Subscription:
 
     def control(self, name: str, data: object, retry_ms: int | None = None) -> bytes:
         """A frame of this client's own, with its place as id."""
-        frame = control_frame(name, msgspec.json.encode(data), self.cursor, retry_ms)
+        frame = control_frame(name, msgspec.json.encode(data), self.id, retry_ms)
         return frame if self._names else frame[len(name) + len("event: \n") :]
 
     def __aiter__(self) -> Subscription:
@@ -120,57 +128,73 @@ class Subscription:
             piece = await self._take()
             if piece:
                 return piece
-            if self._bye_retry_ms is not None and self.position >= self._channel.released:
+            if self._bye_retry_ms is not None and not self._behind():
                 self._ended = "drain"
                 farewell = {"ts": self._clock.now_ms(), "retry_ms": self._bye_retry_ms}
                 return self.control("bye", farewell, retry_ms=self._bye_retry_ms)
             if self._heartbeat_due:
                 return self.control("heartbeat", {"ts": self._clock.now_ms()})
-            if self._ended is None and self.position >= self._channel.released:
+            if self._ended is None and not self._behind():
                 await self._wait()
         return None
+
+    def _behind(self) -> bool:
+        """Whether there is something to take without waiting."""
+        if self._index is None:
+            return self._unread
+        return self._index < self._channel.released
 
     async def _take(self) -> bytes:
         """The frames after this client's place; b"" if none concern it. Moves the place."""
         channel = self._channel
-        start = self.position
+        if self._index is None or self._index < channel.base:
+            return await self._take_from_log()
+        start = self._index
         if start >= channel.released:
             return b""
-        if start >= channel.base:
-            if not self._devices:
-                piece, self.position = channel.render(start, self._names)
-                self._count_replayed(min(self.position, self._replay_until) - start)
-                return piece
-            entries = channel.tail[start - channel.base : channel.released - channel.base]
-        else:
-            older = await self._read_history(start)
-            if older is None:
-                return b""
-            entries = older
-        if not entries:
-            return b""
-        wanted = [entry for entry in entries if self._concerns(entry)]
-        piece, reached = join(wanted, self._names, entries[-1].position)
-        cut_short = bool(wanted) and reached != wanted[-1].position
-        self.position = reached if cut_short else entries[-1].position
-        until = min(reached, self._replay_until)
-        self._count_replayed(sum(1 for entry in wanted if entry.position <= until))
+        if not self._devices:
+            piece, self._index, self.id = channel.render(start, self._names)
+            self._count_replayed(min(self._index, self._replay_until) - start)
+            return piece
+        entries = channel.tail[start - channel.base : channel.released - channel.base]
+        piece, taken = self._join_wanted(entries, replayed=self._replay_until - start)
+        self._index, self.id = start + taken, entries[taken - 1].id
         return piece
 
-    async def _read_history(self, start: int) -> list[Entry] | None:
-        """A page of the log after `start`; None, and the end of the stream, if there is none.
+    async def _take_from_log(self) -> bytes:
+        """A page of the log after this client's place, until that is in the channel's tail.
 
-        The client comes back with its last id then, and is told what it missed.
+        Where there is none the stream ends: the client comes back with its last id then, and is
+        told what it missed.
         """
-        tenant_id, cursor = self._channel.tenant_id, self._channel.cursor(start)
+        self._index, cursor = None, Cursor.parse(self.id)
+        assert cursor is not None, self.id
+        # What comes to the tail from now on is looked at again.
+        self._unread = False
         try:
-            page = await self._log.read_after(tenant_id, cursor, REPLAY_PAGE)
+            page = await self._log.read_after(self._channel.tenant_id, cursor, REPLAY_PAGE)
         except LogUnavailable:
             self.end("log")
-            return None
+            return b""
         if page is None:
             self.end("gap")
-        return page
+            return b""
+        piece = b""
+        if page:
+            self._unread = True
+            piece, taken = self._join_wanted(page, replayed=len(page) if self._replaying else 0)
+            self.id = page[taken - 1].id
+        self._index = self._channel.find(self.id)
+        self._replaying = self._replaying and self._index is None
+        return piece
+
+    def _join_wanted(self, entries: list[Entry], replayed: int) -> tuple[bytes, int]:
+        """The frames among `entries` that concern this client, as far as they fit into a piece,
+        and how many entries that took. The first `replayed` entries came before the client did."""
+        wanted = [index for index, entry in enumerate(entries) if self._concerns(entry)]
+        piece, joined = join([entries[index] for index in wanted], self._names)
+        self._count_replayed(sum(1 for index in wanted[:joined] if index < replayed))
+        return piece, len(entries) if joined == len(wanted) else wanted[joined]
 
     def _concerns(self, entry: Entry) -> bool:
         return not self._devices or entry.device_id is None or entry.device_id in self._devices
@@ -188,6 +212,7 @@ class Subscription:
 
     def wake(self) -> bool:
         """Let a waiting client look again; False if it is not waiting."""
+        self._unread = True
         if self._waiter is None:
             return False
         if not self._waiter.done():
@@ -199,7 +224,7 @@ class Subscription:
         if self._writing_since is None:
             return 0
         channel = self._channel
-        since = max(self.position, self._seen_head)
+        since = max(self._index or 0, self._seen_head)
         if not self._devices or channel.head - since <= 0:
             return channel.head - since
         newer = channel.tail[max(0, since - channel.base) :]
@@ -226,7 +251,8 @@ class Subscription:
         if self._ended is None:
             self._ended = reason
             if reason in {"slow", "stalled"}:
-                self._metrics.events_dropped.inc(self._channel.head - self.position)
+                behind = max(self._index or 0, self._channel.base)
+                self._metrics.events_dropped.inc(self._channel.head - behind)
         if not self.wake() and self._writing_since is not None and self._kill is not None:
             self._kill()
 

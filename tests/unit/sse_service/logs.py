@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from server.services.sse_service.backend import Cursor, Entry, Listener, LogUnavailable
+from server.services.sse_service.backend import Cursor, Entry, Follower, LogUnavailable
 from server.services.sse_service.event import Event
 from server.services.sse_service.memory_backend import MemoryLog
 
@@ -39,8 +39,12 @@ class RefusingLog:
         await self.answering.wait()
         return await self._log.read_after(tenant_id, cursor, limit)
 
-    def listen(self, listener: Listener) -> None:
-        self._log.listen(listener)
+    async def follow(self, tenant_id: str, follower: Follower) -> None:
+        self._ask("follow")
+        await self._log.follow(tenant_id, follower)
+
+    def unfollow(self, tenant_id: str) -> None:
+        self._log.unfollow(tenant_id)
 
     async def ping(self) -> None:
         self._ask("ping")
@@ -55,9 +59,7 @@ class LateLog:
     def __init__(self, turns: list[int]) -> None:
         self._log = MemoryLog(20_000, 10**9)
         self._turns = deque(turns)
-        self._news: asyncio.Queue[tuple[str, Entry]] = asyncio.Queue()
-        self._log.listen(lambda tenant_id, entry: self._news.put_nowait((tenant_id, entry)))
-        self._teller: asyncio.Task[None] | None = None
+        self._tellers: list[asyncio.Task[None]] = []
 
     async def _wait(self) -> None:
         self._turns.rotate(-1)
@@ -82,20 +84,45 @@ class LateLog:
         await self._wait()
         return page
 
-    def listen(self, listener: Listener) -> None:
-        self._teller = asyncio.create_task(self._tell(listener))
+    async def follow(self, tenant_id: str, follower: Follower) -> None:
+        await self._wait()
+        teller = Teller(self, follower)
+        await self._log.follow(tenant_id, teller)
+        self._tellers.append(asyncio.create_task(teller.run()))
+        await self._wait()
 
-    async def _tell(self, listener: Listener) -> None:
-        while True:
-            tenant_id, entry = await self._news.get()
-            await self._wait()
-            listener(tenant_id, entry)
+    def unfollow(self, tenant_id: str) -> None:
+        self._log.unfollow(tenant_id)
 
     async def ping(self) -> None:
         await self._wait()
 
     async def close(self) -> None:
-        """End the task that tells the listener."""
-        if self._teller is not None:
-            self._teller.cancel()
-            await asyncio.gather(self._teller, return_exceptions=True)
+        """End the tasks that tell the followers."""
+        for teller in self._tellers:
+            teller.cancel()
+        await asyncio.gather(*self._tellers, return_exceptions=True)
+
+
+class Teller:
+    """Tells a follower late, but in order."""
+
+    def __init__(self, log: LateLog, follower: Follower) -> None:
+        self._wait = log._wait
+        self._follower = follower
+        self._news: asyncio.Queue[Entry] = asyncio.Queue()
+
+    def begin(self, cursor: Cursor) -> None:
+        self._follower.begin(cursor)
+
+    def add(self, entry: Entry) -> None:
+        self._news.put_nowait(entry)
+
+    def lose(self) -> None:
+        self._follower.lose()
+
+    async def run(self) -> None:
+        while True:
+            entry = await self._news.get()
+            await self._wait()
+            self._follower.add(entry)

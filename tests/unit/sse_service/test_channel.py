@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from server.metrics import Metrics
 from server.services.sse_service.backend import Cursor, Entry, make_entry
 from server.services.sse_service.channel import (
     CHUNK_MAX_BYTES,
@@ -13,8 +12,6 @@ from server.services.sse_service.channel import (
     join,
 )
 from server.services.sse_service.event import Event
-from server.services.sse_service.memory_backend import MemoryLog
-from server.services.sse_service.subscription import Subscription
 from tests.support.clock import ManualClock
 from tests.unit.sse_service.conftest import HERE, Rig, frames_of, next_piece
 
@@ -79,11 +76,11 @@ def test_a_piece_is_bounded_and_the_rest_follows(names: bool) -> None:
     entries = [entry(n, size=1000) for n in range(1, 1001)]
     position, pieces = 0, []
     while position < 1000:
-        piece, reached = join(entries[position:], names, position)
+        piece, taken = join(entries[position:], names)
         assert 0 < len(piece) <= CHUNK_MAX_BYTES
-        assert reached > position
+        assert taken > 0
         pieces.append(piece)
-        position = reached
+        position += taken
     wanted = [e.frame if names else e.frame[e.name_length :] for e in entries]
     assert b"".join(pieces) == b"".join(wanted)
     assert len(pieces) == 4
@@ -93,9 +90,9 @@ def test_an_event_greater_than_a_piece_goes_alone() -> None:
     great = make_entry(Event("telemetry", "\n" * 100_000), Cursor(EPOCH, 2))
     assert len(great.frame) > CHUNK_MAX_BYTES
     entries = [entry(1), great, entry(3)]
-    assert join(entries, True, 0) == (entries[0].frame, 1)
-    assert join(entries[1:], True, 1) == (great.frame, 2)
-    assert join([], True, 7) == (b"", 7)
+    assert join(entries, True) == (entries[0].frame, 1)
+    assert join(entries[1:], True) == (great.frame, 1)
+    assert join([], True) == (b"", 0)
 
 
 @pytest.mark.parametrize("devices", [[], ["a"]], ids=["plain", "filtered"])
@@ -108,12 +105,6 @@ async def test_a_reader_behind_gets_bounded_pieces(rig: Rig, devices: list[str])
     pieces = [await next_piece(stream) for _ in range(4)]
     assert [len(frames_of(piece)) for piece in pieces] == [2, 2, 2, 2]
     stream.close()
-
-
-def began_at(position: int) -> Channel:
-    channel = Channel(HERE, 100, ManualClock())
-    channel.begin(Cursor(EPOCH, position))
-    return channel
 
 
 @pytest.mark.parametrize("readers", ["none", "idle", "stuck"])
@@ -137,47 +128,39 @@ async def test_the_tail_keeps_its_bounds_whoever_reads(rig: Rig, readers: str) -
         assert channel.base + len(channel.tail) == channel.head
 
 
-async def test_what_comes_while_the_tip_is_asked_for_is_kept_within_the_bounds() -> None:
-    channel = Channel(HERE, 100, ManualClock())
-    for position in range(1, 1001):
+def channel_with(lost: list[Channel], *positions: int) -> Channel:
+    """A channel that began after position 7 and heard of these."""
+    channel = Channel(HERE, 100, ManualClock(), lost.append)
+    channel.begin(Cursor(EPOCH, 7))
+    for position in positions:
         channel.add(entry(position))
-    assert len(channel.tail) <= 256
-    channel.begin(Cursor(EPOCH, 998))
-    assert [item.position for item in channel.tail] == [999, 1000]
-    assert (channel.base, channel.head, channel.released) == (998, 1000, 1000)
+    return channel
 
 
-async def test_news_older_than_the_tip_are_not_taken_again() -> None:
-    """A log may say its tip before its listener has heard of it."""
-    channel = began_at(7)
-    stream = Subscription(
-        channel,
-        MemoryLog(100, 10**6),
-        ManualClock(),
-        Metrics(),
-        devices=frozenset(),
-        names=True,
-        owner=None,
-        expire_at=None,
-        kill=None,
-        preamble=(),
-        retry_ms=1000,
-        on_close=lambda stream, reason: None,
-    )
-    channel.subscriptions.add(stream)
-    for position in (6, 7, 8, 9):
-        channel.add(entry(position))
-        channel.flush()
-    piece = await next_piece(stream)
-    assert piece == entry(8).frame + entry(9).frame
-    assert (channel.base, channel.head, channel.released) == (7, 9, 9)
-    stream.close()
+def test_every_place_of_the_tail_is_found_by_its_id() -> None:
+    channel = channel_with([], 8, 9)
+    places = [str(Cursor(EPOCH, position)) for position in (7, 8, 9)]
+    assert [channel.id_at(index) for index in range(3)] == places
+    assert [channel.find(place) for place in places] == [0, 1, 2]
+    assert channel.find(str(Cursor(EPOCH, 6))) is None
+    assert channel.find(str(Cursor("anotherone", 8))) is None
 
 
-async def test_a_channel_begins_once() -> None:
-    channel = began_at(5)
-    channel.begin(Cursor("anotherone", 9))
-    assert (channel.epoch, channel.head) == (EPOCH, 5)
+def test_what_came_while_nobody_listened_is_still_there_for_who_comes_back() -> None:
+    channel = channel_with([], *range(8, 600))
+    assert len(channel.tail) == 256
+    assert channel.id_at(channel.base) == str(Cursor(EPOCH, 343))
+    assert channel.id_at(channel.head) == str(Cursor(EPOCH, 599))
+    assert channel.released == channel.head
+
+
+def test_a_history_that_breaks_off_is_reported_once_begun() -> None:
+    lost: list[Channel] = []
+    channel = channel_with(lost, 8)
+    assert channel.ready
+    channel.lose()
+    assert lost == [channel]
+    assert not channel.ready
 
 
 async def test_many_readers_at_different_places_each_get_their_own(rig: Rig) -> None:

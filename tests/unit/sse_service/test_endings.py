@@ -83,6 +83,7 @@ async def test_a_body_cancelled_before_its_first_byte_is_forgotten(make_rig: Mak
     rig = await make_rig(log)
     await rig.publish(1)
     last_event_id = str(await log.tip(HERE))
+    await rig.publish(1)
     log.answering.clear()
     opening = asyncio.create_task(rig.sse.subscribe(HERE, last_event_id=last_event_id))
     await eventually(rig.sse.subscriber_count, "the stream is known")
