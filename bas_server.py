@@ -24,7 +24,8 @@ from server.routes import audit, auth, devices, health, pages, sensor, setpoint,
 from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient, load_indexes
 from server.services.firestore.service_factory import Stores, create_stores
-from server.services.sse_service.factory import sse_service
+from server.services.sse_service.backend import Census, EventLog
+from server.services.sse_service.factory import redis_client, redis_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog
 from server.services.sse_service.service import SSEService
 
@@ -82,14 +83,16 @@ async def open_container(
         retention = RetentionTask(base.client, clock, metrics)
         retention.start()
         resources.push_async_callback(retention.stop)
+        event_log, census = await _event_log(config, clock, metrics, resources)
         sse = await resources.enter_async_context(
             sse_service(
-                MemoryLog(config.sse_history_events, config.sse_history_bytes),
+                event_log,
                 clock,
                 metrics,
                 queue_max=config.sse_queue_max,
                 heartbeat_s=config.sse_heartbeat_s,
                 max_streams=config.sse_max_streams,
+                census=census,
             )
         )
         deciding = await resources.enter_async_context(
@@ -109,9 +112,23 @@ async def open_container(
             devices.blueprint(stores.devices, stores.audit, guard),
             audit.blueprint(stores.audit, guard),
             auth.blueprint(config, base.auth.logins, sessions, guard, watch, clock),
-            health.blueprint(config, checks, lambda: sse.hub.draining, metrics, clock),
+            health.blueprint(config, checks, sse, guard, metrics, clock),
         ]
         yield Container(base, sse, deciding, create_app(config, blueprints, guard))
+
+
+async def _event_log(
+    config: ServerConfig, clock: Clock, metrics: Metrics, resources: AsyncExitStack
+) -> tuple[EventLog, Census | None]:
+    """The log of all processes and who counts their streams, or the log of this one."""
+    bounds = {"max_events": config.sse_history_events, "max_bytes": config.sse_history_bytes}
+    url = config.shared_redis_url
+    if not url:
+        return MemoryLog(**bounds), None
+    log = await resources.enter_async_context(
+        redis_log(redis_client(url), url, clock, metrics, **bounds)
+    )
+    return log, log.leases
 
 
 if __name__ == "__main__":

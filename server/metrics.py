@@ -34,6 +34,33 @@ class Metrics:
         self.resumes = Counter(
             "bas_stream_resumes", "How streams began: fresh, recovered, reset", ["kind"], registry=r
         )
+        self.events_deferred = Counter(
+            "bas_events_deferred",
+            "Events that went to this process's streams before the log had them",
+            registry=r,
+        )
+        self.events_waiting = Gauge(
+            "bas_events_waiting",
+            "Events that wait for the log now",
+            registry=r,
+        )
+        self.events_lost = Counter(
+            "bas_events_lost", "Events that waited for the log and were dropped", registry=r
+        )
+        self.events_filled = Counter(
+            "bas_events_filled", "Events read from the log that were not heard", registry=r
+        )
+        self.histories_lost = Counter(
+            "bas_histories_lost", "Histories that broke off: every client was told", registry=r
+        )
+        self.log_failures = Counter(
+            "bas_log_failures", "Calls to the event log that failed, by kind", ["kind"], registry=r
+        )
+        self.log_breaker_open = Gauge(
+            "bas_log_breaker_open",
+            "1 while the event log is not asked",
+            registry=r,
+        )
         self.readings_stored = Counter("bas_readings_stored", "Readings stored", registry=r)
         self.readings_repeated = Counter(
             "bas_readings_repeated", "Repeated posts that were not stored again", registry=r

@@ -9,13 +9,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from quart import Blueprint, Response
 from quart_schema import validate_response
 
+from server.auth.guard import Guard
+from server.auth.principal import DEFAULT_TENANT
 from server.clock import Clock
 from server.config.config import ServerConfig
-from server.errors import Unavailable
+from server.errors import BasError, Unavailable
 from server.metrics import Metrics
-from server.routes.models import Alive, Health, Ready
+from server.routes.models import Alive, Health, LiveStreams, Ready
+from server.services.sse_service.service import SSEService
 
 CHECK_S = 2.5
+# Without these no reading is stored or answered. A server that lacks others still serves: were it
+# called unavailable, a proxy would take all processes away at once.
+VITAL = {"store"}
 
 Checks = Mapping[str, Callable[[], Awaitable[None]]]
 
@@ -23,18 +29,32 @@ Checks = Mapping[str, Callable[[], Awaitable[None]]]
 def blueprint(
     config: ServerConfig,
     checks: Checks,
-    draining: Callable[[], bool],
+    sse: SSEService,
+    guard: Guard,
     metrics: Metrics,
     clock: Clock,
 ) -> Blueprint:
-    """Public routes that tell nothing of any tenant."""
+    """Public routes; they tell of the caller's tenant alone."""
     bp = Blueprint("health", __name__)
 
     @bp.get("/api/health")
     @validate_response(Health)
     async def health() -> Health:
         services = {"auth": config.auth_on, "firestore": False}
-        return Health("healthy", clock.now_ms() // 1000, services)
+        return Health("healthy", clock.now_ms() // 1000, services, await live_streams())
+
+    async def live_streams() -> LiveStreams:
+        try:
+            caller = await guard.principal_if_any()
+        except BasError:  # whoever it is, health itself is answered
+            return LiveStreams("process", {})
+        tenant_id = caller.tenant_id if caller else DEFAULT_TENANT
+        try:
+            count = await sse.subscriber_count(tenant_id, scope="site")
+            return LiveStreams("site", {tenant_id: count})
+        except Unavailable:
+            count = await sse.subscriber_count(tenant_id)
+            return LiveStreams("process", {tenant_id: count})
 
     @bp.get("/healthz")
     @validate_response(Alive)
@@ -45,12 +65,13 @@ def blueprint(
     @validate_response(Ready, 200)
     @validate_response(Ready, 503)
     async def ready() -> tuple[Ready, int]:
-        if draining():
+        if sse.hub.draining:
             return Ready("draining", {}), 503
         answers = dict(zip(checks, await asyncio.gather(*map(_ask, checks.values())), strict=True))
-        if all(answer == "ok" for answer in answers.values()):
-            return Ready("ready", answers), 200
-        return Ready("unavailable", answers), 503
+        failed = {name for name, answer in answers.items() if answer != "ok"}
+        if failed & VITAL:
+            return Ready("unavailable", answers), 503
+        return Ready("degraded" if failed else "ready", answers), 200
 
     @bp.get("/metrics")
     async def exposition() -> Response:

@@ -119,18 +119,28 @@ class StreamQuery(Struct):
     names: bool = True
 
 
+class LiveStreams(Struct):
+    """Open streams by tenant, the caller's own alone. `scope` is `site` if every process's are
+    counted, `process` if only this one's are known."""
+
+    scope: Literal["site", "process"]
+    subscribers: dict[str, int]
+
+
 class Health(Struct):
     """`timestamp` is Unix seconds; `services` says which are switched on."""
 
     status: str
     timestamp: int
     services: dict[str, bool]
+    sse: LiveStreams
 
 
 class Ready(Struct):
-    """`status` is ready, draining or unavailable; `checks` says what answers."""
+    """`status` is ready, degraded (readings are stored and answered, streams lack the events of
+    other processes), draining or unavailable; `checks` says what answers."""
 
-    status: Literal["ready", "draining", "unavailable"]
+    status: Literal["ready", "degraded", "draining", "unavailable"]
     checks: dict[str, str]
 
 

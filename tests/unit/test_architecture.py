@@ -52,6 +52,7 @@ CONFINED = {
     "sqlite3": ("server/services/embedded/",),
     "redis": (
         "server/services/sse_service/redis_backend.py",
+        "server/services/sse_service/redis_calls.py",
         "server/services/sse_service/factory.py",
     ),
     "google": (

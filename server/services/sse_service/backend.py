@@ -95,6 +95,16 @@ class Follower(Protocol):
         """The history broke off here, and this follower is told no more."""
 
 
+class Census(Protocol):
+    """Knows how many streams all processes of the site serve."""
+
+    def changed(self, tenant_id: str, count: int) -> None:
+        """This process serves so many streams to the tenant now."""
+
+    async def elsewhere(self, tenant_id: str | None) -> int:
+        """How many streams all other processes serve, to a tenant or to all. LogUnavailable."""
+
+
 class EventLog(Protocol):
     """Every tenant's events, in one order, up to a bound in events and bytes.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from server.clock import Clock
@@ -52,6 +53,7 @@ class Hub:
         heartbeat_s: float,
         max_streams: int,
         stall_s: float = STALL_S,
+        on_count: Callable[[str, int], None] | None = None,
     ) -> None:
         self._log = event_log
         self._clock = clock
@@ -59,9 +61,11 @@ class Hub:
         self._queue_max = queue_max
         self._heartbeat_s = heartbeat_s
         self._stall_s = stall_s
+        self._on_count = on_count
         self.max_streams = max_streams
         self._channels: dict[str, Channel] = {}
         self._open: set[Subscription] = set()
+        self._counts: Counter[str] = Counter()
         self._retries = itertools.count()
         self._ticker: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
@@ -117,6 +121,8 @@ class Hub:
         )
         channel.subscriptions.add(subscription)
         self._open.add(subscription)
+        self._counts[tenant_id] += 1
+        self._tell_count(tenant_id)
         self._empty.clear()
         self._metrics.streams_opened.inc()
         self._metrics.streams_open.set(len(self._open))
@@ -138,8 +144,7 @@ class Hub:
         """How many streams are open now, of one tenant or of all."""
         if tenant_id is None:
             return len(self._open)
-        channel = self._channels.get(tenant_id)
-        return len(channel.subscriptions) if channel else 0
+        return self._counts[tenant_id]
 
     def owners(self) -> set[str]:
         """The sessions that open streams live by."""
@@ -198,8 +203,17 @@ class Hub:
                 del self._channels[tenant_id]
                 self._log.unfollow(tenant_id)
 
+    def _tell_count(self, tenant_id: str) -> None:
+        if self._on_count is not None:
+            self._on_count(tenant_id, self._counts[tenant_id])
+
     def _forget(self, subscription: Subscription, reason: str) -> None:
         self._open.discard(subscription)
+        tenant_id = subscription.tenant_id
+        self._counts[tenant_id] -= 1
+        self._tell_count(tenant_id)
+        if not self._counts[tenant_id]:
+            del self._counts[tenant_id]
         self._metrics.streams_open.set(len(self._open))
         self._metrics.streams_closed.labels(reason=reason).inc()
         if not self._open:

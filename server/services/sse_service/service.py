@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Literal
 
 import msgspec
 
 from server.clock import Clock
 from server.errors import Unavailable
 from server.metrics import Metrics
-from server.services.sse_service.backend import EventLog, LogUnavailable
+from server.services.sse_service.backend import Census, EventLog, LogUnavailable
 from server.services.sse_service.event import Event
 from server.services.sse_service.hub import Hub
 from server.services.sse_service.subscription import Subscription
@@ -24,13 +25,20 @@ class SSEService:
     """Publish events of a tenant, and subscribe to them."""
 
     def __init__(
-        self, hub: Hub, event_log: EventLog, clock: Clock, metrics: Metrics, heartbeat_s: int
+        self,
+        hub: Hub,
+        event_log: EventLog,
+        clock: Clock,
+        metrics: Metrics,
+        heartbeat_s: int,
+        census: Census | None = None,
     ) -> None:
         self.hub = hub
         self._log = event_log
         self._clock = clock
         self._metrics = metrics
         self._heartbeat_s = heartbeat_s
+        self._census = census
 
     async def publish(
         self, tenant_id: str, name: str, data: object, device_id: str | None = None
@@ -38,7 +46,8 @@ class SSEService:
         """Append an event to the tenant's history; how many streams of this process it goes to.
 
         `data` is anything msgspec turns into JSON. Raises InvalidEvent for what no client could
-        read; a log that does not answer is counted and logged, and the event is lost to streams.
+        read. While the log is out of reach the event goes to this process's streams at once and
+        waits for the others; should it be lost to them, that is counted and logged.
         """
         event = Event(name=name, data=msgspec.json.encode(data).decode(), device_id=device_id)
         began = self._clock.monotonic()
@@ -101,9 +110,15 @@ class SSEService:
         """Raise TooManyStreams or Draining if no stream could be opened now."""
         self.hub.check_room()
 
-    def subscriber_count(self, tenant_id: str | None = None) -> int:
-        """How many streams this process serves now, of one tenant or of all."""
-        return self.hub.subscriber_count(tenant_id)
+    async def subscriber_count(
+        self, tenant_id: str | None = None, scope: Literal["process", "site"] = "process"
+    ) -> int:
+        """How many streams are served now, of one tenant or of all: by this process, or by all
+        processes of the site. Raises LogUnavailable if the others' cannot be asked for."""
+        count = self.hub.subscriber_count(tenant_id)
+        if scope == "site" and self._census is not None:
+            count += await self._census.elsewhere(tenant_id)
+        return count
 
     async def ping(self) -> None:
         """Return when events can be published; else LogUnavailable."""

@@ -44,6 +44,7 @@ class Subscription:
         on_close: Callable[[Subscription, str], None],
     ) -> None:
         self._channel = channel
+        self.tenant_id = channel.tenant_id
         self._log = event_log
         self._clock = clock
         self._metrics = metrics

@@ -27,6 +27,7 @@ async def test_health_tells_seconds_and_what_is_switched_on(anyone, clock):
         "status": "healthy",
         "timestamp": clock.now_ms() // 1000,
         "services": {"auth": True, "firestore": False},
+        "sse": {"scope": "site", "subscribers": {"default": 0}},
     }
 
 

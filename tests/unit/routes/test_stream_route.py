@@ -59,7 +59,7 @@ async def test_head_answers_the_headers_and_opens_nothing(container):
     answer = await reader.open("HEAD", PATH)
     assert (answer.status, answer.body) == (200, b"")
     assert {key: answer.headers[key] for key in STREAM_HEADERS} == STREAM_HEADERS
-    assert container.sse.subscriber_count() == 0
+    assert container.sse.hub.subscriber_count() == 0
 
 
 async def test_a_stream_begins_with_a_comment_retry_hello_and_snapshot(container, clock):
@@ -77,7 +77,7 @@ async def test_a_stream_begins_with_a_comment_retry_hello_and_snapshot(container
 
 async def test_a_stream_that_was_left_is_forgotten(container):
     await start(container)
-    assert container.sse.subscriber_count() == 0
+    assert container.sse.hub.subscriber_count() == 0
 
 
 async def test_the_snapshot_holds_the_asked_devices_of_the_own_tenant_alone(container):

@@ -28,8 +28,8 @@ MakeRig = Callable[..., Awaitable[Rig]]
 def counts(rig: Rig) -> list[float]:
     """How many streams are open, by everyone who says so."""
     return [
-        rig.sse.subscriber_count(),
-        rig.sse.subscriber_count(HERE),
+        rig.hub.subscriber_count(),
+        rig.hub.subscriber_count(HERE),
         rig.figure("bas_streams_open"),
     ]
 
@@ -86,7 +86,7 @@ async def test_a_body_cancelled_before_its_first_byte_is_forgotten(make_rig: Mak
     await rig.publish(1)
     log.answering.clear()
     opening = asyncio.create_task(rig.sse.subscribe(HERE, last_event_id=last_event_id))
-    await eventually(rig.sse.subscriber_count, "the stream is known")
+    await eventually(rig.hub.subscriber_count, "the stream is known")
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
     assert counts(rig) == [0, 0, 0]
@@ -94,11 +94,11 @@ async def test_a_body_cancelled_before_its_first_byte_is_forgotten(make_rig: Mak
 
 async def test_counts_are_kept_by_tenant(rig: Rig) -> None:
     streams = [await rig.sse.subscribe(tenant) for tenant in (HERE, HERE, "elsewhere")]
-    assert [rig.sse.subscriber_count(tenant) for tenant in (HERE, "elsewhere", "no")] == [2, 1, 0]
-    assert rig.sse.subscriber_count() == 3
+    assert [rig.hub.subscriber_count(tenant) for tenant in (HERE, "elsewhere", "no")] == [2, 1, 0]
+    assert rig.hub.subscriber_count() == 3
     for stream in streams:
         stream.close()
-    assert rig.sse.subscriber_count() == 0
+    assert rig.hub.subscriber_count() == 0
 
 
 async def test_one_stream_too_many_is_refused_until_one_has_gone(make_rig: MakeRig) -> None:
@@ -108,7 +108,7 @@ async def test_one_stream_too_many_is_refused_until_one_has_gone(make_rig: MakeR
         rig.sse.check_room()
     with pytest.raises(TooManyStreams):
         await rig.sse.subscribe("a")
-    assert rig.sse.subscriber_count() == 3
+    assert rig.hub.subscriber_count() == 3
     streams[1].close()
     rig.sse.check_room()
     streams.append(await rig.sse.subscribe("a"))
@@ -256,7 +256,7 @@ async def test_streams_that_open_at_once_do_not_pass_the_limit_together(
         *(rig.sse.subscribe(HERE) for _ in range(8)), return_exceptions=True
     )
     assert [isinstance(each, TooManyStreams) for each in opened].count(True) == 5
-    assert rig.sse.subscriber_count() == 3
+    assert rig.hub.subscriber_count() == 3
     await log.close()
 
 

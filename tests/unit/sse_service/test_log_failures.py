@@ -30,7 +30,7 @@ async def test_a_log_that_cannot_be_followed_opens_no_stream(make_rig: MakeRig) 
     with pytest.raises(LogUnavailable):
         await rig.sse.subscribe(HERE)
     await rig.publish(400)
-    assert rig.sse.subscriber_count() == rig.figure("bas_streams_open") == 0
+    assert rig.hub.subscriber_count() == rig.figure("bas_streams_open") == 0
     log.refuse = set()
     reader = await rig.reader()
     await rig.publish(2)
@@ -98,4 +98,4 @@ async def test_a_response_whose_log_does_not_answer_ends_without_a_byte(make_rig
 
     async with StreamBody(subscribe) as stream, asyncio.timeout(WAIT_S):
         assert [piece async for piece in stream] == []
-    assert rig.sse.subscriber_count() == rig.figure("bas_streams_open") == 0
+    assert rig.hub.subscriber_count() == rig.figure("bas_streams_open") == 0

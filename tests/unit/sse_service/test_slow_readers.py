@@ -149,7 +149,7 @@ async def test_a_client_whose_place_is_still_looked_up_is_not_let_go_by_a_burst(
     last_event_id = str(await log.tip(HERE))
     log.answering.clear()
     opening = asyncio.create_task(rig.reader(last_event_id, kill=kill))
-    await eventually(lambda: rig.sse.subscriber_count(HERE), "the stream is known")
+    await eventually(lambda: rig.hub.subscriber_count(HERE), "the stream is known")
     await rig.publish(1000)
     log.answering.set()
     reader = await opening

@@ -1,0 +1,138 @@
+"""Sender: brings the events of the outbox into the log, in order, until each is confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from itertools import islice
+
+from server.metrics import Metrics
+from server.services.sse_service.backend import Cursor, LogUnavailable
+from server.services.sse_service.event import Event
+from server.services.sse_service.shared.breaker import Breaker
+from server.services.sse_service.shared.outbox import Item, Outbox, Queue
+from server.services.sse_service.shared.subscriber import jittered
+
+log = logging.getLogger(__name__)
+
+TENANTS_AT_ONCE = 8
+PAUSE_MIN_S, PAUSE_MAX_S = 0.05, 2.0
+
+Send = Callable[[Queue, list[Item]], Awaitable[None]]
+
+
+class Sender:
+    """`send` appends a queue's oldest events in one step or raises LogUnavailable; `on_ahead` is
+    told of each event that has to wait, in order, and `on_back` when none waits any more."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        send: Send,
+        on_ahead: Callable[[str, Item], None],
+        on_back: Callable[[], None],
+        breaker: Breaker,
+        metrics: Metrics,
+    ) -> None:
+        self._outbox = outbox
+        self._send = send
+        self._on_ahead = on_ahead
+        self._on_back = on_back
+        self._breaker = breaker
+        self._metrics = metrics
+        self._work = asyncio.Event()
+        self._alive = asyncio.Event()
+        self._idle = asyncio.Event()
+        # The last call failed: what comes now does not wait for the next.
+        self.away = False
+
+    async def append(self, tenant_id: str, event: Event) -> Cursor | None:
+        """The event's place; None if it waits for the log."""
+        item, dropped = self._outbox.add(tenant_id, event)
+        if dropped:
+            self._metrics.events_lost.inc(dropped)
+            log.error(
+                "%d events of tenant %s waited for the log and are dropped: "
+                "its history will begin anew, and every dashboard be told",
+                dropped,
+                tenant_id,
+            )
+        self._count()
+        self._idle.clear()
+        self._work.set()
+        if self.away:
+            self._hand_ahead(tenant_id, item)
+        return await item.done if item.done is not None else None
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        failures = 0
+        while True:
+            queues = list(islice(self._outbox.queues(), TENANTS_AT_ONCE))
+            if not queues:
+                self._come_back()
+                self._idle.set()
+                self._work.clear()
+                await self._work.wait()
+                continue
+            if all(await asyncio.gather(*map(self._sent, queues))):
+                failures = 0
+                continue
+            self._go_away()
+            await self._pause(failures)
+            failures += 1
+
+    def try_now(self) -> None:
+        """The log shows signs of life: do not wait for the next attempt."""
+        self._alive.set()
+
+    async def flush(self, timeout_s: float) -> int:
+        """Wait until nothing waits any more; how many events do when the time is over."""
+        self.try_now()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        return self._outbox.waiting
+
+    async def _sent(self, queue: Queue) -> bool:
+        items, epoch = queue.batch(), queue.new_epoch
+        try:
+            await self._send(queue, items)
+        except LogUnavailable as error:
+            log.debug("events of tenant %s wait: %s", queue.tenant_id, error.message)
+            return False
+        self._outbox.appended(queue, items, epoch)
+        self._count()
+        return True
+
+    async def _pause(self, failures: int) -> None:
+        self._alive.clear()
+        wait_s = max(self._breaker.wait_s(), jittered(failures, PAUSE_MIN_S, PAUSE_MAX_S))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._alive.wait()
+
+    def _go_away(self) -> None:
+        if not self.away:
+            self.away = True
+            log.warning("the event log is out of reach: streams get this process's own events")
+        for queue in self._outbox.queues():
+            for item in queue.items:
+                if item.done is not None:
+                    self._hand_ahead(queue.tenant_id, item)
+
+    def _come_back(self) -> None:
+        if self.away:
+            self.away = False
+            log.warning("the event log is back and holds everything that waited")
+            self._on_back()
+
+    def _hand_ahead(self, tenant_id: str, item: Item) -> None:
+        self._metrics.events_deferred.inc()
+        self._on_ahead(tenant_id, item)
+        item.settle(None)
+
+    def _count(self) -> None:
+        self._metrics.events_waiting.set(self._outbox.waiting)
