@@ -42,7 +42,8 @@ from server.services.sse_service.shared.subscriber import PROBE_S, Subscriber
 
 log = logging.getLogger(__name__)
 
-FOLLOW_S = 1.0
+# How long a stream waits for its tenant's history before it begins without it.
+FOLLOW_S = 3.0
 FLUSH_S = 1.0
 CLOSE_S = 0.5
 # redis-py may swallow one.
@@ -137,6 +138,9 @@ class RedisLog:
         channel = channel_name(tenant_id)
         followed = self._followed[channel] = Followed(tenant_id, follower, self._run)
         self._unfollowed.discard(channel)
+        if self._sender.away:
+            followed.begin_alone()
+            return
         try:
             async with asyncio.timeout(FOLLOW_S):
                 await self._subscriber.subscribe(channel)
@@ -204,7 +208,9 @@ class RedisLog:
             followed.take_ahead(item)
 
     def _join_again(self) -> None:
-        """Those that had to begin alone begin anew, on the history that is there again."""
+        """Those that had to begin alone begin anew, once the history can be joined."""
+        if self._sender.away or not self._subscriber.up:
+            return
         for followed in list(self._followed.values()):
             if followed.alone:
                 self._lose(followed)
@@ -287,13 +293,14 @@ class RedisLog:
             except LogUnavailable as error:
                 log.debug("the histories could not be compared: %s", error)
             else:
-                if not self._sender.away:
-                    self._join_again()
+                self._join_again()
 
     async def _compare(self) -> None:
         """Find histories that are behind the log's, or are not the log's any more."""
         followed = [item for item in self._followed.values() if item.ready and not item.alone]
-        for start in range(0, max(1, len(followed)), COMPARED_AT_ONCE):
+        if not followed:
+            await self._calls.ping()
+        for start in range(0, len(followed), COMPARED_AT_ONCE):
             some = followed[start : start + COMPARED_AT_ONCE]
             places = [item.place for item in some]
             heads = await self._calls.heads([item.tenant_id for item in some])

@@ -57,6 +57,8 @@ class Subscriber:
         self._on_message = on_message
         self._on_alive = on_alive
         self._wire: Wire | None = None
+        # Something was heard on this connection: it is subscribed.
+        self.up = False
         self._closed = False
 
     async def run(self) -> None:
@@ -79,7 +81,7 @@ class Subscriber:
                 if not self._closed and not failures:
                     log.warning("the subscription is connected anew: %s", error.message)
             finally:
-                wire, self._wire = self._wire, None
+                wire, self._wire, self.up = self._wire, None, False
                 if wire is not None:
                     await wire.close()
             if not self._closed:
@@ -87,6 +89,7 @@ class Subscriber:
             failures += 1
 
     def _hear(self, message: list[bytes]) -> None:
+        self.up = True
         kind = message[0]
         if kind == b"message":
             self._on_message(message[1].decode(), message[2])
