@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.bench import host, ingest, lifetime, live
+from scripts.bench import host, ingest, lifetime, live, shared
 from scripts.bench.table import Row, as_dicts, as_text, rows
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -44,10 +44,15 @@ def _ingest(folder: Path, quick: bool) -> Mapping[str, float]:
     return asyncio.run(ingest.measure(folder, QUICK_S if quick else ingest.SECONDS))
 
 
+def _shared(folder: Path, quick: bool) -> Mapping[str, float]:
+    return asyncio.run(shared.measure(folder, QUICK_S if quick else shared.SECONDS))
+
+
 MEASURES: Mapping[str, Measure] = {
     "lifetime": _lifetime,
     "inside": _inside,
     "live": _live,
+    "shared": _shared,
     "ingest": _ingest,
 }
 

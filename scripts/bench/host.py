@@ -21,6 +21,16 @@ def pin(core: int) -> None:
 
 
 @contextmanager
+def anywhere() -> Iterator[None]:
+    """On whatever core is free meanwhile, for more processes than cores."""
+    os.sched_setaffinity(0, set(_ALLOWED))
+    try:
+        yield
+    finally:
+        pin(LOAD_CORE)
+
+
+@contextmanager
 def on_core(core: int) -> Iterator[None]:
     """Pinned to `core` meanwhile, then to where the load belongs."""
     pin(core)
@@ -45,8 +55,8 @@ def server(data_dir: Path, **settings: str) -> Iterator[ServerProcess]:
         yield process
 
 
-def resident_kb(pid: int) -> int:
-    """The resident memory of a process (VmRSS)."""
+def resident_kb(pid: int | str) -> int:
+    """The resident memory of a process (VmRSS); `self` is this one."""
     found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None, f"process {pid} is gone"
     return int(found[1])

@@ -10,6 +10,7 @@ import pytest
 
 from scripts.bench.table import WHAT, as_text, percentile, rows
 from tests.support.process import REPOSITORY, clean_environment
+from tests.support.redis import need_redis
 
 ROW = {"what", "unit", "budget", "median", "low", "high", "met"}
 
@@ -94,3 +95,13 @@ def test_the_table_as_text_has_a_line_a_row_under_its_head() -> None:
 )
 def test_a_percentile_is_the_value_so_many_do_not_exceed(percent: float, expected: int) -> None:
     assert percentile(range(100, 0, -1), percent) == expected
+
+
+def test_a_quick_run_of_two_processes_counts_every_event() -> None:
+    need_redis()
+    done = bench("shared", "--quick", "--json")
+    assert done.returncode in {0, 1}, done.stderr
+    by_name = {row["what"]: row for row in json.loads(done.stdout)}
+    assert by_name["two processes, events lost"]["high"] == 0
+    assert by_name["two processes, events repeated"]["high"] == 0
+    assert by_name["two processes, post to the other's frame, p99"]["low"] > 0

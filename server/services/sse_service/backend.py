@@ -14,7 +14,7 @@ from server.services.sse_service.event import Event, encode, name_line_length
 ENTRY_OVERHEAD_BYTES = 160
 
 _CURSOR = re.compile(
-    r"([A-Za-z0-9]{8,32})-(0|[1-9][0-9]{0,17})(?:-([a-z0-9]{9,28})(?:-([a-z0-9]{9,28}))?)?"
+    r"([A-Za-z0-9]{8,32})-(0|[1-9][0-9]{0,17})(?:-([a-z0-9]{13,30})(?:-([a-z0-9]{13,30}))?)?"
 )
 
 

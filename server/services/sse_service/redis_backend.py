@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
@@ -44,7 +45,8 @@ log = logging.getLogger(__name__)
 
 # How long a stream waits for its tenant's history before it begins without it.
 FOLLOW_S = 3.0
-FLUSH_S = 1.0
+# At the end: for telling how many streams are left (none), for what waits, and for the tasks.
+LEAVE_S = 0.5
 CLOSE_S = 0.5
 # redis-py may swallow one.
 CANCELS = 2
@@ -97,7 +99,10 @@ class RedisLog:
     async def close(self) -> None:
         """Append what waits, if that is possible now, and stop."""
         self._closed = True
-        left = await self._sender.flush(FLUSH_S)
+        with contextlib.suppress(LogUnavailable, TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self.leases.leave()
+        left = await self._sender.flush(LEAVE_S)
         if left:
             self._metrics.events_lost.inc(left)
             log.error("%d events were never appended to the log; they are stored, not shown", left)
@@ -107,10 +112,6 @@ class RedisLog:
                 task.cancel()
             if self._tasks:
                 await asyncio.wait(set(self._tasks), timeout=CLOSE_S)
-        try:
-            await self.leases.leave()
-        except LogUnavailable as error:
-            log.debug("the leases run out by themselves: %s", error)
         await self._client.aclose()
 
     async def append(self, tenant_id: str, event: Event) -> Cursor | None:
@@ -244,8 +245,13 @@ class RedisLog:
         followed = self._followed.get(channel)
         if followed is None:
             return
-        epoch, _, rest = message.partition(b"\n")
-        if followed.hear(epoch.decode(), parse_records(rest)) != "all":
+        try:
+            epoch, _, rest = message.partition(b"\n")
+            heard = followed.hear(epoch.decode(), parse_records(rest))
+        except ValueError as error:
+            log.error("not an event of this server on %s: %s", channel, error)
+            heard = "gap"
+        if heard != "all":
             self._fill(followed)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from server.services.sse_service.backend import Cursor, Entry
@@ -12,6 +13,8 @@ from server.services.sse_service.shared.records import (
     place,
     renamed,
 )
+
+log = logging.getLogger(__name__)
 
 Answer = Sequence[bytes | None]
 
@@ -28,7 +31,11 @@ def records_after(answer: Answer, cursor: Cursor) -> list[Record] | None:
     if cursor.position >= int(tip):
         same = cursor.position == int(tip) and cursor.mark == mark.decode()
         return [] if same else None
-    records = [record for data in found if data for record in parse_records(data)]
+    try:
+        records = [record for data in found if data for record in parse_records(data)]
+    except ValueError as error:
+        log.error("the history of epoch %s holds what is no event: %s", cursor.epoch, error)
+        return None
     if records and records[0].entry.position == cursor.position:
         if records[0].mark != cursor.mark:
             return None

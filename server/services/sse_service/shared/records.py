@@ -9,7 +9,7 @@ import msgspec
 from server.services.sse_service.backend import Cursor, Entry
 from server.services.sse_service.event import Event, encode, name_line_length
 
-RUN_LENGTH = 8
+RUN_LENGTH = 12
 _ID = len("id: ")
 _NO_DEVICE = "*"
 

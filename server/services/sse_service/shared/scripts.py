@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from hashlib import sha1
 from urllib.parse import quote
 
-START_MARK = "000000000"
+# As long as a mark is at least; no process has this name.
+START_MARK = "0000000000000"
 # No tenant's key: those have a tag in braces.
 SITE_STREAMS_KEY = "bas:streams"
 SITE_CHANNEL = "bas:live"
@@ -63,7 +64,7 @@ class Script:
 HEAD = Script("""
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'tip', 'mark')
 if not head[1] then
-  head = {ARGV[1], '0', '000000000'}
+  head = {ARGV[1], '0', '0000000000000'}
   redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[1], 'epoch', head[1], 'tip', head[2], 'mark', head[3])
 end
@@ -82,12 +83,12 @@ APPEND = Script("""
 local function text(number) return string.format('%.0f', number) end
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'tip', 'mark', 'size')
 local epoch, tip = head[1], tonumber(head[2] or '0')
-local mark, size = head[3] or '000000000', tonumber(head[4] or '0')
+local mark, size = head[3] or '0000000000000', tonumber(head[4] or '0')
 local done = redis.call('GET', KEYS[3])
 local forgot = done and tonumber(done) < tonumber(ARGV[8])
 local anew = ARGV[3] == '1' and epoch ~= ARGV[2]
 if not epoch or forgot or anew then
-  epoch, tip, mark = ARGV[2], 0, '000000000'
+  epoch, tip, mark = ARGV[2], 0, '0000000000000'
   redis.call('DEL', KEYS[2])
 end
 local last, first, before = tonumber(done or '0'), tonumber(ARGV[7]), tip

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 TENANTS_AT_ONCE = 8
 PAUSE_MIN_S, PAUSE_MAX_S = 0.05, 2.0
+# Whatever holds an event up, a device waits for its answer for 5 s at most.
+APPEND_S = 3.0
 
 Send = Callable[[Queue, list[Item]], Awaitable[None]]
 
@@ -64,7 +66,12 @@ class Sender:
         self._work.set()
         if self.away:
             self._hand_ahead(tenant_id, item)
-        return await item.done if item.done is not None else None
+        if item.done is None:
+            return None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(APPEND_S):
+                return await item.done
+        return None
 
     async def run(self) -> None:
         """Send until cancelled."""

@@ -1,0 +1,93 @@
+"""Events that wait: in order, bounded, and dropped as a whole when there are too many."""
+
+from __future__ import annotations
+
+from server.services.sse_service.backend import Cursor
+from server.services.sse_service.event import Event
+from server.services.sse_service.shared.outbox import BATCH_BYTES, BATCH_MAX, Outbox
+
+LARGE = 10**9
+
+
+def put(outbox: Outbox, count: int, tenant: str = "here", size: int = 10) -> int:
+    """Add so many; how many were dropped for them."""
+    return sum(outbox.add(tenant, Event("telemetry", "x" * size))[1] for _ in range(count))
+
+
+async def test_events_are_numbered_by_tenant_and_wait_in_order() -> None:
+    outbox = Outbox(1000, LARGE)
+    put(outbox, 3)
+    put(outbox, 2, "there")
+    assert {q.tenant_id: [item.seq for item in q.items] for q in outbox.queues()} == {
+        "here": [1, 2, 3],
+        "there": [1, 2],
+    }
+    assert outbox.waiting == 5
+
+
+async def test_a_batch_is_bounded_in_events_and_bytes_and_is_never_empty() -> None:
+    outbox = Outbox(1000, LARGE)
+    put(outbox, BATCH_MAX + 5)
+    put(outbox, 10, "bytes", size=BATCH_BYTES // 4)
+    put(outbox, 1, "great", size=200_000)
+    sizes = {queue.tenant_id: len(queue.batch()) for queue in outbox.queues()}
+    assert sizes == {"here": BATCH_MAX, "bytes": 3, "great": 1}
+
+
+async def test_what_was_appended_is_forgotten_and_the_others_have_their_turn() -> None:
+    outbox = Outbox(1000, LARGE)
+    put(outbox, 3)
+    put(outbox, 1, "there")
+    here = next(outbox.queues())
+    outbox.appended(here, list(here.items)[:2], None)
+    assert [item.seq for item in here.items] == [3]
+    assert (here.confirmed, outbox.waiting) == (2, 2)
+    assert [queue.tenant_id for queue in outbox.queues()] == ["there", "here"]
+
+
+async def test_a_queue_that_is_full_is_dropped_and_its_history_begins_anew() -> None:
+    outbox = Outbox(3, LARGE)
+    assert put(outbox, 3) == 0
+    assert put(outbox, 1) == 3
+    (queue,) = outbox.queues()
+    assert [item.seq for item in queue.items] == [4]
+    assert queue.new_epoch is not None
+    assert outbox.waiting == 1
+
+
+async def test_bytes_are_bounded_for_a_tenant_and_for_all() -> None:
+    outbox = Outbox(1000, 2000)
+    assert put(outbox, 100) > 0
+    assert sum(queue.size for queue in outbox.queues()) <= 2000
+    outbox = Outbox(1000, LARGE, total_bytes=5000)
+    dropped = sum(put(outbox, 10, f"tenant {n}") for n in range(10))
+    assert dropped > 0
+    assert dropped + outbox.waiting == 100
+
+
+async def test_an_append_under_way_while_its_queue_was_dropped_does_no_harm() -> None:
+    outbox = Outbox(3, LARGE)
+    put(outbox, 3)
+    (queue,) = outbox.queues()
+    under_way = queue.batch()
+    put(outbox, 1)
+    outbox.appended(queue, under_way, None)
+    assert [item.seq for item in queue.items] == [4]
+    assert queue.new_epoch is not None
+    outbox.appended(queue, queue.batch(), queue.new_epoch)
+    assert queue.new_epoch is None
+    assert outbox.waiting == 0
+
+
+async def test_who_waits_for_a_place_is_told_it_or_that_there_is_none() -> None:
+    outbox = Outbox(1, LARGE)
+    first, _ = outbox.add("here", Event("telemetry", "1"))
+    waiting = first.done
+    outbox.add("here", Event("telemetry", "2"))
+    assert waiting is not None
+    assert waiting.result() is None
+    second = next(outbox.queues()).items[0]
+    waiting = second.done
+    second.settle(Cursor("abcdefabcdef", 1, "m"))
+    assert waiting is not None
+    assert waiting.result() == Cursor("abcdefabcdef", 1, "m")
