@@ -20,12 +20,12 @@ from server.clock import Clock, SystemClock
 from server.config.config import ServerConfig
 from server.control.factory import Control, control
 from server.metrics import Metrics
+from server.notices import NoNotices
 from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
 from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient, load_indexes
 from server.services.firestore.service_factory import Stores, create_stores
-from server.services.sse_service.backend import Census, EventLog
-from server.services.sse_service.factory import redis_client, redis_log, sse_service
+from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog
 from server.services.sse_service.service import SSEService
 
@@ -83,7 +83,11 @@ async def open_container(
         retention = RetentionTask(base.client, clock, metrics)
         retention.start()
         resources.push_async_callback(retention.stop)
-        event_log, census = await _event_log(config, clock, metrics, resources)
+        bounds = {"max_events": config.sse_history_events, "max_bytes": config.sse_history_bytes}
+        shared = await resources.enter_async_context(
+            shared_log(config.shared_redis_url, clock, metrics, **bounds)
+        )
+        event_log = shared or MemoryLog(**bounds)
         sse = await resources.enter_async_context(
             sse_service(
                 event_log,
@@ -92,11 +96,18 @@ async def open_container(
                 queue_max=config.sse_queue_max,
                 heartbeat_s=config.sse_heartbeat_s,
                 max_streams=config.sse_max_streams,
-                census=census,
+                census=shared.leases if shared else None,
             )
         )
         deciding = await resources.enter_async_context(
-            control(stores, sse, clock, metrics, config.telemetry_days)
+            control(
+                stores,
+                sse,
+                shared.notices if shared else NoNotices(),
+                clock,
+                metrics,
+                config.telemetry_days,
+            )
         )
         sessions = base.auth.sessions
         watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
@@ -115,20 +126,6 @@ async def open_container(
             health.blueprint(config, checks, sse, guard, metrics, clock),
         ]
         yield Container(base, sse, deciding, create_app(config, blueprints, guard))
-
-
-async def _event_log(
-    config: ServerConfig, clock: Clock, metrics: Metrics, resources: AsyncExitStack
-) -> tuple[EventLog, Census | None]:
-    """The log of all processes and who counts their streams, or the log of this one."""
-    bounds = {"max_events": config.sse_history_events, "max_bytes": config.sse_history_bytes}
-    url = config.shared_redis_url
-    if not url:
-        return MemoryLog(**bounds), None
-    log = await resources.enter_async_context(
-        redis_log(redis_client(url), url, clock, metrics, **bounds)
-    )
-    return log, log.leases
 
 
 if __name__ == "__main__":

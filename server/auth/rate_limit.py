@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,7 +12,6 @@ from server.errors import RateLimited
 from server.services.firestore.base import (
     AlreadyExists,
     Create,
-    Delete,
     DocumentClient,
     Put,
     VersionConflict,
@@ -29,6 +29,21 @@ class Attempts(msgspec.Struct, frozen=True):
     since_ms: int
     locked_until_ms: int
     expire_at: int
+
+
+class Standing(NamedTuple):
+    """How a name stands: milliseconds until an attempt is allowed (0: now), and the version of
+    what is counted; None: nothing is."""
+
+    wait_ms: int
+    version: str | None
+
+
+class Failure(NamedTuple):
+    """What became of a failure: refused for `wait_ms` more, or counted, as the one that `locks`."""
+
+    wait_ms: int
+    locks: bool
 
 
 class AttemptLimiter:
@@ -54,48 +69,60 @@ class AttemptLimiter:
         self._window_ms = window_s * 1000
         self._lock_ms = lock_s * 1000
 
-    async def wait_ms(self, name: str) -> int:
-        """Milliseconds until an attempt is allowed; 0: now."""
-        return (await self.locked([name])).get(name, 0)
+    async def standing(self, name: str) -> Standing:
+        """Whether this name may try now, and what of it is counted."""
+        document = await self._client.get(COLLECTION, self._id(name))
+        if document is None:
+            return Standing(0, None)
+        locked_until_ms = document.fields["locked_until_ms"]
+        return Standing(self._wait_ms(locked_until_ms, self._clock.now_ms()), document.version)
 
     async def locked(self, names: list[str]) -> dict[str, int]:
         """Those of the names that are locked now, and for how many milliseconds more."""
         ids = {self._id(name): name for name in names}
         found = await self._client.get_many(COLLECTION, list(ids))
         now = self._clock.now_ms()
-        return {
-            ids[doc_id]: document.fields["locked_until_ms"] - now
+        waits = {
+            ids[doc_id]: self._wait_ms(document.fields["locked_until_ms"], now)
             for doc_id, document in found.items()
-            # A longer wait than a lock's means that the clock was set back: the lock is over.
-            if now < document.fields["locked_until_ms"] <= now + self._lock_ms
         }
+        return {name: wait_ms for name, wait_ms in waits.items() if wait_ms}
 
-    async def fail(self, name: str) -> bool:
-        """Count a failure; True if that was the last one and the name is locked now."""
-        doc_id = self._id(name)
+    async def fail(self, name: str) -> Failure:
+        """Count a failure, unless the name is locked already: then `wait_ms` is not 0.
+
+        Raises RateLimited when too many processes count failures of this name at once.
+        """
         for _ in range(CONFLICTS_MAX):
             before, version = await self._read(name)
             now = self._clock.now_ms()
+            if wait_ms := self._wait_ms(before.locked_until_ms, now):
+                return Failure(wait_ms, locks=False)
             count = before.count + 1
-            locks = count >= self._limit and before.locked_until_ms <= now
-            locked_until_ms = now + self._lock_ms if locks else before.locked_until_ms
-            after = self._attempts(count, before.since_ms, locked_until_ms)
-            fields = msgspec.to_builtins(after)
-            write: Create | Put = (
-                Create(COLLECTION, doc_id, fields)
-                if version is None
-                else Put(COLLECTION, doc_id, fields, if_version=version)
-            )
+            locks = count >= self._limit
+            after = self._attempts(count, before.since_ms, now + self._lock_ms if locks else 0)
             try:
-                await self._client.write([write])
+                await self._client.write([self._write(name, after, version)])
             except (AlreadyExists, VersionConflict):
                 continue  # another failure was counted meanwhile
-            return locks
+            return Failure(0, locks)
         raise RateLimited(1)
 
-    async def clear(self, name: str) -> None:
-        """Forget every failure of this name."""
-        await self._client.write([Delete(COLLECTION, self._id(name))])
+    def forgetting(self, name: str, standing: Standing) -> Create | Put:
+        """The write that forgets every failure of this name, if none was counted since `standing`:
+        AlreadyExists or VersionConflict otherwise."""
+        now = self._clock.now_ms()
+        return self._write(name, Attempts(0, now, 0, expire_at=now), standing.version)
+
+    def _write(self, name: str, attempts: Attempts, version: str | None) -> Create | Put:
+        fields = msgspec.to_builtins(attempts)
+        if version is None:
+            return Create(COLLECTION, self._id(name), fields)
+        return Put(COLLECTION, self._id(name), fields, if_version=version)
+
+    def _wait_ms(self, locked_until_ms: int, now: int) -> int:
+        # A longer wait than a lock's means that the clock was set back: the lock is over.
+        return locked_until_ms - now if now < locked_until_ms <= now + self._lock_ms else 0
 
     def _attempts(self, count: int, since_ms: int, locked_until_ms: int = 0) -> Attempts:
         expire_at = max(since_ms + self._window_ms, locked_until_ms)

@@ -12,7 +12,7 @@ WAITING_MAX = 64
 
 
 class Turns:
-    """Locks by kind and name, kept only while someone holds or wants them."""
+    """Locks of this process by kind and name, kept only while someone holds or wants them."""
 
     def __init__(self) -> None:
         self._locks: dict[tuple[str, str], tuple[asyncio.Lock, int]] = {}

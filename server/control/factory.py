@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from server.clock import Clock
-from server.control.setpoints import SetpointService
+from server.control.setpoints import SETTINGS_CHANGED, SetpointService
 from server.control.zone_cache import ZoneCache
 from server.control.zones import ZoneService
 from server.metrics import Metrics
+from server.notices import Notices
 from server.services.firestore.service_factory import Stores
 from server.services.sse_service.service import SSEService
 from server.work import Work
@@ -28,7 +29,12 @@ class Control:
 
 @asynccontextmanager
 async def control(
-    stores: Stores, sse: SSEService, clock: Clock, metrics: Metrics, telemetry_days: int
+    stores: Stores,
+    sse: SSEService,
+    notices: Notices,
+    clock: Clock,
+    metrics: Metrics,
+    telemetry_days: int,
 ) -> AsyncIterator[Control]:
     """The zone services; at the end, what they began is finished."""
     work = Work()
@@ -53,8 +59,10 @@ async def control(
         zone_service=zones,
         work=work,
         sse=sse,
+        notices=notices,
         clock=clock,
     )
+    notices.listen(SETTINGS_CHANGED, cache.forget_settings)
     try:
         yield Control(zones, setpoints)
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import NamedTuple
 
 from server.clock import Clock
 from server.control.settings import (
@@ -11,10 +13,13 @@ from server.control.settings import (
     changed_tenant,
     changed_zone,
     in_force,
+    set_by,
 )
+from server.control.tries import tries
 from server.control.views import SetpointEvent
 from server.control.zone_cache import ZoneBusy, ZoneCache
-from server.control.zones import ATTEMPTS, ZoneService
+from server.control.zones import ZoneService
+from server.notices import Notices
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.base import (
     AlreadyExists,
@@ -23,9 +28,23 @@ from server.services.firestore.base import (
     VersionConflict,
     Write,
 )
-from server.services.firestore.zones_store import Versioned, VersionedSettings, ZonesStore
+from server.services.firestore.models import TenantSettings, ZoneRecord
+from server.services.firestore.zones_store import Versioned, ZonesStore
 from server.services.sse_service.service import SSEService
 from server.work import Work
+
+log = logging.getLogger(__name__)
+
+TELLINGS_MAX = 5
+# The notice whose name is the tenant's.
+SETTINGS_CHANGED = "settings"
+
+
+class _InForce(NamedTuple):
+    """What holds in a zone, and who set it."""
+
+    values: Setpoints
+    by: str
 
 
 class SetpointService:
@@ -41,6 +60,7 @@ class SetpointService:
         zone_service: ZoneService,
         work: Work,
         sse: SSEService,
+        notices: Notices,
         clock: Clock,
     ) -> None:
         self._client = client
@@ -50,6 +70,7 @@ class SetpointService:
         self._zone_service = zone_service
         self._work = work
         self._sse = sse
+        self._notices = notices
         self._clock = clock
         # One change at a time: what is announced last is what is in force.
         self._lock = asyncio.Lock()
@@ -77,19 +98,20 @@ class SetpointService:
         self, tenant_id: str, device_id: str, change: SetpointChange, by: str, address: str
     ) -> None:
         async with self._lock, self._cache.locked(tenant_id, device_id) as slot:
-            for _ in range(ATTEMPTS):
+            for pause_s in tries(self._clock):
                 slot.current = None
+                settings = await self._cache.fresh_settings(tenant_id)
                 before = await self._cache.known_zone(tenant_id, device_id)
-                settings = await self._cache.settings(tenant_id)
-                zone = changed_zone(before.zone, settings, change)
+                zone = changed_zone(before.zone, settings, change, by)
                 entry = self._audit_entry(tenant_id, device_id, change, by, address)
                 write = self._zones.zone_write(zone, before.version)
                 try:
                     versions = await self._client.write([write, entry])
                 except (VersionConflict, AlreadyExists):
+                    await asyncio.sleep(pause_s)
                     continue
                 slot.current = Versioned(zone, versions[0])
-                await self._announce(tenant_id, device_id, in_force(zone, settings), by)
+                await self._announce(tenant_id, device_id, [zone], settings)
                 return
         raise ZoneBusy(message=f"device {device_id} is written by too many at once")
 
@@ -98,33 +120,70 @@ class SetpointService:
     ) -> None:
         async with self._lock:
             # Read before the write: between the commit and its announcement nothing may fail.
-            zones = await self._zones.all(tenant_id)
-            for _ in range(ATTEMPTS):
-                self._cache.keep_settings(tenant_id, None)
+            zones = await self._zones_now(tenant_id, None)
+            for pause_s in tries(self._clock):
+                self._cache.forget_settings(tenant_id)
                 before = await self._zones.settings(tenant_id)
-                settings = changed_tenant(before.settings, change)
+                settings = changed_tenant(before.settings, change, by)
                 entry = self._audit_entry(tenant_id, None, change, by, address)
                 write = self._zones.settings_write(settings, before.version)
                 try:
-                    versions = await self._client.write([write, entry])
+                    await self._client.write([write, entry])
                 except (VersionConflict, AlreadyExists):
+                    await asyncio.sleep(pause_s)
                     continue
                 except StoreUnavailable:
-                    self._cache.keep_settings(tenant_id, None)  # it may have been written
+                    self._cache.forget_settings(tenant_id)  # it may have been written
                     raise
-                self._cache.keep_settings(tenant_id, VersionedSettings(settings, versions[0]))
-                break
-            else:
-                raise ZoneBusy(message="the settings are written by too many at once")
-            for zone in zones:
-                await self._announce(tenant_id, zone.device_id, in_force(zone, settings), by)
+                self._cache.keep_settings(tenant_id, settings)
+                self._notices.tell(SETTINGS_CHANGED, tenant_id)
+                await self._announce(tenant_id, None, zones, settings)
+                return
+        raise ZoneBusy(message="the settings are written by too many at once")
 
-    async def _announce(self, tenant_id: str, device_id: str, values: Setpoints, by: str) -> None:
+    async def _announce(
+        self,
+        tenant_id: str,
+        device_id: str | None,
+        zones: list[ZoneRecord],
+        settings: TenantSettings,
+    ) -> None:
+        """Tell what is in force in this zone, or with None in all, until that was told last.
+
+        Another process may set a zone after this one did and yet tell it before: whoever tells
+        something looks afterwards whether it still holds, so what is told last is true.
+        """
+        told: dict[str, _InForce] = {}
+        for _ in range(TELLINGS_MAX):
+            holds = {
+                zone.device_id: _InForce(in_force(zone, settings), set_by(zone, settings))
+                for zone in zones
+            }
+            news = {name: now for name, now in holds.items() if told.get(name) != now}
+            for name, now in news.items():
+                await self._tell(tenant_id, name, now)
+            if not news:
+                return
+            told |= news
+            try:
+                settings = await self._cache.fresh_settings(tenant_id)
+                zones = await self._zones_now(tenant_id, device_id)
+            except StoreUnavailable as error:
+                log.warning("whether setpoints of %s still hold is not known: %s", tenant_id, error)
+                return
+        log.warning("setpoints of %s are changed faster than they are told", tenant_id)
+
+    async def _zones_now(self, tenant_id: str, device_id: str | None) -> list[ZoneRecord]:
+        if device_id is None:
+            return await self._zones.all(tenant_id)
+        return [(await self._zones.get(tenant_id, device_id)).zone]
+
+    async def _tell(self, tenant_id: str, device_id: str, now: _InForce) -> None:
         event = SetpointEvent(
             device_id=device_id,
-            setpoint_tenths=values.setpoint_tenths,
-            deadband_tenths=values.deadband_tenths,
-            updated_by=by,
+            setpoint_tenths=now.values.setpoint_tenths,
+            deadband_tenths=now.values.deadband_tenths,
+            updated_by=now.by,
             timestamp=self._clock.now_ms(),
         )
         await self._sse.publish(tenant_id, "setpoint", event, device_id)

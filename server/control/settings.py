@@ -58,9 +58,17 @@ def in_force(zone: ZoneRecord, tenant: TenantSettings) -> Setpoints:
     )
 
 
-def changed_zone(zone: ZoneRecord, tenant: TenantSettings, change: SetpointChange) -> ZoneRecord:
+def set_by(zone: ZoneRecord, tenant: TenantSettings) -> str:
+    """Who set the zone last: itself, or every zone of the tenant; "" if nobody did."""
+    own = max(zone.setpoint_rev, zone.deadband_rev) >= tenant.revision
+    return zone.updated_by if own and zone.updated_by else tenant.updated_by
+
+
+def changed_zone(
+    zone: ZoneRecord, tenant: TenantSettings, change: SetpointChange, by: str
+) -> ZoneRecord:
     """The zone with values of its own, until the tenant's are set again; it is not forgotten."""
-    zone = msgspec.structs.replace(zone, expire_at=None)
+    zone = msgspec.structs.replace(zone, expire_at=None, updated_by=by)
     if change.setpoint_tenths is not None:
         zone = msgspec.structs.replace(
             zone, setpoint_tenths=change.setpoint_tenths, setpoint_rev=tenant.revision
@@ -72,10 +80,10 @@ def changed_zone(zone: ZoneRecord, tenant: TenantSettings, change: SetpointChang
     return zone
 
 
-def changed_tenant(tenant: TenantSettings, change: SetpointChange) -> TenantSettings:
+def changed_tenant(tenant: TenantSettings, change: SetpointChange, by: str) -> TenantSettings:
     """The tenant's settings with values for every zone, old and new."""
     revision = tenant.revision + 1
-    tenant = msgspec.structs.replace(tenant, revision=revision)
+    tenant = msgspec.structs.replace(tenant, revision=revision, updated_by=by)
     if change.setpoint_tenths is not None:
         tenant = msgspec.structs.replace(
             tenant, setpoint_tenths=change.setpoint_tenths, setpoint_rev=revision

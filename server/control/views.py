@@ -97,23 +97,26 @@ def relays_of(zone: ZoneRecord) -> Relays:
     return Relays(zone.cool, zone.heat, zone.fault, zone.cool_changed_ms)
 
 
-def relays_in(zone: ZoneRecord, run: str, *, steady_ms: int, now_ms: int) -> Relays:
-    """A zone's relays, with the cooler's last switch by the steady clock of this `run`.
+def relays_on(zone: ZoneRecord, boot: str, *, uptime_ms: float, now_ms: int) -> Relays:
+    """A zone's relays, with the cooler's last switch on the time line `boot`, where it is
+    `uptime_ms` now; `now_ms` is Unix time.
 
-    Another process's steady clock means nothing here: by the wall clock's account of the switch,
-    and never in the future, so that a clock set back makes no wait longer than its minimum.
+    A switch on another time line (the machine was started anew, or another machine decided) is
+    dated by the wall clock: the time served since is wrong by as much as the two machines' clocks
+    differ, or as this one's was set meanwhile, so machines that share a store need NTP. It is never
+    in the future: a clock that is behind makes no wait longer than its minimum.
     """
     relays = relays_of(zone)
-    if zone.run == run or relays.cool_changed_ms is None:
+    if zone.run == boot or relays.cool_changed_ms is None:
         return relays
     since_ms = max(0, now_ms - zone.cool_changed_wall_ms)
-    return msgspec.structs.replace(relays, cool_changed_ms=steady_ms - since_ms)
+    return msgspec.structs.replace(relays, cool_changed_ms=uptime_ms - since_ms)
 
 
 def switched(
-    zone: ZoneRecord, relays: Relays, run: str, *, steady_ms: int, now_ms: int
+    zone: ZoneRecord, relays: Relays, boot: str, *, uptime_ms: float, now_ms: int
 ) -> ZoneRecord:
-    """The zone with its relays as decided in this `run`."""
+    """The zone with its relays as decided on the time line `boot`; times as in `relays_on`."""
     changed_ms = relays.cool_changed_ms
     return msgspec.structs.replace(
         zone,
@@ -121,8 +124,8 @@ def switched(
         heat=relays.heat,
         fault=relays.fault,
         cool_changed_ms=changed_ms,
-        cool_changed_wall_ms=0 if changed_ms is None else now_ms - (steady_ms - changed_ms),
-        run=run,
+        cool_changed_wall_ms=0 if changed_ms is None else now_ms - int(uptime_ms - changed_ms),
+        run=boot,
     )
 
 

@@ -1,6 +1,6 @@
 """The control rule of one zone: pure, with time as an argument.
 
-Temperatures are tenths of a degree Celsius; times are Unix milliseconds.
+Temperatures are tenths of a degree Celsius; times are milliseconds on any one clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Relays(msgspec.Struct, frozen=True):
     cool: bool = False
     heat: bool = False
     fault: bool = False
-    cool_changed_ms: int | None = None
+    cool_changed_ms: float | None = None
 
     @property
     def state(self) -> str:
@@ -41,7 +41,7 @@ def decide(
     sensor_ok: bool,
     setpoint_tenths: int,
     deadband_tenths: int,
-    now_ms: int,
+    now_ms: float,
     min_on_ms: int = MIN_ON_MS,
     min_off_ms: int = MIN_OFF_MS,
 ) -> Relays:

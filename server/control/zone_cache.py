@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from server.clock import Clock
 from server.errors import NotFound, Unavailable
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import TenantSettings
-from server.services.firestore.zones_store import Versioned, VersionedSettings, ZonesStore
+from server.services.firestore.zones_store import Versioned, ZonesStore
 
 ZONES_MAX = 20_000
 WAITING_FOR_ONE_ZONE_MAX = 200
@@ -34,6 +35,13 @@ class Slot:
         self.current: Versioned | None = None
 
 
+class _Known(NamedTuple):
+    """Settings as they were read last, and until when (monotonic) they may be used."""
+
+    settings: TenantSettings | None
+    until: float
+
+
 class ZoneCache:
     """What this process knows of the zones; the store decides when two processes disagree."""
 
@@ -42,7 +50,7 @@ class ZoneCache:
         self._clock = clock
         self._devices = devices
         self._slots: dict[tuple[str, str], Slot] = {}
-        self._settings: dict[str, tuple[VersionedSettings, float]] = {}
+        self._settings: dict[str, _Known] = {}
         self._counts: dict[str, tuple[int, float]] = {}
 
     @asynccontextmanager
@@ -69,22 +77,29 @@ class ZoneCache:
                 del self._slots[idle]
 
     async def settings(self, tenant_id: str) -> TenantSettings:
-        """The tenant's settings, at most SETTINGS_S old: somebody else may change them too, and a
-        write that timed out may still come true."""
+        """The tenant's settings, at most SETTINGS_S old: another process may change them too, and
+        a write that timed out may still come true."""
         known = self._settings.get(tenant_id)
-        if known is None or self._clock.monotonic() >= known[1]:
-            read = await self._zones.settings(tenant_id)
-            if self._settings.get(tenant_id) is known:
-                self.keep_settings(tenant_id, read)
-        current = self._settings.get(tenant_id)
-        return (current[0] if current else read).settings
+        if known is not None and known.settings and self._clock.monotonic() < known.until:
+            return known.settings
+        return await self.fresh_settings(tenant_id)
 
-    def keep_settings(self, tenant_id: str, known: VersionedSettings | None) -> None:
-        """Remember new settings; None: read them again when they are needed."""
-        if known is None:
-            self._settings.pop(tenant_id, None)
-        else:
-            self._settings[tenant_id] = (known, self._clock.monotonic() + SETTINGS_S)
+    async def fresh_settings(self, tenant_id: str) -> TenantSettings:
+        """The tenant's settings as the store has them now."""
+        known = self._settings.get(tenant_id)
+        read = (await self._zones.settings(tenant_id)).settings
+        if self._settings.get(tenant_id) is known:  # else they changed while they were read
+            self.keep_settings(tenant_id, read)
+        return read
+
+    def keep_settings(self, tenant_id: str, settings: TenantSettings) -> None:
+        """Remember settings that were just read or written."""
+        self._settings[tenant_id] = _Known(settings, self._clock.monotonic() + SETTINGS_S)
+
+    def forget_settings(self, tenant_id: str) -> None:
+        """Somebody changes them: the next reading reads them again, and what is being read now is
+        not remembered."""
+        self._settings[tenant_id] = _Known(None, 0.0)
 
     async def has_room(self, tenant_id: str) -> bool:
         """Whether the tenant may have one zone more that nobody registered. Counted anew every

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
+import asyncio
 
 from server.clock import Clock
 from server.control.readings import NewReading, stored_reading
 from server.control.settings import Setpoints, in_force
+from server.control.tries import tries
 from server.control.views import (
     Command,
     ZoneStatus,
     heard,
-    relays_in,
+    relays_on,
     switched,
     telemetry_row,
     zone_status,
@@ -33,8 +34,6 @@ from server.services.firestore.telemetry_store import TelemetryStore
 from server.services.firestore.zones_store import Versioned, ZonesStore
 from server.services.sse_service.service import SSEService
 from server.work import Work
-
-ATTEMPTS = 5
 
 
 class ZoneService:
@@ -64,7 +63,6 @@ class ZoneService:
         self._clock = clock
         self._metrics = metrics
         self._keep_days = telemetry_days
-        self._run = secrets.token_hex(6)
 
     async def accept(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
         """Decide on a reading, store it, announce it; the command, once the reading is safe.
@@ -76,7 +74,7 @@ class ZoneService:
 
     async def status(self, tenant_id: str, device_id: str | None) -> ZoneStatus:
         """A zone, or with None the zone heard last. Raises NotFound for an unknown device."""
-        settings = await self._cache.settings(tenant_id)
+        settings = await self._cache.fresh_settings(tenant_id)
         if device_id is not None:
             zone = (await self._cache.known_zone(tenant_id, device_id)).zone
         else:
@@ -86,17 +84,18 @@ class ZoneService:
 
     async def snapshot(self, tenant_id: str) -> list[ZoneStatus]:
         """Every zone of the tenant, by device id."""
-        settings = await self._cache.settings(tenant_id)
+        settings = await self._cache.fresh_settings(tenant_id)
         zones = await self._zones.all(tenant_id)
         return [zone_status(zone, in_force(zone, settings)) for zone in zones]
 
     async def _accept(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
         async with self._cache.locked(tenant_id, device_id) as slot:
-            for _ in range(ATTEMPTS):
+            for pause_s in tries(self._clock):
                 try:
                     return await self._decide_and_store(slot, tenant_id, device_id, new)
                 except (VersionConflict, AlreadyExists):
                     slot.current = None
+                    await asyncio.sleep(pause_s)
                 except StoreUnavailable:
                     slot.current = None  # whether it was written is unknown: read it again
                     raise
@@ -107,10 +106,10 @@ class ZoneService:
     ) -> Command:
         before = slot.current = slot.current or await self._load(tenant_id, device_id)
         values = in_force(before.zone, await self._cache.settings(tenant_id))
-        now_ms, steady_ms = self._clock.now_ms(), self._clock.steady_ms()
+        now_ms, uptime_ms = self._clock.now_ms(), self._clock.uptime_ms()
         doc_ids = new.source_ids(tenant_id, device_id, now_ms)
         earlier = await self._earlier(tenant_id, doc_ids, new, now_ms)
-        was = relays_in(before.zone, self._run, steady_ms=steady_ms, now_ms=now_ms)
+        was = relays_on(before.zone, self._clock.boot, uptime_ms=uptime_ms, now_ms=now_ms)
         if earlier is not None and new.key is not None:
             # Surely this very post: nothing happens, and the answer is what is in force.
             if earlier.source_digest != new.digest():
@@ -123,7 +122,7 @@ class ZoneService:
             sensor_ok=new.sensor_ok,
             setpoint_tenths=values.setpoint_tenths,
             deadband_tenths=values.deadband_tenths,
-            now_ms=steady_ms,
+            now_ms=uptime_ms,
         )
         reading = stored_reading(
             new,
@@ -135,8 +134,8 @@ class ZoneService:
             now_ms=now_ms,
             keep_days=self._keep_days,
         )
-        zone = switched(before.zone, relays, self._run, steady_ms=steady_ms, now_ms=now_ms)
-        zone = heard(zone, reading, seen_ms=steady_ms)
+        zone = switched(before.zone, relays, self._clock.boot, uptime_ms=uptime_ms, now_ms=now_ms)
+        zone = heard(zone, reading, seen_ms=self._clock.steady_ms())
         if earlier is None:
             await self._store(slot, zone, self._telemetry.creation(doc_ids[0], reading))
             self._metrics.readings_stored.inc()

@@ -313,3 +313,24 @@ async def test_a_redis_that_is_not_there_is_named_without_its_password() -> None
             pass
     assert url.rpartition("@")[2] in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+async def test_notices_reach_every_other_process_and_are_dropped_while_redis_is_away(
+    redis: RedisServer,
+) -> None:
+    async with open_site(redis.url, 3) as site:
+        heard: dict[str, list[str]] = {}
+        for member in site.members:
+            heard[member.name] = names = []
+            member.log.notices.listen("settings", names.append)
+        await eventually(lambda: all(m.log._subscriber.up for m in site.members), "all listen")
+        site.members[0].log.notices.tell("settings", "a tenant with spaces")
+        site.members[0].log.notices.tell("nothing", "nobody listens to")
+        site.members[1].log.notices.tell("settings", "other")
+        await eventually(lambda: len(heard["c"]) == 2, "both were heard")
+        assert heard["a"] == ["other"]
+        assert heard["b"] == ["a tenant with spaces"]
+        redis.kill()
+        for number in range(5000):
+            site.members[0].log.notices.tell("settings", str(number))
+        assert site.members[0].log.notices._waiting.qsize() <= 1000

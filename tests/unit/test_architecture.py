@@ -25,6 +25,7 @@ LEAVES = {
     "server.config",
     "server.errors",
     "server.metrics",
+    "server.notices",
     "server.version",
     "server.work",
 }
@@ -134,7 +135,7 @@ def test_imports_point_in_the_right_direction(path):
     assert wrong == set()
 
 
-@pytest.mark.parametrize("name", ["clock", "errors", "version", "work", "config/config"])
+@pytest.mark.parametrize("name", ["clock", "errors", "notices", "version", "work", "config/config"])
 def test_the_innermost_leaves_need_the_standard_library_alone(name):
     found = {module.split(".")[0] for module in imports(Path("server") / f"{name}.py")}
     assert found <= sys.stdlib_module_names

@@ -17,6 +17,7 @@ from server.services.embedded import queries, schema
 from server.services.embedded.documents import from_rows
 from server.services.embedded.readers import Readers
 from server.services.embedded.schema import Index, load_indexes
+from server.services.embedded.turnstile import Turnstile
 from server.services.embedded.writer import Writer
 from server.services.embedded.writes import WriteSet
 from server.services.firestore.base import (
@@ -70,8 +71,13 @@ class SqliteClient(DocumentClient, Retention):
         self._collections = {index.collection for index in indexes}
         # SQLite waits for another process a little shorter than the caller waits for the answer.
         self._busy_s = 0.8 * write_timeout_s
+        self._turnstile = Turnstile(self._path.parent, timeout_s=self._busy_s)
         self.writer = Writer(
-            self._connect_writer, metrics, timeout_s=write_timeout_s, max_waiting=max_waiting
+            self._connect_writer,
+            self._turnstile.begin,
+            metrics,
+            timeout_s=write_timeout_s,
+            max_waiting=max_waiting,
         )
         self.readers = Readers(
             self._connect_reader,
@@ -108,6 +114,7 @@ class SqliteClient(DocumentClient, Retention):
         await self.readers.close()
         await self.reports.close()
         await self.writer.close()
+        self._turnstile.close()
 
     async def get(self, collection: str, doc_id: str) -> Document | None:
         return (await self.get_many(collection, (doc_id,))).get(doc_id)
@@ -171,12 +178,14 @@ class SqliteClient(DocumentClient, Retention):
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        connection = sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None)
+        self._turnstile.open()
+        # No time-out of SQLite's own: the turnstile waits, and for nothing else is there a wait.
+        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
         try:
             self._use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
-            connection.execute("BEGIN IMMEDIATE")
+            self._turnstile.begin(connection)
             for collection in sorted(self._collections):
                 _execute_all(connection, schema.create_statements(collection, self._indexes))
             connection.execute("COMMIT")

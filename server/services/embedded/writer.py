@@ -37,6 +37,7 @@ class Writer:
     def __init__(
         self,
         connect: Callable[[], sqlite3.Connection],
+        begin: Callable[[sqlite3.Connection], None],
         metrics: Metrics,
         *,
         timeout_s: float,
@@ -44,6 +45,7 @@ class Writer:
     ) -> None:
         self.commits = 0
         self._connect = connect
+        self._begin = begin
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._max_waiting = max_waiting
@@ -126,8 +128,8 @@ class Writer:
     ) -> list[tuple[asyncio.Future[Any], object]]:
         """Each job's future with its result or error, after the commit."""
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            outcomes = _apply_all(connection, jobs)
+            self._begin(connection)
+            outcomes = self._apply_all(connection, jobs)
             connection.execute("COMMIT")
             self.commits += 1
         except Exception as error:
@@ -138,20 +140,19 @@ class Writer:
                     connection.execute("ROLLBACK")
         return [(job.future, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
 
+    def _apply_all(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[object]:
+        """Each job's result or error; together if they are write sets at peace, else one by one."""
+        sets = [job.apply for job in jobs if isinstance(job.apply, WriteSet)]
+        if len(sets) == len(jobs):
+            if apply_together(connection, sets):
+                return [one.versions for one in sets]
+            connection.execute("ROLLBACK")
+            self._begin(connection)
+        return [_apply(connection, job) for job in jobs]
+
     def _tell(self, outcomes: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_settle, outcomes)
-
-
-def _apply_all(connection: sqlite3.Connection, jobs: list[_Job]) -> list[object]:
-    """Each job's result or error; together if they are write sets at peace, else one by one."""
-    sets = [job.apply for job in jobs if isinstance(job.apply, WriteSet)]
-    if len(sets) == len(jobs):
-        if apply_together(connection, sets):
-            return [one.versions for one in sets]
-        connection.execute("ROLLBACK")
-        connection.execute("BEGIN IMMEDIATE")
-    return [_apply(connection, job) for job in jobs]
 
 
 def _apply(connection: sqlite3.Connection, job: _Job) -> object:

@@ -41,9 +41,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A zone's last reading, its relays and its own setpoint and deadband, if it has them.
 
-    A revision says when a value was set: the tenant's value of a later revision wins.
-    `cool_changed_ms` is by the steady clock of the process `run`, `cool_changed_wall_ms` is the
-    same moment for everybody else. A zone without values of its own is forgotten at `expire_at`.
+    A revision says when a value was set: the tenant's value of a later revision wins. `updated_by`
+    is who set the zone last. `cool_changed_ms` is on the time line `run` (see `Clock.boot`), and
+    `cool_changed_wall_ms` is the same moment for those on another. A zone without values of its own
+    is forgotten at `expire_at`.
     """
 
     tenant_id: str
@@ -55,7 +56,7 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True):
     cool: bool = False
     heat: bool = False
     fault: bool = False
-    cool_changed_ms: int | None = None
+    cool_changed_ms: float | None = None
     cool_changed_wall_ms: int = 0
     run: str = ""
     expire_at: int | None = None
@@ -63,10 +64,14 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True):
     setpoint_rev: int = 0
     deadband_tenths: int | None = None
     deadband_rev: int = 0
+    updated_by: str = ""
 
 
 class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's setpoint and deadband for every zone that was not set by itself since."""
+    """A tenant's setpoint and deadband for every zone that was not set by itself since.
+
+    `revision` counts the changes; `updated_by` is who made the last one.
+    """
 
     tenant_id: str
     revision: int = 0
@@ -74,6 +79,7 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     setpoint_rev: int = 0
     deadband_tenths: int | None = None
     deadband_rev: int = 0
+    updated_by: str = ""
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

@@ -99,6 +99,19 @@ async def redis_log(
         await log.close()
 
 
+@asynccontextmanager
+async def shared_log(
+    url: str, clock: Clock, metrics: Metrics, *, max_events: int, max_bytes: int
+) -> AsyncIterator[RedisLog | None]:
+    """The log on the Redis at `url`, at work meanwhile; None without a URL."""
+    if not url:
+        yield None
+        return
+    bounds = {"max_events": max_events, "max_bytes": max_bytes}
+    async with redis_log(redis_client(url), url, clock, metrics, **bounds) as log:
+        yield log
+
+
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
     parts = urlsplit(url)

@@ -20,6 +20,7 @@ from server.services.sse_service.redis_calls import RedisCalls, RedisWire
 from server.services.sse_service.shared.breaker import Breaker
 from server.services.sse_service.shared.followed import Followed
 from server.services.sse_service.shared.leases import Leases
+from server.services.sse_service.shared.notices import RedisNotices
 from server.services.sse_service.shared.outbox import Item, Outbox, Queue, new_epoch
 from server.services.sse_service.shared.reading import entries_for, records_after
 from server.services.sse_service.shared.records import (
@@ -70,6 +71,7 @@ class RedisLog:
         self._breaker = Breaker(clock)
         self._calls = RedisCalls(client, self._breaker, metrics)
         self.leases = Leases(self._calls.run, self._run)
+        self.notices = RedisNotices(partial(self._calls.publish, SITE_CHANNEL), self._run)
         self._followed: dict[str, Followed] = {}
         self._unfollowed: set[str] = set()
         self._sender = Sender(
@@ -93,7 +95,13 @@ class RedisLog:
     async def open(self) -> None:
         """Begin to work. Raises LogUnavailable if Redis does not answer."""
         await self._calls.ping()
-        for work in (self._subscriber.run, self._sender.run, self._keep, self.leases.keep):
+        for work in (
+            self._subscriber.run,
+            self._sender.run,
+            self._keep,
+            self.leases.keep,
+            self.notices.send,
+        ):
             self._start(_supervised(work))
 
     async def close(self) -> None:
@@ -242,6 +250,9 @@ class RedisLog:
             self._fill(followed)
 
     def _on_message(self, channel: str, message: bytes) -> None:
+        if channel == SITE_CHANNEL:
+            self.notices.hear(message)
+            return
         followed = self._followed.get(channel)
         if followed is None:
             return

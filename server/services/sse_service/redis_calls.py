@@ -41,6 +41,10 @@ class RedisCalls:
         """Return when Redis answers."""
         await self._guarded(self._client.ping)
 
+    async def publish(self, channel: str, text: str) -> None:
+        """Send a text to whoever hears this channel."""
+        await self._guarded(lambda: self._client.publish(channel, text))
+
     async def heads(self, tenants: Sequence[str]) -> list[list[bytes | None]]:
         """Epoch, tip and mark of these tenants' histories."""
 

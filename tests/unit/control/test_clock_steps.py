@@ -1,22 +1,12 @@
-"""A machine's clock is set while the server runs, or between two runs: minimum times hold."""
+"""A machine's clock is set, processes and machines take turns: minimum times hold."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from tests.support.clock import ManualClock
+from tests.support.clock import HOUR_MS, ManualClock
 from tests.support.http import Caller, reading, served
-
-HOUR_S = 3600
-
-
-class StepClock(ManualClock):
-    """The wall clock may step; the steady one goes on from where it started."""
-
-    step_ms = 0
-
-    def now_ms(self) -> int:
-        return self.ms + self.step_ms
 
 
 async def cools(container, temp_tenths, device="lab"):
@@ -27,14 +17,14 @@ async def cools(container, temp_tenths, device="lab"):
 
 
 @pytest.mark.parametrize("step_h", [-24, -1, 1, 24])
-async def test_minimum_times_hold_over_a_restart_after_the_clock_was_set(config, step_h):
-    first = StepClock()
+async def test_minimum_times_hold_over_a_boot_after_the_clock_was_set(config, step_h):
+    first = ManualClock()
     async with served(config, first) as container:
-        first.step_ms = step_h * HOUR_S * 1000
+        first.step_ms = step_h * HOUR_MS
         assert await cools(container, 300)
         first.advance(10)
         assert not await cools(container, 200)
-    second = ManualClock(first.now_ms() + 1000)
+    second = ManualClock(first.now_ms() + 1000, boot="second boot")
     async with served(config, second) as container:
         assert not await cools(container, 300)
         second.advance(8.999)
@@ -43,11 +33,11 @@ async def test_minimum_times_hold_over_a_restart_after_the_clock_was_set(config,
         assert await cools(container, 300)
 
 
-async def test_a_clock_set_back_between_two_runs_makes_no_wait_longer_than_the_minimum(config):
+async def test_a_clock_set_back_between_two_boots_makes_no_wait_longer_than_the_minimum(config):
     first = ManualClock()
     async with served(config, first) as container:
         assert await cools(container, 300)
-    second = ManualClock(first.now_ms() - HOUR_S * 1000)
+    second = ManualClock(first.now_ms() - HOUR_MS, boot="second boot")
     async with served(config, second) as container:
         assert await cools(container, 200)
         second.advance(10)
@@ -55,22 +45,73 @@ async def test_a_clock_set_back_between_two_runs_makes_no_wait_longer_than_the_m
 
 
 @pytest.mark.parametrize("step_h", [-1, 1])
-async def test_a_step_while_it_runs_neither_shortens_nor_lengthens_a_minimum_time(config, step_h):
-    clock = StepClock()
+async def test_a_step_while_it_runs_neither_shortens_nor_lengthens_a_minimum_time(
+    config, clock, step_h
+):
     async with served(config, clock) as container:
         assert await cools(container, 300)
-        clock.step_ms = step_h * HOUR_S * 1000
+        clock.step_ms = step_h * HOUR_MS
         clock.advance(9.999)
         assert await cools(container, 200)
         clock.advance(0.001)
         assert not await cools(container, 200)
 
 
-async def test_the_zone_heard_last_is_so_though_the_clock_was_set_back(config):
-    clock = StepClock()
+@pytest.mark.parametrize("step_h", [-1, 1])
+async def test_a_step_between_two_processes_of_one_machine_changes_no_minimum_time(
+    config, clock, step_h
+):
+    async with served(config, clock) as one, served(config, clock) as other:
+        assert await cools(one, 300)
+        clock.step_ms = step_h * HOUR_MS
+        clock.advance(9.999)
+        assert await cools(other, 200)
+        clock.step_ms = 0
+        clock.advance(0.001)
+        assert not await cools(one, 200)
+        clock.step_ms = step_h * HOUR_MS
+        clock.advance(9.999)
+        assert not await cools(other, 300)
+        clock.advance(0.001)
+        assert await cools(other, 300)
+
+
+@pytest.mark.parametrize("apart_s", [-2, 2])
+async def test_two_machines_keep_a_minimum_time_but_for_what_their_clocks_differ(
+    config, clock, apart_s
+):
+    away = ManualClock(clock.now_ms() + apart_s * 1000, boot="another machine")
+    async with served(config, clock) as here, served(config, away) as there:
+        assert await cools(here, 300)
+        for one in (clock, away):
+            one.advance(9.999 - abs(apart_s))
+        assert await cools(there, 200)
+        for one in (clock, away):
+            one.advance(0.001 + 2 * abs(apart_s))
+        assert not await cools(there, 200)
+
+
+@pytest.mark.parametrize(("away_s", "still_on"), [(9.999, True), (10, False)])
+async def test_a_zone_written_on_a_process_s_own_time_line_is_dated_by_the_wall_clock(
+    config, clock, away_s, still_on
+):
+    async with served(config, clock) as container:
+        assert await cools(container, 300)
+        zones, client = container.base.stores.zones, container.base.client
+        known = await zones.get("default", "lab")
+        old = msgspec.structs.replace(
+            known.zone, run="a1b2c3d4e5f6", cool_changed_ms=clock.steady_ms()
+        )
+        await client.write([zones.zone_write(old, known.version)])
+    clock.advance(away_s)
+    async with served(config, clock) as container:
+        assert await cools(container, 200) is still_on
+
+
+async def test_the_zone_heard_last_is_so_though_the_clock_was_set_back(config, clock):
     async with served(config, clock) as container:
         await cools(container, 300, "before")
-        clock.step_ms = -HOUR_S * 1000
+        clock.step_ms = -HOUR_MS
         clock.advance(1)
         await cools(container, 200, "after")
         status = (await Caller(container.app).get("/api/status")).json()

@@ -1,0 +1,50 @@
+"""RedisNotices: notices to the other processes over the channel that all of them hear."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from server.services.sse_service.backend import LogUnavailable
+
+log = logging.getLogger(__name__)
+
+# What waits is dropped while Redis is away: everyone's memory ages by itself.
+WAITING_MAX = 1000
+
+Publish = Callable[[str], Awaitable[None]]
+
+
+class RedisNotices:
+    """`Notices`. `publish` sends a text to every process, this one too. Raises LogUnavailable."""
+
+    def __init__(self, publish: Publish, run: str) -> None:
+        self._publish = publish
+        self._run = run
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(WAITING_MAX)
+        self._listeners: dict[str, Callable[[str], None]] = {}
+
+    def tell(self, topic: str, name: str) -> None:
+        if not self._waiting.full():
+            self._waiting.put_nowait(f"{self._run} {topic} {name}")
+
+    def listen(self, topic: str, listener: Callable[[str], None]) -> None:
+        self._listeners[topic] = listener
+
+    async def send(self) -> None:
+        """Send what is told; runs until cancelled."""
+        while True:
+            text = await self._waiting.get()
+            try:
+                await self._publish(text)
+            except LogUnavailable as error:
+                log.debug("a notice was lost: %s", error)
+
+    def hear(self, message: bytes) -> None:
+        """Hand on what another process told."""
+        run, _, notice = message.decode(errors="replace").partition(" ")
+        topic, _, name = notice.partition(" ")
+        listener = self._listeners.get(topic)
+        if listener is not None and run != self._run:
+            listener(name)
