@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from server.config.config import metrics_folder
+
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Metrics:
-    """All metrics of one server process. Labels never name a tenant or a user."""
+    """All metrics of one server process. Labels never name a tenant or a user.
+
+    A gauge says by its `multiprocess_mode` how the values of several processes become one.
+    """
 
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
-        self.streams_open = Gauge("bas_streams_open", "Streams open now", registry=r)
+        self.streams_open = Gauge(
+            "bas_streams_open", "Streams open now", registry=r, multiprocess_mode="livesum"
+        )
         self.streams_opened = Counter("bas_streams_opened", "Streams opened", registry=r)
         self.streams_closed = Counter(
             "bas_streams_closed", "Streams closed, by reason", ["reason"], registry=r
@@ -43,6 +50,7 @@ class Metrics:
             "bas_events_waiting",
             "Events that wait for the log now",
             registry=r,
+            multiprocess_mode="livesum",
         )
         self.events_lost = Counter(
             "bas_events_lost", "Events that waited for the log and were dropped", registry=r
@@ -60,6 +68,7 @@ class Metrics:
             "bas_log_breaker_open",
             "1 while the event log is not asked",
             registry=r,
+            multiprocess_mode="livemax",
         )
         self.readings_stored = Counter("bas_readings_stored", "Readings stored", registry=r)
         self.readings_repeated = Counter(
@@ -89,5 +98,19 @@ class Metrics:
         )
 
     def exposition(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """All metrics in Prometheus' text format; of all processes that share a folder, as one."""
+        folder = metrics_folder()
+        if folder is None:
+            return generate_latest(self.registry)
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        together = CollectorRegistry()
+        MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+
+def process_ended(folder: str, pid: int) -> None:
+    """Leave a dead process's gauges out from now on; what it counted stays counted."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]

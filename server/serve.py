@@ -36,6 +36,11 @@ KEEP_ALIVE_S = 30
 TCP_USER_TIMEOUT_MS = 20_000
 # Together under 5 s: streams are told and end, then requests are finished, then the rest is cut.
 DRAIN_S, FINISH_S, CUT_S = 2.0, 1.5, 0.5
+# Part of FINISH_S: a connection that has not asked for anything yet may still do so. Its request
+# is on the way, and a device whose connection is closed instead loses a reading.
+FIRST_REQUEST_S = 1.0
+# Enough turns of the event loop for what was accepted last to become a connection here.
+SETTLE_S = 0.05
 
 # The writing thread needs the interpreter between two statements. At Python's 5 ms a busy event
 # loop takes it back each time and starves the thread: with the loop saturated every write timed
@@ -52,8 +57,19 @@ Ready = Callable[[int], Awaitable[None]]
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket whose connections notice a dead peer. Raises OSError saying what to do."""
+    sock = bind(host, port)
+    sock.listen(BACKLOG)
+    return sock
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """What `listen` listens on, still deaf. Raises OSError saying what to do.
+
+    `shared`: beside all other sockets of this user that are bound here so; the kernel deals the
+    connections out to those that listen.
+    """
     try:
-        return _listen(host, port)
+        return _bind(host, port, shared)
     except OSError as error:
         raise OSError(
             f"cannot listen on {host} port {port} ({error.strerror}): "
@@ -61,7 +77,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, shared: bool) -> socket.socket:
     family, kind, proto, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -71,8 +87,9 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
-        sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError:
         sock.close()
@@ -97,7 +114,16 @@ class _Wire(h11.Connection):
 
 
 class _Connection(TCPServer):
-    """Hypercorn's connection, with reason phrases."""
+    """Hypercorn's connection, with reason phrases, and time for its first request at the end."""
+
+    async def _idle_timeout(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.keep_alive_timeout):
+                await self.context.terminated.wait()
+            protocol = self.protocol.protocol
+            if isinstance(protocol, H11Protocol) and not protocol.keep_alive_requests:
+                await asyncio.sleep(FIRST_REQUEST_S)
+        await asyncio.shield(self._initiate_server_close())
 
     async def _read_data(self) -> None:
         protocol = self.protocol.protocol
@@ -175,6 +201,7 @@ class _Acceptor:
 
     async def finish(self) -> None:
         """Close idle connections, let requests in work be answered, then cut what is left."""
+        await asyncio.sleep(SETTLE_S)
         await self._context.terminated.set()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=FINISH_S)
@@ -191,17 +218,19 @@ async def serve(
     sock: socket.socket,
     drain: Drain,
     ready: Ready,
+    stop: asyncio.Event,
     *,
     max_connections: int,
     speaks_for_many: Callable[[str], bool],
+    others_accept: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return.
+    """Serve until `stop` is set, then drain and return.
 
     `ready` is awaited with the port once connections are accepted; `drain` with the seconds it has
     to end the streams; `speaks_for_many` says of an address whether it may have more than its
-    share of the connections. When this returns no connection is left.
+    share of the connections; `others_accept`, whether other processes take this port's connections
+    during the drain. When this returns no connection is left.
     """
-    stop = _stop_signal()
     _raise_file_limit()
     sys.setswitchinterval(SWITCH_S)
     await app.startup()
@@ -220,6 +249,8 @@ async def serve(
             await ready(sock.getsockname()[1])
             await stop.wait()
             log.info("draining: telling every stream to reconnect")
+            if others_accept:
+                server.close()
             await drain(DRAIN_S)
         finally:
             server.close()
@@ -228,7 +259,8 @@ async def serve(
         await app.shutdown()
 
 
-def _stop_signal() -> asyncio.Event:
+def stop_signal() -> asyncio.Event:
+    """Set at the first SIGTERM or SIGINT from now on; more of them change nothing."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 DEFAULT_DATA_DIR = Path("data")
+# prometheus_client counts into files of this folder, for all processes together, if it is set.
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -255,6 +257,16 @@ class ServerConfig:
         return config
 
 
+def child_environment(metrics_folder: str) -> dict[str, str]:
+    """This process's environment, for children that count into one folder."""
+    return {**os.environ, METRICS_FOLDER: metrics_folder}
+
+
+def metrics_folder() -> str | None:
+    """Where this process and its siblings count; None: it counts for itself."""
+    return os.environ.get(METRICS_FOLDER)
+
+
 def settings_help() -> str:
     """One line a setting, for --help: its variable, default and meaning."""
     lines = []
@@ -292,9 +304,6 @@ def _refuse_impossible(config: ServerConfig) -> None:
             "could not tell each other what happened, and dashboards would go stale"
         )
     asked = {
-        "FIRESTORE_EMULATOR_HOST with USE_EMULATORS": (
-            config.use_emulators and config.firestore_emulator_host
-        ),
         "USE_FIRESTORE_TELEMETRY": config.use_firestore_telemetry,
         "USE_FIRESTORE_AUTH": config.use_firestore_auth,
         "USE_FIRESTORE_AUDIT": config.use_firestore_audit,

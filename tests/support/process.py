@@ -62,6 +62,14 @@ class ServerProcess:
 
     def start(self) -> ServerProcess:
         """Start, and return once it serves; AssertionError with its output if it does not."""
+        serving = self.launch()
+        if not serving.wait(START_S) or not self.port:
+            self.kill()
+            raise AssertionError(self.output)
+        return self
+
+    def launch(self) -> threading.Event:
+        """Start; the event is set once it serves, or has ended."""
         self._process = subprocess.Popen(
             self._arguments,
             stdout=subprocess.PIPE,
@@ -72,10 +80,7 @@ class ServerProcess:
         serving = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(serving,), daemon=True)
         self._reader.start()
-        if not serving.wait(START_S) or not self.port:
-            self.kill()
-            raise AssertionError(self.output)
-        return self
+        return serving
 
     def _read(self, serving: threading.Event) -> None:
         assert self._process.stdout is not None
@@ -87,6 +92,12 @@ class ServerProcess:
                 self.port = int(found[1])
                 serving.set()
         serving.set()
+
+    @property
+    def children(self) -> set[int]:
+        """The ids of its child processes now."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return set(map(int, path.read_text().split()))
 
     @property
     def output(self) -> str:

@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-import os
-import signal
-from contextlib import asynccontextmanager
+import socket
 
 import pytest
+import uvloop
+from quart import Quart
 
 from server.serve import listen, serve
 
 HELLO = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@asynccontextmanager
-async def serving(app, *, shared):
+async def no_streams(timeout_s):
+    assert timeout_s > 0
+
+
+@contextlib.asynccontextmanager
+async def serving(app, *, shared=True, sock=None, stop=None, drain=no_streams, others_accept=False):
     """The port of a server that takes 8 connections; `shared`: they may all be one address's."""
     port = asyncio.get_running_loop().create_future()
+    stop = stop or asyncio.Event()
 
     async def ready(number):
         port.set_result(number)
 
-    async def drain(timeout_s):
-        assert timeout_s > 0
-
     server = asyncio.create_task(
         serve(
             app,
-            listen("127.0.0.1", 0),
+            sock or listen("127.0.0.1", 0),
             drain,
             ready,
+            stop,
             max_connections=8,
             speaks_for_many=lambda address: shared,
+            others_accept=others_accept,
         )
     )
     try:
         async with asyncio.timeout(5):
             yield await port
     finally:
-        os.kill(os.getpid(), signal.SIGTERM)
+        stop.set()
         await server
         gc.unfreeze()
 
@@ -73,3 +78,75 @@ async def test_a_connection_that_ended_makes_room_for_another(container):
             assert (await reader.read()).startswith(b"HTTP/1.1 200")
             writer.close()
             await writer.wait_closed()
+
+
+@pytest.mark.parametrize("others_accept", [False, True])
+async def test_while_it_drains_it_takes_connections_unless_others_do(container, others_accept):
+    stop, draining, drained = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def drain(timeout_s):
+        draining.set()
+        await drained.wait()
+
+    with listen("127.0.0.1", 0) as sock, sock.dup() as kept:
+        async with serving(
+            container.app, sock=sock, stop=stop, drain=drain, others_accept=others_accept
+        ) as port:
+            stop.set()
+            await draining.wait()
+            # The socket is open here too, as it is in the supervisor: nobody is refused.
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            loop = asyncio.get_running_loop()
+            if others_accept:
+                taken, _ = await loop.sock_accept(kept)
+                taken.close()
+            else:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await loop.sock_accept(kept)
+            writer.close()
+            drained.set()
+
+
+async def test_a_connection_made_before_the_drain_may_still_send_its_first_request(container):
+    stop = asyncio.Event()
+    async with serving(container.app, stop=stop) as port:
+        late, silent, idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        idle[1].write(HELLO)
+        assert (await idle[0].read(12)).startswith(b"HTTP/1.1 200")
+        stop.set()
+        # What idles after a request has nothing on the way, and is closed first.
+        while await idle[0].read(1024):
+            pass
+        late[1].write(HELLO)
+        assert (await late[0].read()).startswith(b"HTTP/1.1 200 OK")
+        assert await silent[0].read() == b""
+        for _, writer in (late, silent, idle):
+            writer.close()
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_connection_made_as_the_drain_begins_is_answered_or_left_to_others(turns):
+    """On the server's own event loop: asyncio's accepts in more steps, and may lose one here."""
+
+    async def drain_after(sock, client):
+        stop = asyncio.Event()
+        app = Quart(__name__)
+        app.add_url_rule("/healthz", view_func=lambda: "well")
+        async with serving(app, sock=sock, stop=stop, others_accept=True) as port:
+            client.connect(("127.0.0.1", port))
+            client.sendall(HELLO)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            stop.set()
+
+    with contextlib.ExitStack() as sockets:
+        sock = sockets.enter_context(listen("127.0.0.1", 0))
+        kept = sockets.enter_context(sock.dup())
+        client = sockets.enter_context(socket.socket())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(drain_after(sock, client))
+        try:
+            kept.accept()[0].close()
+        except BlockingIOError:
+            assert client.recv(15) == b"HTTP/1.1 200 OK"

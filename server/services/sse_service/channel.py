@@ -78,7 +78,7 @@ class Channel:
         if not self.subscriptions:
             # Kept for a while all the same: who comes back at once finds its place here.
             self.released = self.head
-            self._trim()
+            self._trim(self.head)
             return
         if self._flush is None:
             wait_s = min(FLUSH_MAX_S, FLUSH_S_PER_SUBSCRIBER * len(self.subscriptions))
@@ -95,11 +95,11 @@ class Channel:
             self._flush = None
         self._last_flush = self._clock.monotonic()
         self._rendered.clear()
-        self.released = self.head
+        before, self.released = self.released, self.head
         for subscription in list(self.subscriptions):
             if not subscription.wake() and subscription.waiting_events() > self._queue_max:
                 subscription.end("slow")
-        self._trim()
+        self._trim(before)
 
     def render(self, index: int, names: bool) -> tuple[bytes, int, str]:
         """The released frames after `index` as one piece of bytes, and the place it reaches: its
@@ -113,9 +113,11 @@ class Channel:
             done = self._rendered[key] = piece, index + taken, self.id_at(index + taken)
         return done
 
-    def _trim(self) -> None:
+    def _trim(self, before: int) -> None:
+        """Forget the oldest entries that are too many. Of those after `before`, which subscribers
+        could not take yet, only what is too much in bytes."""
         excess = len(self.tail) - self._tail_max
-        cut = max(0, excess)
+        cut = max(0, min(excess, before - self.base))
         size = self._tail_bytes - sum(entry.size for entry in self.tail[:cut])
         while size > TAIL_MAX_BYTES and cut < len(self.tail):
             size -= self.tail[cut].size
