@@ -251,6 +251,33 @@ async def test_the_waiting_room_is_bounded_over_all_tenants(redis: RedisServer) 
         await eventually(lambda: member.figure("bas_events_waiting") == 0, "all are out", 20)
 
 
+async def test_soon_after_a_long_outage_everything_is_as_before(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long enough that nothing is asked of Redis any more; the pace is quickened for the test."""
+    monkeypatch.setattr("server.services.sse_service.factory.SOCKET_S", 0.1)
+    for module in ("redis_backend", "shared.subscriber"):
+        monkeypatch.setattr(f"server.services.sse_service.{module}.PROBE_S", 0.2)
+    async with open_site(redis.url, 2) as site:
+        for member in site.members:
+            await site.open_browsers(2, member)
+        redis.pause()
+        try:
+            await site.publish_everywhere(20)
+            for member in site.members:
+                await eventually(
+                    lambda m=member: m.figure("bas_log_breaker_open") == 1, "it is given up"
+                )
+        finally:
+            redis.resume()
+        await site.all_complete(timeout_s=5)
+        for member in site.members:
+            await eventually(lambda m=member: not m.log._sender.away, "nothing waits", 5)
+            assert member.figure("bas_log_breaker_open") == 0
+            await member.sse.ping()
+        assert all(browser.resumes == ["fresh"] for browser in site.browsers)
+
+
 async def test_a_stream_that_opens_during_an_outage_is_served_and_begins_anew_afterwards(
     redis: RedisServer,
 ) -> None:

@@ -69,7 +69,7 @@ class RedisLog:
         self._max_events, self._max_bytes = max_events, max_bytes
         self._run = secrets.token_hex(RUN_LENGTH // 2)
         self._breaker = Breaker(clock)
-        self._calls = RedisCalls(client, self._breaker, metrics)
+        self._calls = RedisCalls(client, self._breaker, metrics, self._on_back)
         self.leases = Leases(self._calls.run, self._run)
         self.notices = RedisNotices(partial(self._calls.publish, SITE_CHANNEL), self._run)
         self._followed: dict[str, Followed] = {}
@@ -242,6 +242,9 @@ class RedisLog:
         if self._breaker.is_open or self._sender.away:
             self._breaker.try_now()
             self._sender.try_now()
+
+    def _on_back(self) -> None:
+        self._sender.try_now()
 
     def _on_subscribed(self, channel: str) -> None:
         followed = self._followed.get(channel)

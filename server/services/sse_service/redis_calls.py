@@ -28,10 +28,14 @@ T = TypeVar("T")
 class RedisCalls:
     """Calls to Redis, each within a bound and behind a breaker; what fails is LogUnavailable."""
 
-    def __init__(self, client: Redis, breaker: Breaker, metrics: Metrics) -> None:
+    def __init__(
+        self, client: Redis, breaker: Breaker, metrics: Metrics, on_back: Callable[[], None]
+    ) -> None:
+        """`on_back` is told when Redis answers again after the breaker was open."""
         self._client = client
         self._breaker = breaker
         self._metrics = metrics
+        self._on_back = on_back
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """What the script returns."""
@@ -78,6 +82,8 @@ class RedisCalls:
         if self._breaker.is_open:
             self._metrics.log_breaker_open.set(0)
             log.warning("Redis answers again")
+            self._breaker.succeeded()
+            self._on_back()
         self._breaker.succeeded()
         return answer
 

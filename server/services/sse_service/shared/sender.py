@@ -84,6 +84,8 @@ class Sender:
                 self._work.clear()
                 await self._work.wait()
                 continue
+            # Cleared before the attempt: a sign of life during it is for the pause that may follow.
+            self._alive.clear()
             if all(await asyncio.gather(*map(self._sent, queues))):
                 failures = 0
                 continue
@@ -115,7 +117,6 @@ class Sender:
         return True
 
     async def _pause(self, failures: int) -> None:
-        self._alive.clear()
         wait_s = max(self._breaker.wait_s(), jittered(failures, PAUSE_MIN_S, PAUSE_MAX_S))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
