@@ -13,7 +13,7 @@ from server.errors import InvalidField, NotFound
 from server.routes.models import DeviceId
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.models import Role, User
-from server.services.firestore.users_store import UsersStore
+from server.services.firestore.users_store import UserExists, UsersStore
 
 ADDRESS = "command line"
 
@@ -40,7 +40,10 @@ class Admin:
         if await self._users.any():
             return None
         password = secrets.token_urlsafe(12)
-        await self.create_user("admin", password, "admin", tenant_id)
+        try:
+            await self.create_user("admin", password, "admin", tenant_id)
+        except UserExists:
+            return None  # another server that was started at the same time came first
         return password
 
     async def create_user(self, username: str, password: str, role: Role, tenant_id: str) -> User:

@@ -86,6 +86,10 @@ def _redis_url(text: str) -> str:
     """A URL as redis-py takes it. It may hold a password: no message repeats it."""
     if text and not re.match(r"(redis|rediss)://[^/]|unix:///", text):
         raise ValueError("must be a URL such as redis://127.0.0.1:6379/0 (or rediss://, unix://)")
+    try:
+        urlsplit(text).port  # noqa: B018 - it is read for its error
+    except ValueError:
+        raise ValueError("has no port that is a number: is / ? # or @ in its password?") from None
     return text
 
 

@@ -54,6 +54,13 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True):
         return self.key is not None or now_ms - stored.received_ms < SEQ_MEMORY_MS
 
 
+def announcement_key(reading: Reading) -> str:
+    """What the announcement of a reading that may be posted again is known by; else ""."""
+    if reading.source_digest is None:
+        return ""
+    return _digest(reading.device_id, str(reading.received_ms), reading.source_digest)
+
+
 def stored_reading(
     new: NewReading,
     *,

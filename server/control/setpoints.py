@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 from server.clock import Clock
 from server.control.settings import (
@@ -35,7 +38,10 @@ from server.work import Work
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 TELLINGS_MAX = 5
+TOLD_AT_ONCE = 500
 # The notice whose name is the tenant's.
 SETTINGS_CHANGED = "settings"
 
@@ -72,8 +78,8 @@ class SetpointService:
         self._sse = sse
         self._notices = notices
         self._clock = clock
-        # One change at a time: what is announced last is what is in force.
-        self._lock = asyncio.Lock()
+        # One change of a tenant at a time: what is announced last is what is in force.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def set(
         self, tenant_id: str, device_id: str | None, change: SetpointChange, by: str, address: str
@@ -94,10 +100,13 @@ class SetpointService:
         status = await self._zone_service.status(tenant_id, device_id)
         return Setpoints(status.setpoint_tenths, status.deadband_tenths)
 
+    def _turn(self, tenant_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(tenant_id, asyncio.Lock())
+
     async def _set_zone(
         self, tenant_id: str, device_id: str, change: SetpointChange, by: str, address: str
     ) -> None:
-        async with self._lock, self._cache.locked(tenant_id, device_id) as slot:
+        async with self._turn(tenant_id), self._cache.locked(tenant_id, device_id) as slot:
             for pause_s in tries(self._clock):
                 slot.current = None
                 settings = await self._cache.fresh_settings(tenant_id)
@@ -118,7 +127,7 @@ class SetpointService:
     async def _set_tenant(
         self, tenant_id: str, change: SetpointChange, by: str, address: str
     ) -> None:
-        async with self._lock:
+        async with self._turn(tenant_id):
             # Read before the write: between the commit and its announcement nothing may fail.
             zones = await self._zones_now(tenant_id, None)
             for pause_s in tries(self._clock):
@@ -160,8 +169,9 @@ class SetpointService:
                 for zone in zones
             }
             news = {name: now for name, now in holds.items() if told.get(name) != now}
-            for name, now in news.items():
-                await self._tell(tenant_id, name, now)
+            for some in batched(news.items(), TOLD_AT_ONCE):
+                # Begun in this order, and so published in it.
+                await asyncio.gather(*(self._tell(tenant_id, name, now) for name, now in some))
             if not news:
                 return
             told |= news
@@ -202,3 +212,10 @@ class SetpointService:
                 "deadband_tenths": change.deadband_tenths,
             },
         )
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of at most `size`."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TypeAlias
 
 from server.clock import Clock
-from server.control.readings import NewReading, stored_reading
+from server.control.readings import NewReading, announcement_key, stored_reading
 from server.control.settings import Setpoints, in_force
 from server.control.tries import tries
 from server.control.views import (
@@ -32,8 +33,11 @@ from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Reading, ZoneRecord
 from server.services.firestore.telemetry_store import TelemetryStore
 from server.services.firestore.zones_store import Versioned, ZonesStore
+from server.services.sse_service.backend import KEY_S
 from server.services.sse_service.service import SSEService
 from server.work import Work
+
+Announcement: TypeAlias = "asyncio.Task[None]"
 
 
 class ZoneService:
@@ -89,6 +93,14 @@ class ZoneService:
         return [zone_status(zone, in_force(zone, settings)) for zone in zones]
 
     async def _accept(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
+        command, announcement = await self._decide(tenant_id, device_id, new)
+        # Not under the zone's lock: a slow log must not hold up the zone's next reading.
+        await announcement
+        return command
+
+    async def _decide(
+        self, tenant_id: str, device_id: str, new: NewReading
+    ) -> tuple[Command, Announcement]:
         async with self._cache.locked(tenant_id, device_id) as slot:
             for pause_s in tries(self._clock):
                 try:
@@ -103,7 +115,7 @@ class ZoneService:
 
     async def _decide_and_store(
         self, slot: Slot, tenant_id: str, device_id: str, new: NewReading
-    ) -> Command:
+    ) -> tuple[Command, Announcement]:
         before = slot.current = slot.current or await self._load(tenant_id, device_id)
         values = in_force(before.zone, await self._cache.settings(tenant_id))
         now_ms, uptime_ms = self._clock.now_ms(), self._clock.uptime_ms()
@@ -115,7 +127,8 @@ class ZoneService:
             if earlier.source_digest != new.digest():
                 raise Unprocessable
             self._metrics.readings_repeated.inc()
-            return _command(was, values)
+            command = await self._in_force(slot, tenant_id, device_id)
+            return command, self._announcement(earlier, now_ms=now_ms)
         relays = decide(
             was,
             temp_tenths=new.temp_tenths,
@@ -144,9 +157,17 @@ class ZoneService:
             # again, but it is obeyed, so that a fault is never taken for an old one.
             await self._store(slot, zone)
             self._metrics.readings_repeated.inc()
+        announced = [] if earlier is None else [earlier]
         if earlier is None or (relays.cool, relays.heat) != (was.cool, was.heat):
-            await self._announce(reading)
-        return _command(relays, values)
+            announced.append(reading)
+        return _command(relays, values), self._announcement(*announced, now_ms=now_ms)
+
+    async def _in_force(self, slot: Slot, tenant_id: str, device_id: str) -> Command:
+        """The command as the store has it now: another process may have switched since."""
+        slot.current = await self._load(tenant_id, device_id)
+        zone = slot.current.zone
+        values = in_force(zone, await self._cache.settings(tenant_id))
+        return Command(zone.cool, zone.heat, values.setpoint_tenths, values.deadband_tenths)
 
     async def _earlier(
         self, tenant_id: str, doc_ids: list[str], new: NewReading, now_ms: int
@@ -157,10 +178,22 @@ class ZoneService:
         found = await self._telemetry.get_many(tenant_id, doc_ids)
         return next((reading for reading in found if new.repeats(reading, now_ms)), None)
 
-    async def _announce(self, reading: Reading) -> None:
-        await self._sse.publish(
-            reading.tenant_id, "telemetry", telemetry_row(reading), reading.device_id
-        )
+    def _announcement(self, *readings: Reading, now_ms: int) -> Announcement:
+        """Begin to announce them, still under the zone's lock: a zone's readings are announced in
+        their order. A repeated one too, since who stored it may have died before it was told; the
+        log knows whether it was."""
+        fresh = [one for one in readings if now_ms - one.received_ms < KEY_S * 1000]
+        return asyncio.create_task(self._announce(fresh))
+
+    async def _announce(self, readings: list[Reading]) -> None:
+        for one in readings:
+            await self._sse.publish(
+                one.tenant_id,
+                "telemetry",
+                telemetry_row(one),
+                one.device_id,
+                announcement_key(one),
+            )
 
     async def _store(self, slot: Slot, zone: ZoneRecord, *more: Write) -> None:
         """Write the zone over what the slot holds, together with `more`."""

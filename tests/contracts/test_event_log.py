@@ -454,3 +454,16 @@ async def test_a_log_behaves_like_a_list(
             assert [e.position for e in page] == [position + 1 + i for i in range(len(expected))]
         elif page is not None:
             assert [number_of(e) for e in page] == history[position : position + limit]
+
+
+async def test_an_event_that_comes_again_with_its_key_is_not_appended_again(log: EventLog) -> None:
+    heard = await follow(log)
+    keyed = [Event("telemetry", f'{{"n":{n}}}', key=f"key {n}") for n in (1, 2)]
+    first = await log.append("here", keyed[0])
+    assert first is not None
+    assert await log.append("here", keyed[0]) is None
+    again = await asyncio.gather(*(log.append("here", e) for e in (*keyed, event(3), *keyed)))
+    assert [cursor and cursor.position for cursor in again] == [None, 2, 3, None, None]
+    assert await log.append("there", keyed[0]) is not None
+    await heard.wait_for(3)
+    assert [number_of(entry) for entry in heard.entries] == [1, 2, 3]

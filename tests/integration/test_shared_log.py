@@ -10,7 +10,7 @@ import pytest
 from server.clock import SystemClock
 from server.metrics import Metrics
 from server.services.sse_service.backend import LogUnavailable
-from server.services.sse_service.factory import redis_client, redis_log
+from server.services.sse_service.factory import redis_client, redis_log, shared_log
 from tests.support.redis import RedisServer, free_port
 from tests.support.site import HERE, during, open_site
 from tests.support.stream import eventually
@@ -361,3 +361,163 @@ async def test_notices_reach_every_other_process_and_are_dropped_while_redis_is_
         for number in range(5000):
             site.members[0].log.notices.tell("settings", str(number))
         assert site.members[0].log.notices._waiting.qsize() <= 1000
+
+
+async def test_own_events_that_the_log_has_and_nobody_heard_are_not_skipped_in_an_outage(
+    redis: RedisServer,
+) -> None:
+    async with open_site(redis.url, 2) as site:
+        member, other = site.members
+        (browser,) = await site.open_browsers(1, member)
+        await site.open_browsers(1, other)
+        await member.publish(3)
+        await site.all_complete()
+        subscriber = member.log._subscriber
+        hear, subscriber._on_message = subscriber._on_message, lambda *_: None
+        await member.publish(2)
+        redis.pause()
+        try:
+            await member.publish(2)
+            subscriber._on_message = hear
+            await eventually(browser.complete, "they are streamed in their order", 5)
+        finally:
+            redis.resume()
+        await member.publish(2)
+        await site.all_complete()
+        assert all(browser.resumes == ["fresh"] for browser in site.browsers)
+
+
+@pytest.mark.parametrize("before", [0, 5], ids=["first events", "later events"])
+async def test_who_was_away_during_a_roll_back_is_told_too(redis: RedisServer, before: int) -> None:
+    """Nothing that it has seen was lost, only what it had not seen yet."""
+    async with open_site(redis.url, 2) as site:
+        a, b = site.members
+        (browser,) = await site.open_browsers(1, a)
+        await a.publish(3)
+        await b.publish(before)
+        await site.all_complete()
+        await browser.close()
+        (watcher,) = await site.open_browsers(1, a)
+        redis.command("SAVE")
+        await b.publish(4)
+        await site.all_complete_but(browser)
+        redis.kill()
+        redis.start()
+        await eventually(lambda: watcher.resumes[-1] == "reset", "who had seen them was told", 15)
+        browser.open()
+        await site.all_complete()
+        assert browser.resumes == ["fresh", "reset"]
+
+
+async def test_a_history_with_a_hole_begins_anew_instead_of_ending_streams_for_ever(
+    redis: RedisServer,
+) -> None:
+    async with open_site(redis.url, 1) as site:
+        (member,) = site.members
+        (browser,) = await site.open_browsers(1, member)
+        await member.publish(3)
+        await site.all_complete()
+        await browser.close()
+        await member.publish(1000)
+        redis.command("XDEL", "bas:{here}:events", "900-0")
+        browser.open()
+        await site.all_complete(timeout_s=10)
+        assert browser.resumes == ["fresh", "recovered", "reset"]
+
+
+async def test_a_crowd_that_comes_back_at_once_does_not_make_redis_look_dead(
+    redis: RedisServer,
+) -> None:
+    async with open_site(redis.url, 1) as site:
+        (member,) = site.members
+        browsers = await site.open_browsers(150, member)
+        await member.publish(2)
+        await site.all_complete()
+        for browser in browsers:
+            await browser.close()
+        for _ in range(20):
+            await asyncio.gather(*(member.publish() for _ in range(100)))
+        for browser in browsers:
+            browser.open()
+        counts = asyncio.gather(*(member.sse.subscriber_count(HERE, "site") for _ in range(500)))
+        await site.all_complete()
+        await counts
+        assert all(browser.resumes == ["fresh", "recovered"] for browser in browsers)
+        assert member.figure("bas_log_breaker_open") == 0
+        assert not member.log._sender.away
+
+
+async def test_a_steady_load_does_not_keep_an_outage_going(redis: RedisServer) -> None:
+    """There is always something on its way, and yet nothing waits for long."""
+    async with open_site(redis.url, 1) as site:
+        (member,) = site.members
+        redis.pause()
+        await member.publish(20)
+        assert member.log._sender.away
+
+        loading = True
+
+        async def load() -> None:
+            while loading:
+                await asyncio.gather(*(member.publish() for _ in range(10)))
+
+        loads = [asyncio.create_task(load()) for _ in range(5)]
+        redis.resume()
+        await eventually(lambda: not member.log._sender.away, "the log is back", 10)
+        loading = False
+        await asyncio.gather(*loads)
+
+
+async def test_one_tenant_whose_history_cannot_be_written_holds_up_no_other(
+    redis: RedisServer,
+) -> None:
+    async with open_site(redis.url, 1) as site:
+        (member,) = site.members
+        for number in range(10):
+            redis.command("SET", f"bas:{{bad-{number}}}:head", "not a hash")
+        for number in range(10):
+            await member.publish(1, f"bad-{number}")
+        site.stored.clear()
+        (browser,) = await site.open_browsers(1, member)
+        await member.publish(5)
+        await site.all_complete(timeout_s=5)
+        assert browser.resumes == ["fresh"]
+        assert member.figure("bas_events_lost_total") == 10
+        assert not member.log._sender.away
+
+
+async def test_a_user_of_redis_who_may_not_listen_is_refused_at_the_start(
+    redis: RedisServer,
+) -> None:
+    redis.command("ACL", "SETUSER", "deaf", "on", ">pw", "~*", "resetchannels", "+@all")
+    url = redis.url.replace("redis://", "redis://deaf:pw@")
+    with pytest.raises(LogUnavailable, match=r"(?i)permission|channel"):
+        async with redis_log(
+            redis_client(url), url, SystemClock(), Metrics(), max_events=10, max_bytes=1000
+        ):
+            pass
+
+
+@pytest.mark.parametrize("more", ["?nonsense=1", "?socket_timeout=x"])
+async def test_options_that_do_not_exist_are_refused_at_the_start(
+    redis: RedisServer, more: str
+) -> None:
+    with pytest.raises(LogUnavailable, match="REDIS_URL is wrong"):
+        async with shared_log(
+            redis.url + more, SystemClock(), Metrics(), max_events=10, max_bytes=1000
+        ):
+            pass
+
+
+async def test_a_crafted_place_costs_redis_nothing_once_it_is_at_the_tip(
+    redis: RedisServer,
+) -> None:
+    async with open_site(redis.url, 1) as site:
+        (member,) = site.members
+        (browser,) = await site.open_browsers(1, member)
+        await member.publish(3)
+        await site.all_complete()
+        (made_up,) = (f"{browser.last_id}-{'z' * 14}",)
+        stream = await member.sse.subscribe(HERE, last_event_id=made_up)
+        assert stream.resumed == "reset"
+        stream.close()

@@ -160,6 +160,11 @@ class Site:
         await eventually(lambda: all(browser.begun for browser in opened), "all streams are open")
         return opened
 
+    async def all_complete_but(self, away: Browser) -> None:
+        """As `all_complete`, for all but this one."""
+        others = [browser for browser in self.browsers if browser is not away]
+        await eventually(lambda: all(browser.complete() for browser in others), "the others are")
+
     async def all_complete(self, timeout_s: float = SETTLE_S) -> None:
         """Wait until every browser has every event, each once and in the order of its producer."""
         try:

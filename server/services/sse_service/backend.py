@@ -13,6 +13,10 @@ from server.services.sse_service.event import Event, encode, name_line_length
 # What CPython adds to a frame's bytes: two object headers and the slots that point to them.
 ENTRY_OVERHEAD_BYTES = 160
 
+# So long a repetition of an event is recognised by its key (by a log in memory: as long as it is
+# one of the newest that the history may hold).
+KEY_S = 600
+
 _CURSOR = re.compile(
     r"([A-Za-z0-9]{8,32})-(0|[1-9][0-9]{0,17})(?:-([a-z0-9]{13,30})(?:-([a-z0-9]{13,30}))?)?"
 )
@@ -23,6 +27,12 @@ class LogUnavailable(Unavailable):
 
     error = "Event log unavailable"
     code = "LOG_UNAVAILABLE"
+
+
+class LogRefused(LogUnavailable):
+    """The log will not take this tenant's events, however often they are sent."""
+
+    code = "LOG_REFUSED"
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -118,6 +128,7 @@ class EventLog(Protocol):
 
         None: the history is out of reach. The event is kept, its follower here has heard it, and
         it is appended as soon as that is possible. Raises LogUnavailable if the event is lost.
+        None too, and nothing else happens, for an event whose `key` came in the last KEY_S.
         """
 
     async def tip(self, tenant_id: str) -> Cursor:

@@ -19,7 +19,8 @@ class InvalidEvent(ValueError):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A named event. `device_id` is the zone it speaks of; None reaches every filter.
+    """A named event. `device_id` is the zone it speaks of; None reaches every filter. What was
+    published with a `key` is not published with it again (see `EventLog.append`).
 
     Raises InvalidEvent for a name or data that no client would read back.
     """
@@ -27,6 +28,7 @@ class Event(msgspec.Struct, frozen=True):
     name: str
     data: str
     device_id: str | None = None
+    key: str = ""
 
     def __post_init__(self) -> None:
         if not self.name or _BREAKS.search(self.name):

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 # A command waits this long for a connection, and as long for its answer.
 SOCKET_S = 1.0
-CONNECTIONS_MAX = 8
+# Enough that none of the tasks that keep the log has to wait for one: 8 tenants are sent at once, 4
+# questions of clients are asked, and each task has one call at a time.
+CONNECTIONS_MAX = 20
 
 
 @asynccontextmanager
@@ -50,26 +52,34 @@ async def sse_service(
 
 
 def redis_client(url: str) -> Any:
-    """A client of the Redis at `url`, not connected yet."""
+    """A client of the Redis at `url`, not connected yet. Raises LogUnavailable for a URL that
+    redis-py does not understand."""
     # Imported only where Redis is configured: it costs 8 MB.
     from redis.asyncio import BlockingConnectionPool, Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import ExponentialWithJitterBackoff
     from redis.exceptions import ConnectionError as Disconnected
 
-    pool = BlockingConnectionPool.from_url(
-        url,
+    # A socket of this machine knows no keep-alive.
+    tcp: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    options: dict[str, Any] = dict(
         max_connections=CONNECTIONS_MAX,
         timeout=SOCKET_S,
         socket_timeout=SOCKET_S,
         socket_connect_timeout=SOCKET_S,
-        socket_keepalive=True,
         # Once, for a connection that Redis closed meanwhile; the scripts bear being repeated.
         retry=Retry(ExponentialWithJitterBackoff(cap=0.1, base=0.02), 1, (Disconnected,)),
         protocol=2,
         client_name="bas",
         driver_info=None,
     )
+    try:
+        pool = BlockingConnectionPool.from_url(url, **tcp, **options)
+        pool.make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError) as error:
+        raise LogUnavailable(
+            "REDIS_URL is wrong", message=f"{without_password(url)}: {error}"
+        ) from None
     return Redis.from_pool(pool)
 
 

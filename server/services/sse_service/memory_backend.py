@@ -17,6 +17,7 @@ class _History:
         self.entries: deque[Entry] = deque()
         self.tip = 0
         self.size = 0
+        self.keys: dict[str, None] = {}
 
 
 class MemoryLog:
@@ -34,8 +35,14 @@ class MemoryLog:
             history = self._histories[tenant_id] = _History()
         return history
 
-    async def append(self, tenant_id: str, event: Event) -> Cursor:
+    async def append(self, tenant_id: str, event: Event) -> Cursor | None:
         history = self._history(tenant_id)
+        if event.key:
+            if event.key in history.keys:
+                return None
+            history.keys[event.key] = None
+            if len(history.keys) > self._max_events:
+                del history.keys[next(iter(history.keys))]
         cursor = Cursor(history.epoch, history.tip + 1)
         entry = make_entry(event, cursor)
         history.tip = cursor.position

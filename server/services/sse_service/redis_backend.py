@@ -14,7 +14,13 @@ from redis.asyncio import Redis
 
 from server.clock import Clock
 from server.metrics import Metrics
-from server.services.sse_service.backend import Cursor, Entry, Follower, LogUnavailable
+from server.services.sse_service.backend import (
+    KEY_S,
+    Cursor,
+    Entry,
+    Follower,
+    LogUnavailable,
+)
 from server.services.sse_service.event import Event
 from server.services.sse_service.redis_calls import RedisCalls, RedisWire
 from server.services.sse_service.shared.breaker import Breaker
@@ -22,7 +28,7 @@ from server.services.sse_service.shared.followed import Followed
 from server.services.sse_service.shared.leases import Leases
 from server.services.sse_service.shared.notices import RedisNotices
 from server.services.sse_service.shared.outbox import Item, Outbox, Queue, new_epoch
-from server.services.sse_service.shared.reading import entries_for, records_after
+from server.services.sse_service.shared.reading import Damaged, entries_for, records_after
 from server.services.sse_service.shared.records import (
     RUN_LENGTH,
     mark_of,
@@ -33,6 +39,7 @@ from server.services.sse_service.shared.scripts import (
     APPEND,
     HEAD,
     READ,
+    RENEW,
     SITE_CHANNEL,
     channel_name,
     events_key,
@@ -65,12 +72,13 @@ class RedisLog:
         self, client: Redis, clock: Clock, metrics: Metrics, *, max_events: int, max_bytes: int
     ) -> None:
         self._client = client
+        self._clock = clock
         self._metrics = metrics
         self._max_events, self._max_bytes = max_events, max_bytes
         self._run = secrets.token_hex(RUN_LENGTH // 2)
         self._breaker = Breaker(clock)
         self._calls = RedisCalls(client, self._breaker, metrics, self._on_back)
-        self.leases = Leases(self._calls.run, self._run)
+        self.leases = Leases(self._calls.run, self._calls.asked, self._run)
         self.notices = RedisNotices(partial(self._calls.publish, SITE_CHANNEL), self._run)
         self._followed: dict[str, Followed] = {}
         self._unfollowed: set[str] = set()
@@ -80,6 +88,7 @@ class RedisLog:
             self._hand_ahead,
             self._join_again,
             self._breaker,
+            clock,
             metrics,
         )
         self._subscriber = Subscriber(
@@ -93,7 +102,7 @@ class RedisLog:
         self._closed = False
 
     async def open(self) -> None:
-        """Begin to work. Raises LogUnavailable if Redis does not answer."""
+        """Begin to work. Raises LogUnavailable if Redis does not answer, or lets nobody listen."""
         await self._calls.ping()
         for work in (
             self._subscriber.run,
@@ -103,6 +112,11 @@ class RedisLog:
             self.notices.send,
         ):
             self._start(_supervised(work))
+        try:
+            await self._subscriber.wait_until_up(FOLLOW_S)
+        except LogUnavailable:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Append what waits, if that is possible now, and stop."""
@@ -120,6 +134,7 @@ class RedisLog:
                 task.cancel()
             if self._tasks:
                 await asyncio.wait(set(self._tasks), timeout=CLOSE_S)
+        await self._calls.close()
         await self._client.aclose()
 
     async def append(self, tenant_id: str, event: Event) -> Cursor | None:
@@ -137,11 +152,20 @@ class RedisLog:
         run, last = origin(cursor.ahead)
         if run:
             keys.append(producer_key(tenant_id, run))
-        answer = await self._calls.run(READ, keys, [cursor.position, limit + 1])
+        elif cursor.ahead:
+            return None
+        answer = await self._calls.asked(READ, keys, [cursor.position, limit + 1])
         if int(answer[3] or 0) < last:
             return None  # what the client got ahead of the history is not in it
-        records = records_after(answer, cursor)
-        return None if records is None else entries_for(cursor, records[:limit])
+        try:
+            records = records_after(answer, cursor)
+        except Damaged as error:
+            log.error("the history of tenant %s is damaged: %s", tenant_id, error)
+            await self._renew(tenant_id, cursor, damaged=True)
+            return None
+        if records is None:
+            return None
+        return entries_for(cursor, records[:limit], int(answer[1]))
 
     async def follow(self, tenant_id: str, follower: Follower) -> None:
         channel = channel_name(tenant_id)
@@ -178,6 +202,8 @@ class RedisLog:
     async def ping(self) -> None:
         if self._sender.away:
             raise LogUnavailable(message="events wait for Redis")
+        if not self._subscriber.up:
+            raise LogUnavailable(message="what other processes publish is not heard")
         await self._calls.ping()
 
     async def _head(self, tenant_id: str) -> tuple[Cursor, int]:
@@ -189,6 +215,7 @@ class RedisLog:
     async def _append(self, queue: Queue, items: list[Item]) -> None:
         tenant_id = queue.tenant_id
         keys = [head_key(tenant_id), events_key(tenant_id), producer_key(tenant_id, self._run)]
+        remembered_until = queue.confirmed_at + PRODUCER_S / 2
         answer = await self._calls.run(
             APPEND,
             keys,
@@ -200,16 +227,24 @@ class RedisLog:
                 self._max_bytes,
                 self._run,
                 items[0].seq,
-                queue.confirmed,
+                # Redis forgets the number some day: then it means nothing that it has none.
+                queue.confirmed if self._clock.monotonic() < remembered_until else 0,
                 PRODUCER_S,
+                KEY_S,
                 *(part for item in items for part in item.parts),
             ],
         )
-        epoch, position, before = answer[0].decode(), int(answer[1]), int(answer[2])
+        epoch, before, positions = answer[0].decode(), int(answer[1]), map(int, answer[2:])
+        places = dict(
+            zip((item.seq for item in items if item.seq > before), positions, strict=True)
+        )
         for item in items:
-            if item.seq > before:
+            position = places.get(item.seq)
+            if position:
                 item.settle(Cursor(epoch, position, mark_of(self._run, item.seq)))
-                position += 1
+        followed = self._followed.get(channel_name(tenant_id))
+        if followed is not None:
+            followed.appended(item for item in items if places.get(item.seq) != 0)
 
     def _hand_ahead(self, tenant_id: str, item: Item) -> None:
         followed = self._followed.get(channel_name(tenant_id))
@@ -287,8 +322,14 @@ class RedisLog:
                 followed.missed = False
                 place = followed.place
                 answer = await self._calls.run(READ, keys, [place.position, FILL_PAGE + 1])
-                records = records_after(answer, place)
+                try:
+                    records = records_after(answer, place)
+                except Damaged as error:
+                    log.error("the history of %s is damaged: %s", followed.tenant_id, error)
+                    await self._renew(followed.tenant_id, place, damaged=True)
+                    records = None
                 if records is None:
+                    await self._renew(followed.tenant_id, place)
                     self._lose(followed)
                 elif records and followed.ready:
                     self._metrics.events_filled.inc(len(records))
@@ -299,6 +340,14 @@ class RedisLog:
             log.warning("a gap of tenant %s is not filled yet: %s", followed.tenant_id, error)
         finally:
             followed.filling = False
+
+    async def _renew(self, tenant_id: str, place: Cursor, *, damaged: bool = False) -> None:
+        """Let the history begin anew if it is not the one in which this process heard `place`:
+        clients that are away now would take what they come back to for theirs."""
+        keys = [head_key(tenant_id), events_key(tenant_id)]
+        args = [channel_name(tenant_id), new_epoch(), place.epoch, place.position, place.mark]
+        if await self._calls.run(RENEW, keys, [*args, "1" if damaged else "0"]):
+            log.error("the history of tenant %s was not what was heard: it begins anew", tenant_id)
 
     async def _keep(self) -> None:
         """Probe the subscription and compare tips, over and over."""

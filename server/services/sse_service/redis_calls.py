@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from server.metrics import Metrics
-from server.services.sse_service.backend import LogUnavailable
+from server.services.sse_service.backend import LogRefused, LogUnavailable
 from server.services.sse_service.shared.breaker import Breaker
 from server.services.sse_service.shared.scripts import Script, head_key
 from server.services.sse_service.shared.subscriber import Wire
@@ -22,11 +23,21 @@ log = logging.getLogger(__name__)
 # A call is given up after this, so that a reading's answer does not wait for Redis much longer.
 CALL_S = 1.5
 
+# For clients that resume, and for /api/health: together fewer than the pool has connections.
+ASKED_AT_ONCE = 4
+# A client that comes back in a crowd waits this long for its turn.
+ASKED_S = 10.0
+PASSING = ("OOM", "READONLY", "MISCONF", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOPERM")
+
 T = TypeVar("T")
 
 
 class RedisCalls:
-    """Calls to Redis, each within a bound and behind a breaker; what fails is LogUnavailable."""
+    """Calls to Redis, each within a bound and behind a breaker; what fails is LogUnavailable.
+
+    What clients ask for by the hundred (`asked` calls) waits in a queue of its own, and what is
+    asked twice at the same time is asked once: a crowd must not make Redis look dead.
+    """
 
     def __init__(
         self, client: Redis, breaker: Breaker, metrics: Metrics, on_back: Callable[[], None]
@@ -36,10 +47,43 @@ class RedisCalls:
         self._breaker = breaker
         self._metrics = metrics
         self._on_back = on_back
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
+        self._asked: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """What the script returns."""
         return await self._guarded(lambda: self._evaluate(script, keys, args))
+
+    async def asked(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """What the script returns, for one of many clients; it must change nothing."""
+        question = (script.sha, *keys, *args)
+        task = self._asked.get(question)
+        if task is None:
+            task = self._asked[question] = asyncio.create_task(self._ask(script, keys, args))
+            task.add_done_callback(partial(self._answered, question))
+        return await asyncio.shield(task)
+
+    def _answered(self, question: Hashable, task: asyncio.Task[Any]) -> None:
+        self._asked.pop(question, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.debug("a question failed, maybe after all who asked had gone: %r", task.exception())
+
+    async def _ask(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            async with asyncio.timeout(ASKED_S):
+                await self._asking.acquire()
+        except TimeoutError:
+            raise LogUnavailable(message="too many ask at once; try again") from None
+        try:
+            return await self.run(script, keys, args)
+        finally:
+            self._asking.release()
+
+    async def close(self) -> None:
+        """End the questions under way."""
+        for task in list(self._asked.values()):
+            task.cancel()
+        await asyncio.gather(*self._asked.values(), return_exceptions=True)
 
     async def ping(self) -> None:
         """Return when Redis answers."""
@@ -75,6 +119,9 @@ class RedisCalls:
         except (RedisError, OSError) as error:  # a time-out is an OSError
             kind = type(error).__name__
             self._metrics.log_failures.labels(kind=kind).inc()
+            if type(error) is ResponseError and not _passes(error):
+                self._breaker.succeeded()  # it did answer
+                raise LogRefused(message=str(error)) from error
             if self._breaker.failed():
                 self._metrics.log_breaker_open.set(1)
                 log.error("Redis does not answer (%s: %s)", kind, error)
@@ -86,6 +133,11 @@ class RedisCalls:
             self._on_back()
         self._breaker.succeeded()
         return answer
+
+
+def _passes(error: ResponseError) -> bool:
+    """Whether Redis may take the same call later: it lacks memory, a writable server, …"""
+    return str(error).startswith(PASSING)
 
 
 class RedisWire(Wire):

@@ -41,15 +41,23 @@ class SSEService:
         self._census = census
 
     async def publish(
-        self, tenant_id: str, name: str, data: object, device_id: str | None = None
+        self,
+        tenant_id: str,
+        name: str,
+        data: object,
+        device_id: str | None = None,
+        key: str = "",
     ) -> int:
-        """Append an event to the tenant's history; how many streams of this process it goes to.
+        """Append an event to the tenant's history, unless that was done already with this `key`;
+        how many streams of this process it goes to.
 
         `data` is anything msgspec turns into JSON. Raises InvalidEvent for what no client could
         read. While the log is out of reach the event goes to this process's streams at once and
         waits for the others; should it be lost to them, that is counted and logged.
         """
-        event = Event(name=name, data=msgspec.json.encode(data).decode(), device_id=device_id)
+        event = Event(
+            name=name, data=msgspec.json.encode(data).decode(), device_id=device_id, key=key
+        )
         began = self._clock.monotonic()
         try:
             await self._log.append(tenant_id, event)

@@ -63,6 +63,8 @@ class Subscription:
         self.id = channel.id_at(channel.released)
         self._replay_until = 0
         self._replaying = False
+        # What was read to see whether the history reaches back, to be sent first.
+        self._first_page: list[Entry] | None = None
         self._unread = True
         self._seen_head = channel.head
         self._waiter: asyncio.Future[None] | None = None
@@ -95,9 +97,11 @@ class Subscription:
         if self._channel.find(event_id) is not None:
             return True
         try:
-            return await self._log.read_after(self._channel.tenant_id, cursor, 1) is not None
+            page = await self._log.read_after(self._channel.tenant_id, cursor, REPLAY_PAGE)
         except LogUnavailable:
             return False  # a stream that begins anew is better than none
+        self._first_page = page
+        return page is not None
 
     def opening(self) -> bytes:
         """The comment that opens every stream and the client's own reconnect delay."""
@@ -172,8 +176,10 @@ class Subscription:
         assert cursor is not None, self.id
         # What comes to the tail from now on is looked at again.
         self._unread = False
+        page, self._first_page = self._first_page, None
         try:
-            page = await self._log.read_after(self._channel.tenant_id, cursor, REPLAY_PAGE)
+            if page is None:
+                page = await self._log.read_after(self._channel.tenant_id, cursor, REPLAY_PAGE)
         except LogUnavailable:
             self.end("log")
             return b""

@@ -29,7 +29,7 @@ class Stream:
         self.gate.set()
         self.waits = asyncio.Event()
 
-    async def publish(self, tenant_id, name, data, device_id=None):
+    async def publish(self, tenant_id, name, data, device_id=None, key=""):
         if name == "setpoint":
             self.waits.set()
             await self.gate.wait()

@@ -160,3 +160,50 @@ async def test_a_key_of_no_or_of_too_many_characters_is_refused(device, containe
 async def test_a_key_of_255_characters_is_taken(device, container):
     assert (await post(device, reading(), "k" * 255)).status == 200
     assert len(await stored(container)) == 1
+
+
+@pytest.mark.parametrize("key", [None, "k-1"])
+async def test_a_reading_whose_announcement_was_lost_with_its_server_is_announced_at_its_repeat(
+    config, clock, key
+):
+    """Stored by one server, which ended before it told anyone; posted again to the next."""
+    async with served(config, clock) as container:
+        await post(Caller(container.app), reading(250, seq=7), key)
+    async with served(config, clock) as container:
+        stream = await container.sse.subscribe("default")
+        for _ in range(3):
+            await post(Caller(container.app), reading(250, seq=7), key)
+        await post(Caller(container.app), reading(222))
+        text = b""
+        async with asyncio.timeout(5):
+            while b'"temp_tenths":222' not in text:
+                text += await anext(stream)
+        stream.close()
+        assert text.count(b'"temp_tenths":250') == 1
+
+
+async def test_a_late_repeat_is_not_announced_as_news(config, clock):
+    async with served(config, clock) as container:
+        await post(Caller(container.app), reading(250), "k-1")
+    clock.advance(3600)
+    async with served(config, clock) as container:
+        stream = await container.sse.subscribe("default")
+        await post(Caller(container.app), reading(250), "k-1")
+        await post(Caller(container.app), reading(222))
+        text = b""
+        async with asyncio.timeout(5):
+            while b'"temp_tenths":222' not in text:
+                text += await anext(stream)
+        stream.close()
+        assert b'"temp_tenths":250' not in text
+
+
+async def test_a_repeat_with_a_key_is_answered_with_what_another_server_switched_meanwhile(
+    config, clock
+):
+    async with served(config, clock) as one, served(config, clock) as other:
+        first = await post(Caller(one.app), reading(300), "k-1")
+        assert first.json()["cool_active"] is True
+        clock.advance(11)
+        assert (await post(Caller(other.app), reading(200))).json()["cool_active"] is False
+        assert (await post(Caller(one.app), reading(300), "k-1")).json()["cool_active"] is False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Iterable
 from typing import Literal
 
 from server.services.sse_service.backend import Cursor, Follower, make_entry
@@ -35,11 +37,13 @@ class Followed:
         self.known_tip = 0
         self.epoch, self.position, self.mark = "", 0, ""
         self._own_heard = self._own_ahead = 0
+        # Own events that the history has and that were not heard from it yet.
+        self._unheard: deque[Item] = deque()
 
     def begin(self, cursor: Cursor, own: int) -> None:
         """Start here, where the history holds this process's events up to number `own`."""
         self.epoch, self.position, self.mark = cursor.epoch, cursor.position, cursor.mark
-        self._own_heard = own
+        self._hear_own(own)
         self.ready = True
         self._follower.begin(cursor)
 
@@ -99,15 +103,34 @@ class Followed:
         self.position, self.mark = record.entry.position, record.mark
         run, seq = origin(record.mark)
         if run == self._run:
-            self._own_heard = max(self._own_heard, seq)
+            self._hear_own(seq)
             if seq <= self._own_ahead:
                 self._follower.add(place(self.cursor))
                 return
         cursor = self.cursor
         self._follower.add(renamed(record.entry, cursor) if cursor.ahead else record.entry)
 
+    def appended(self, items: Iterable[Item]) -> None:
+        """The history has these own events now; hearing them from it may take a while. Who is
+        alone does not hear it at all."""
+        for item in items:
+            if self.alone:
+                self.take_ahead(item)
+            elif item.seq > self._own_heard:
+                self._unheard.append(item)
+
     def take_ahead(self, item: Item) -> None:
-        """Tell the follower of an own event that the history does not have yet."""
-        if self.ready and item.seq > self._own_heard:
-            self._own_ahead = item.seq
-            self._follower.add(make_entry(item.event, self.cursor))
+        """Tell the follower of an own event that the history does not have yet, and before it of
+        those that it has and that were not heard: own events stay in their order."""
+        if not self.ready:
+            return
+        for one in (*self._unheard, item):
+            if one.seq > max(self._own_heard, self._own_ahead):
+                self._own_ahead = one.seq
+                self._follower.add(make_entry(one.event, self.cursor))
+        self._unheard.clear()
+
+    def _hear_own(self, seq: int) -> None:
+        self._own_heard = max(self._own_heard, seq)
+        while self._unheard and self._unheard[0].seq <= seq:
+            self._unheard.popleft()

@@ -29,8 +29,10 @@ RunScript = Callable[[Script, Sequence[str], Sequence[Any]], Awaitable[Any]]
 class Leases:
     """`Census` over all processes: in Redis a hash a tenant, in it a field a process."""
 
-    def __init__(self, run_script: RunScript, run: str) -> None:
+    def __init__(self, run_script: RunScript, ask: RunScript, run: str) -> None:
+        """`ask` runs a script for one of many clients."""
         self._run_script = run_script
+        self._ask = ask
         self._run = run
         self._counts: dict[str, int] = {}
         self._untold: set[str] = set()
@@ -43,7 +45,7 @@ class Leases:
 
     async def elsewhere(self, tenant_id: str | None) -> int:
         key = SITE_STREAMS_KEY if tenant_id is None else streams_key(tenant_id)
-        return int(await self._run_script(COUNT, [key], [self._run]))
+        return int(await self._ask(COUNT, [key], [self._run]))
 
     async def keep(self) -> None:
         """Tell changes at once and everything every RENEW_S; runs until cancelled."""

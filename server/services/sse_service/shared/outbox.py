@@ -43,6 +43,7 @@ class Queue:
         self.size = 0
         self.next_seq = 1
         self.confirmed = 0
+        self.confirmed_at = 0.0
         self.new_epoch: str | None = None
 
     def batch(self) -> list[Item]:
@@ -81,27 +82,36 @@ class Outbox:
             or (queue.items and queue.size + item.size > self._max_bytes)
             or (queue.items and self._size + item.size > self._total_bytes)
         ):
-            dropped = len(queue.items)
-            queue.new_epoch = new_epoch()
-            while queue.items:
-                self._remove(queue)
+            dropped = self.drop(queue)
         queue.items.append(item)
         queue.size += item.size
         self._size += item.size
         self.waiting += 1
         return item, dropped
 
-    def appended(self, queue: Queue, items: list[Item], epoch: str | None) -> None:
-        """Forget these oldest events, which are in the log now, sent with this new epoch if any."""
+    def appended(self, queue: Queue, items: list[Item], epoch: str | None, now: float) -> None:
+        """Forget these oldest events, which are in the log now (monotonic seconds), sent with this
+        new epoch if any."""
         if queue.new_epoch == epoch:
             queue.new_epoch = None
-        queue.confirmed = max(queue.confirmed, items[-1].seq)
+        queue.confirmed, queue.confirmed_at = max(queue.confirmed, items[-1].seq), now
         for item in items:
             # The queue may have been dropped meanwhile, and these with it.
             if queue.items and queue.items[0] is item:
                 self._remove(queue)
-        # Its turn is over: no tenant waits behind a busier one for ever.
+        self.end_turn(queue)
+
+    def end_turn(self, queue: Queue) -> None:
+        """Put the queue behind all others: no tenant waits behind a busier one for ever."""
         self._queues[queue.tenant_id] = self._queues.pop(queue.tenant_id)
+
+    def drop(self, queue: Queue) -> int:
+        """Give up all that waits of a tenant, whose history begins anew; how many that were."""
+        dropped = len(queue.items)
+        queue.new_epoch = new_epoch()
+        while queue.items:
+            self._remove(queue)
+        return dropped
 
     def queues(self) -> Iterator[Queue]:
         """The queues that hold something."""

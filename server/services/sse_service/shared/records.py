@@ -33,11 +33,11 @@ def origin(mark: str) -> tuple[str, int]:
     return (mark[:RUN_LENGTH], int(seq)) if seq.isascii() and seq.isdigit() else ("", 0)
 
 
-def parts_of(event: Event) -> tuple[bytes, bytes, bytes]:
-    """What stands in the event's frame before its id and after it, and its device."""
+def parts_of(event: Event) -> tuple[bytes, bytes, bytes, bytes]:
+    """What stands in the event's frame before its id and after it, its device, and its key."""
     frame, start = encode(event, "x"), name_line_length(event) + _ID
     device = _NO_DEVICE if event.device_id is None else quote(event.device_id, safe="")
-    return frame[:start], frame[start + 1 :], device.encode()
+    return frame[:start], frame[start + 1 :], device.encode(), event.key.encode()
 
 
 def parse_records(data: bytes) -> list[Record]:

@@ -74,28 +74,34 @@ return head
 
 # KEYS head, events, producer. ARGV channel, a new epoch, '1' to begin it in any case, events and
 # bytes to keep, run, number of the first event, number of the newest that Redis said it has,
-# seconds to remember the producer; then for each event what stands before its id in the frame,
-# what stands after, and its device.
+# seconds to remember the producer, and a key; then for each event what stands before its id in the
+# frame, what stands after, its device, and its key, if it has one.
 # A producer's numbers make a repeated call harmless. Should Redis have forgotten what it once
 # confirmed (a fail-over), the history is not the one that clients know: a new epoch begins.
-# Returns epoch, position of the first event appended, number of the newest appended before.
+# Returns epoch, number of the newest event appended before, and for each event since its position,
+# or 0 if its key had come before. (The names of keys' keys are made here: they have the same tag.)
 APPEND = Script("""
 local function text(number) return string.format('%.0f', number) end
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'tip', 'mark', 'size')
 local epoch, tip = head[1], tonumber(head[2] or '0')
 local mark, size = head[3] or '0000000000000', tonumber(head[4] or '0')
 local done = redis.call('GET', KEYS[3])
-local forgot = done and tonumber(done) < tonumber(ARGV[8])
+local forgot = tonumber(done or '0') < tonumber(ARGV[8])
 local anew = ARGV[3] == '1' and epoch ~= ARGV[2]
 if not epoch or forgot or anew then
   epoch, tip, mark = ARGV[2], 0, '0000000000000'
   redis.call('DEL', KEYS[2])
 end
-local last, first, before = tonumber(done or '0'), tonumber(ARGV[7]), tip
-local seq, news = first - 1, {epoch, '\\n'}
-for i = 10, #ARGV, 3 do
+local last, first = tonumber(done or '0'), tonumber(ARGV[7])
+local seq, news, answer = first - 1, {epoch, '\\n'}, {epoch, text(last)}
+for i = 11, #ARGV, 4 do
   seq = seq + 1
-  if seq > last then
+  local key = ARGV[i + 3]
+  if seq <= last then
+    -- appended by an earlier call
+  elseif key ~= '' and not redis.call('SET', KEYS[1] .. ':' .. key, '1', 'NX', 'EX', ARGV[10]) then
+    answer[#answer + 1] = '0'
+  else
     tip = tip + 1
     local own = ARGV[6] .. text(seq)
     local frame = ARGV[i] .. epoch .. '-' .. text(tip) .. '-' .. own .. ARGV[i + 1]
@@ -106,12 +112,32 @@ for i = 10, #ARGV, 3 do
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', text(keep), text(tip) .. '-0', 'e', record)
     mark = own
     news[#news + 1] = record
+    answer[#answer + 1] = text(tip)
   end
 end
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'tip', text(tip), 'mark', mark, 'size', size)
 if seq > last then redis.call('SET', KEYS[3], text(seq), 'EX', ARGV[9]) end
 if #news > 2 or anew then redis.call('PUBLISH', ARGV[1], table.concat(news)) end
-return {epoch, text(before + 1), text(last)}
+return answer
+""")
+
+# KEYS head, events. ARGV channel, a new epoch, the epoch known, position and mark heard there, '1'
+# if the history is damaged in any case.
+# Begins the history anew if it is not the one that was heard, so that clients that are away now are
+# told as well. Another epoch is another history already. Returns whether it did.
+RENEW = Script("""
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'tip')
+if head[1] ~= ARGV[3] then return 0 end
+local renew = ARGV[6] == '1' or tonumber(head[2]) < tonumber(ARGV[4])
+if not renew then
+  local at = redis.call('XRANGE', KEYS[2], ARGV[4] .. '-0', ARGV[4] .. '-0')
+  renew = at[1] and string.match(at[1][2][2], '^%d+ (%w+) ') ~= ARGV[5]
+end
+if not renew then return 0 end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'tip', '0', 'mark', '0000000000000')
+redis.call('PUBLISH', ARGV[1], ARGV[2] .. '\\n')
+return 1
 """)
 
 # KEYS head, events, and the producer whose newest number is asked for, if any.

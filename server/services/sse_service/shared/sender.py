@@ -8,11 +8,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
+from server.clock import Clock
 from server.metrics import Metrics
-from server.services.sse_service.backend import Cursor, LogUnavailable
+from server.services.sse_service.backend import Cursor, LogRefused, LogUnavailable
 from server.services.sse_service.event import Event
 from server.services.sse_service.shared.breaker import Breaker
-from server.services.sse_service.shared.outbox import Item, Outbox, Queue
+from server.services.sse_service.shared.outbox import BATCH_MAX, Item, Outbox, Queue
 from server.services.sse_service.shared.subscriber import jittered
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Sender:
         on_ahead: Callable[[str, Item], None],
         on_back: Callable[[], None],
         breaker: Breaker,
+        clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._outbox = outbox
@@ -43,6 +45,7 @@ class Sender:
         self._on_ahead = on_ahead
         self._on_back = on_back
         self._breaker = breaker
+        self._clock = clock
         self._metrics = metrics
         self._work = asyncio.Event()
         self._alive = asyncio.Event()
@@ -54,13 +57,7 @@ class Sender:
         """The event's place; None if it waits for the log."""
         item, dropped = self._outbox.add(tenant_id, event)
         if dropped:
-            self._metrics.events_lost.inc(dropped)
-            log.error(
-                "%d events of tenant %s waited for the log and are dropped: "
-                "its history will begin anew, and every dashboard be told",
-                dropped,
-                tenant_id,
-            )
+            self._report_lost(tenant_id, dropped, "more wait than a history may hold")
         self._count()
         self._idle.clear()
         self._work.set()
@@ -88,6 +85,9 @@ class Sender:
             self._alive.clear()
             if all(await asyncio.gather(*map(self._sent, queues))):
                 failures = 0
+                if self._outbox.waiting <= BATCH_MAX:
+                    # Not empty, perhaps, under a steady load; but nothing waits for long.
+                    self._come_back()
                 continue
             self._go_away()
             await self._pause(failures)
@@ -109,12 +109,28 @@ class Sender:
         items, epoch = queue.batch(), queue.new_epoch
         try:
             await self._send(queue, items)
+        except LogRefused as error:
+            # Trying again would not help, and no other tenant is to wait for it.
+            self._report_lost(queue.tenant_id, self._outbox.drop(queue), error.message or "")
+            return True
         except LogUnavailable as error:
             log.debug("events of tenant %s wait: %s", queue.tenant_id, error.message)
+            self._outbox.end_turn(queue)
             return False
-        self._outbox.appended(queue, items, epoch)
+        self._outbox.appended(queue, items, epoch, self._clock.monotonic())
         self._count()
         return True
+
+    def _report_lost(self, tenant_id: str, events: int, why: str) -> None:
+        self._metrics.events_lost.inc(events)
+        self._count()
+        log.error(
+            "%d events of tenant %s are dropped (%s): its history will begin anew, "
+            "and every dashboard be told",
+            events,
+            tenant_id,
+            why,
+        )
 
     async def _pause(self, failures: int) -> None:
         wait_s = max(self._breaker.wait_s(), jittered(failures, PAUSE_MIN_S, PAUSE_MAX_S))

@@ -58,7 +58,8 @@ class Subscriber:
         self._on_alive = on_alive
         self._wire: Wire | None = None
         # Something was heard on this connection: it is subscribed.
-        self.up = False
+        self._heard = asyncio.Event()
+        self._why_not = ""
         self._closed = False
 
     async def run(self) -> None:
@@ -78,18 +79,33 @@ class Subscriber:
                     silent_since, failures = now, 0
                     self._hear(message)
             except LogUnavailable as error:
+                self._why_not = error.message or ""
                 if not self._closed and not failures:
                     log.warning("the subscription is connected anew: %s", error.message)
             finally:
-                wire, self._wire, self.up = self._wire, None, False
+                wire, self._wire = self._wire, None
+                self._heard.clear()
                 if wire is not None:
                     await wire.close()
             if not self._closed:
                 await asyncio.sleep(jittered(failures, PAUSE_MIN_S, PAUSE_MAX_S))
             failures += 1
 
+    @property
+    def up(self) -> bool:
+        """Whether what is published is heard now."""
+        return self._heard.is_set()
+
+    async def wait_until_up(self, timeout_s: float) -> None:
+        """Return once what is published is heard. Raises LogUnavailable saying why it is not."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._heard.wait()
+        except TimeoutError:
+            raise LogUnavailable(message=f"nothing can be heard: {self._why_not}") from None
+
     def _hear(self, message: list[bytes]) -> None:
-        self.up = True
+        self._heard.set()
         kind = message[0]
         if kind == b"message":
             self._on_message(message[1].decode(), message[2])

@@ -39,9 +39,9 @@ async def test_what_was_appended_is_forgotten_and_the_others_have_their_turn() -
     put(outbox, 3)
     put(outbox, 1, "there")
     here = next(outbox.queues())
-    outbox.appended(here, list(here.items)[:2], None)
+    outbox.appended(here, list(here.items)[:2], None, 7.0)
     assert [item.seq for item in here.items] == [3]
-    assert (here.confirmed, outbox.waiting) == (2, 2)
+    assert (here.confirmed, here.confirmed_at, outbox.waiting) == (2, 7.0, 2)
     assert [queue.tenant_id for queue in outbox.queues()] == ["there", "here"]
 
 
@@ -71,10 +71,10 @@ async def test_an_append_under_way_while_its_queue_was_dropped_does_no_harm() ->
     (queue,) = outbox.queues()
     under_way = queue.batch()
     put(outbox, 1)
-    outbox.appended(queue, under_way, None)
+    outbox.appended(queue, under_way, None, 7.0)
     assert [item.seq for item in queue.items] == [4]
     assert queue.new_epoch is not None
-    outbox.appended(queue, queue.batch(), queue.new_epoch)
+    outbox.appended(queue, queue.batch(), queue.new_epoch, 7.0)
     assert queue.new_epoch is None
     assert outbox.waiting == 0
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.services.sse_service.backend import Cursor, make_entry
 from server.services.sse_service.event import Event, InvalidEvent
-from server.services.sse_service.shared.reading import entries_for, records_after
+from server.services.sse_service.shared.reading import Damaged, entries_for, records_after
 from server.services.sse_service.shared.records import (
     Record,
     mark_of,
@@ -52,7 +52,7 @@ def test_any_event_comes_back_with_its_device_and_its_bytes(
     except InvalidEvent:
         return
     cursor = Cursor(EPOCH, 7, mark_of(RUN, 12))
-    before, after, _ = parts_of(event)
+    before, after, *_ = parts_of(event)
     entry = make_entry(event, cursor)
     assert before + str(cursor).encode() + after == entry.frame
     (back,) = parse_records(sent([Record(entry, cursor.mark, START_MARK)]))
@@ -147,20 +147,33 @@ def test_a_place_with_another_event_epoch_or_number_is_unknown(cursor: Cursor) -
     assert records_after(answer(history(MARKS), cursor.position), cursor) is None
 
 
-def test_a_history_with_a_hole_or_with_rubbish_is_not_read_on() -> None:
+def test_a_history_with_a_hole_or_with_rubbish_is_damaged() -> None:
     holed = [item for item in history(MARKS) if item.entry.position != 4]
-    assert records_after(answer(holed), Cursor(EPOCH, 2, MARKS[1])) is None
+    with pytest.raises(Damaged):
+        records_after(answer(holed), Cursor(EPOCH, 2, MARKS[1]))
     rubbish = [*answer(history(MARKS))[:4], b"rubbish"]
-    assert records_after(rubbish, Cursor(EPOCH, 2, MARKS[1])) is None
+    with pytest.raises(Damaged):
+        records_after(rubbish, Cursor(EPOCH, 2, MARKS[1]))
     assert records_after([None, None, None, b"0"], Cursor(EPOCH, 0, START_MARK)) is None
 
 
 def test_of_what_a_client_got_ahead_only_the_places_are_sent() -> None:
     marks = [mark_of(RUN, 1), mark_of(OTHER, 1), mark_of(RUN, 2), mark_of(OTHER, 2)]
     records = history(marks)
-    entries = entries_for(Cursor(EPOCH, 0, START_MARK, ahead=marks[2]), records)
+    entries = entries_for(Cursor(EPOCH, 0, START_MARK, ahead=marks[2]), records, 9)
     ids = [Cursor(EPOCH, n, mark) for n, mark in enumerate(marks, 1)]
     behind = [str(cursor) + f"-{marks[2]}" for cursor in ids[:2]]
     assert [entry.id for entry in entries] == [*behind, str(ids[2]), str(ids[3])]
     assert [b"data:" in entry.frame for entry in entries] == [False, True, False, True]
     assert entries[3] is records[3].entry
+
+
+def test_at_the_tip_everything_that_was_got_ahead_is_behind() -> None:
+    records = history(MARKS)
+    stale = Cursor(EPOCH, 3, MARKS[2], ahead=mark_of(OTHER, 1))
+    entries = entries_for(stale, records[3:], 5)
+    ids = [record.entry.id for record in records[3:]]
+    assert [entry.id for entry in entries] == [f"{ids[0]}-{mark_of(OTHER, 1)}", ids[1]]
+    (only,) = entries_for(Cursor(EPOCH, 5, MARKS[4], ahead=mark_of(OTHER, 1)), [], 5)
+    assert (only.id, b"data:" in only.frame) == (ids[1], False)
+    assert entries_for(Cursor(EPOCH, 5, MARKS[4]), [], 5) == []

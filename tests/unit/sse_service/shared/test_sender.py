@@ -34,7 +34,13 @@ class Log:
         self.metrics = Metrics()
         outbox = Outbox(10, 10**9)
         self.sender = Sender(
-            outbox, self._send, self._on_ahead, self._on_back, self.breaker, self.metrics
+            outbox,
+            self._send,
+            self._on_ahead,
+            self._on_back,
+            self.breaker,
+            clock,
+            self.metrics,
         )
 
     async def _send(self, queue: Queue, items: list[Item]) -> None:
@@ -134,7 +140,7 @@ async def test_what_waits_too_long_is_dropped_counted_and_its_history_begins_ane
     await log.append(*range(10))
     await log.append(10)
     assert log.figure("bas_events_lost_total") == 10
-    assert "10 events of tenant here waited for the log and are dropped" in caplog.text
+    assert "10 events of tenant here are dropped" in caplog.text
     (queue,) = log.sender._outbox.queues()
     assert queue.new_epoch is not None
     log.open.set()
