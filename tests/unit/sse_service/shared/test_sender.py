@@ -32,9 +32,10 @@ class Log:
         self.answering.set()
         self.breaker = Breaker(clock)
         self.metrics = Metrics()
-        outbox = Outbox(10, 10**9)
+        self._outbox = Outbox(10, 10**9)
+        self.trickle = False
         self.sender = Sender(
-            outbox,
+            self._outbox,
             self._send,
             self._on_ahead,
             self._on_back,
@@ -46,6 +47,8 @@ class Log:
     async def _send(self, queue: Queue, items: list[Item]) -> None:
         self.asked += 1
         await self.answering.wait()
+        if self.trickle:  # meanwhile the next one came
+            self._outbox.add("here", Event("telemetry", "more"))
         if not self.open.is_set():
             self.breaker.failed()
             raise LogUnavailable
@@ -146,6 +149,18 @@ async def test_what_waits_too_long_is_dropped_counted_and_its_history_begins_ane
     log.open.set()
     log.sender.try_now()
     await eventually(lambda: log.taken == ["10"], "what came later is in")
+
+
+async def test_a_steady_load_does_not_keep_an_outage_going(log: Log) -> None:
+    """There is always something on its way, and yet nothing waits for long."""
+    log.open.clear()
+    await log.append(1)
+    log.trickle = True
+    log.open.set()
+    log.sender.try_now()
+    await eventually(lambda: not log.sender.away, "the log is back")
+    assert log.backs == 1
+    log.trickle = False
 
 
 async def test_at_the_end_what_waits_is_brought_in_or_told(log: Log) -> None:
