@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError
 
+from server.breaker import Breaker
 from server.metrics import Metrics
 from server.services.sse_service.backend import LogUnavailable
-from server.services.sse_service.shared.breaker import Breaker
 from server.services.sse_service.shared.scripts import Script, head_key
 from server.services.sse_service.shared.subscriber import Wire
 

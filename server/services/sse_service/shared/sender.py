@@ -8,10 +8,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
+from server.breaker import Breaker
 from server.metrics import Metrics
 from server.services.sse_service.backend import Cursor, LogUnavailable
 from server.services.sse_service.event import Event
-from server.services.sse_service.shared.breaker import Breaker
 from server.services.sse_service.shared.outbox import Item, Outbox, Queue
 from server.services.sse_service.shared.subscriber import jittered
 
