@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from server.clock import SystemClock
 from server.errors import Invalid
 from server.metrics import Metrics
-from server.services.embedded.sqlite_client import Index, SqliteClient
+from server.services.embedded.sqlite_client import SqliteClient
 from server.services.firestore.base import (
     BATCH_MAX,
     PAGE_MAX,
@@ -37,11 +37,14 @@ from server.services.firestore.base import (
     document_id,
     required_index,
 )
+from server.services.firestore.indexes import Index
 
 INDEXES = [
     Index("things", ("owner",), "rank", "asc"),
     Index("things", ("owner",), "rank", "desc"),
     Index("things", ("color", "owner"), "rank", "desc"),
+    Index("things", ("owner",), "x", "asc"),
+    Index("things", ("owner",), "x", "desc"),
 ]
 
 same_client = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
