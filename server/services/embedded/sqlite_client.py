@@ -45,9 +45,7 @@ logger = logging.getLogger(__name__)
 class SqliteClient(DocumentClient, Retention):
     """The embedded store. Its calls belong to the event loop that opened it.
 
-    Besides the port: ids and values that Firestore would refuse are a ValueError when written, and
-    are not found when read; fields that a query or an Update names match `[a-z_][a-z0-9_]*`,
-    collections `[a-z_]+`. A field that is ordered by should hold values of one type (or null).
+    A field that is ordered by should hold values of one type (or null).
     Other processes may use the same file; a write waits for theirs within its time-out.
     """
 
