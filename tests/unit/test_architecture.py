@@ -62,6 +62,7 @@ CONFINED = {
         "server/services/firestore/firestore_",
         "server/auth/firestore_client.py",
     ),
+    "grpc": ("server/services/firestore/firestore_connection.py",),
     "hypercorn": ("server/serve.py",),
     "argon2": ("server/auth/passwords.py",),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -113,4 +114,4 @@ class Rpc:
             return result
 
         # Until the deadline: what takes long will not be quicker the second time.
-        return await self._calls.run("read", send, deadline, attempt_s=deadline)
+        return await self._calls.run("read", send, deadline, attempt_s=math.inf)
