@@ -39,7 +39,7 @@ class FirestoreClient(DocumentClient):
     What a caller waits for is bounded: each attempt has a time-out, all attempts of a call
     together CALL_S (FIGURES_S for an aggregate), and while Firestore does not answer it is asked
     every few seconds only. A document that expires is deleted by Firestore's TTL, within a day.
-    Ids, names and values are bounded as on SQLite, and a document to 1 MiB.
+    `database` is the full name of Firestore's database.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class FirestoreClient(DocumentClient):
         *,
         max_waiting: int = 10_000,
     ) -> None:
+        self.database: str = google._database_string
         self._indexes = frozenset(indexes)
         self._clock = clock
         self._metrics = metrics
-        target = f"Firestore, {google._database_string}"
-        self.calls = Calls(target, clock, metrics, max_waiting=max_waiting)
+        self.calls = Calls(_target(google), clock, metrics, max_waiting=max_waiting)
         self._rpc = Rpc(google, self.calls)
         self.writer = GroupWriter(
             self._rpc.commit,
@@ -137,3 +137,11 @@ class FirestoreClient(DocumentClient):
         asked = queries.extreme(query, field, direction)
         found = await self._rpc.query(asked, deadline, FIGURES_S)
         return float(found[0].fields[field]) if found else None
+
+
+def _target(google: AsyncClient) -> str:
+    """Which Firestore this is, for messages, and what to look at when it does not answer."""
+    emulator = google._emulator_host
+    if emulator:
+        return f"The Firestore emulator at {emulator} (scripts/setup_emulators.sh starts one)"
+    return f"Firestore's {google._database_string}"
