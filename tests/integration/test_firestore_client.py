@@ -369,15 +369,50 @@ async def test_names_that_firestore_keeps_for_itself_or_that_mean_something_here
     assert len(found.documents) == 1
 
 
-async def test_a_document_that_firestore_finds_too_large_is_a_wrong_value(
-    client: FirestoreClient,
+@pytest.mark.parametrize("fault", ["y" * 1_200_000, [[[[[[[[[[[[]]]]]]]]]]]]], ids=["long", "deep"])
+async def test_a_document_that_firestore_refuses_is_a_wrong_value_and_harms_no_other(
+    client: FirestoreClient, fault: Any
 ) -> None:
+    names = [f"a{n}" for n in range(60)]
     outcomes = await asyncio.gather(
-        *(client.write([Create("things", f"a{n}", {"x": "y" * (n * 1_200_000)})]) for n in (0, 1)),
+        *(client.write([Create("things", n, {"x": fault if n == "a40" else 1})]) for n in names),
         return_exceptions=True,
     )
-    assert isinstance(outcomes[0], list)
-    assert isinstance(outcomes[1], ValueError)
+    assert isinstance(outcomes.pop(40), ValueError)
+    assert [one for one in outcomes if isinstance(one, Exception)] == []
+
+
+async def test_a_text_that_is_none_harms_no_other_write(client: FirestoreClient) -> None:
+    outcomes = await asyncio.gather(
+        *(
+            client.write([Create("things", f"a{n}", {"x": "\ud800" * (n == 40)})])
+            for n in range(60)
+        ),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes.pop(40), ValueError)
+    assert [one for one in outcomes if isinstance(one, Exception)] == []
+
+
+async def test_a_commit_stays_below_what_firestore_takes(client: FirestoreClient) -> None:
+    text = "x" * 900_000
+    outcomes = await asyncio.gather(
+        *(client.write([Create("things", f"a{n}", {"x": text})]) for n in range(30))
+    )
+    assert len(outcomes) == 30
+
+
+async def test_a_client_that_closes_tells_those_who_still_wait(emulator: FirestoreEmulator) -> None:
+    async with opened(emulator.host) as client:
+        await client.ping()
+        emulator.pause()
+        waiting = [asyncio.create_task(outcome(client.get("things", "a"))) for _ in range(3)]
+        await asyncio.sleep(0)
+        await client.close()
+        for result, seconds in await asyncio.gather(*waiting):
+            assert isinstance(result, StoreUnavailable)
+            assert seconds < 1
+        emulator.resume()
 
 
 async def test_a_queue_that_is_full_refuses_at_once(firestore: FirestoreEmulator) -> None:

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from server.services.firestore.base import (
     AlreadyExists,
     Create,
@@ -24,6 +26,10 @@ Key = tuple[str, str]
 
 # The largest time of a Firestore Timestamp, the year 9999, in nanoseconds.
 VERSION_MAX = 253_402_300_799_999_999_999
+# A version that nobody can name yet.
+_NEW = object()
+
+_encoder = msgspec.json.Encoder()
 
 
 class Kind(enum.Enum):
@@ -60,17 +66,19 @@ class Batch:
     """Writes that are applied whole or not at all.
 
     Firestore takes one write a document in a commit, so those of one document are folded into one.
-    `token` marks the documents it wrote. `impossible`: whatever is stored, a write is refused.
+    `token` marks the documents it wrote; `size` is about the bytes of its fields. `impossible`:
+    whatever is stored, a write is refused.
     ValueError for an impossible collection, id, field or value.
     """
 
     def __init__(self, writes: Sequence[Write]) -> None:
         self.writes = writes
         self.token = secrets.token_urlsafe(9)
+        self.size = 0
         self.impossible = False
         self.effects: dict[Key, Effect] = {}
         for write in writes:
-            _check(write)
+            self.size += _checked_size(write)
             self._fold(write)
 
     @property
@@ -84,7 +92,7 @@ class Batch:
 
     def refusal(self, stored: Mapping[Key, Stored]) -> AlreadyExists | VersionConflict | None:
         """The error of the first write that could not be applied over what is stored."""
-        versions: dict[Key, str | None] = {
+        versions: dict[Key, object] = {
             key: found.version for key, found in stored.items() if key in self.effects
         }
         for write in self.writes:
@@ -98,8 +106,7 @@ class Batch:
                     return VersionConflict(*key)
             elif isinstance(write, Update) and there is None:
                 return VersionConflict(*key)
-            # A version that nobody can hold yet.
-            versions[key] = None if isinstance(write, Delete) else "written"
+            versions[key] = None if isinstance(write, Delete) else _NEW
         return None
 
     def _fold(self, write: Write) -> None:
@@ -136,14 +143,17 @@ class Batch:
         return Demand(exists=True if isinstance(write, Update) else None)
 
 
-def _check(write: Write) -> None:
+def _checked_size(write: Write) -> int:
+    """About how many bytes a write's fields are; ValueError if it cannot be made at all."""
     check_collection(write.collection)
     check_id(write.id)
-    if not isinstance(write, Delete):
-        check(write.fields)
+    if isinstance(write, Delete):
+        return 0
+    check(write.fields)
     if isinstance(write, Update):
         for name in write.fields:
             check_field(name)
+    return len(_encoder.encode(write.fields))
 
 
 def _time_of(version: str) -> int | None:

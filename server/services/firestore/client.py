@@ -28,17 +28,20 @@ from server.services.firestore.group_writer import GroupWriter
 from server.services.firestore.indexes import Index, check_figures, check_limit, check_query
 from server.services.firestore.values import check_collection, is_id
 
-# All attempts of a call together. Figures over many documents take longer than anything else.
+# All attempts of a call together, and of one about many documents.
 CALL_S = 2.5
-FIGURES_S = 10.0
+LONG_S = 10.0
+LONG_PAGE = 1000
 
 
 class FirestoreClient(DocumentClient):
     """Firestore's documents. Calls belong to the event loop that Google's client was made on.
 
-    What a caller waits for is bounded: each attempt has a time-out, all attempts of a call
-    together CALL_S (FIGURES_S for an aggregate), and while Firestore does not answer it is asked
-    every few seconds only. A document that expires is deleted by Firestore's TTL, within a day.
+    What a caller waits for is bounded: each attempt has a time-out, and all attempts of a call
+    together CALL_S, or LONG_S for an aggregate or a long page of a store that answers. While
+    Firestore does not answer it is asked every few seconds only. A document that expires is
+    deleted by Firestore's TTL, within a day. Of the DEPTH_MAX levels that a value may have, a list
+    inside a list takes two.
     `database` is the full name of Firestore's database.
     """
 
@@ -98,7 +101,8 @@ class FirestoreClient(DocumentClient):
         check_limit(limit)
         place = None if cursor is None else decode_cursor(query, cursor)
         asked = queries.page(query, limit + 1, place, self._rpc.root)
-        found = await self._rpc.query(asked, self._deadline(CALL_S), CALL_S)
+        deadline = await self._long() if limit > LONG_PAGE else self._deadline(CALL_S)
+        found = await self._rpc.query(asked, deadline, LONG_S)
         if len(found) <= limit:
             return Page(found, None)
         return Page(found[:limit], encode_cursor(query, found[limit - 1]))
@@ -107,9 +111,7 @@ class FirestoreClient(DocumentClient):
         check_query(query, self._indexes)
         if field is not None:
             check_figures(query, field, self._indexes)
-        # A long count and a silent server look alike for seconds; a small read tells them apart.
-        await self._answers()
-        deadline = self._deadline(FIGURES_S)
+        deadline = await self._long()
         if field is None:
             return Aggregate(int(await self._rpc.aggregation(queries.count(query), deadline) or 0))
         count, average, minimum, maximum = await asyncio.gather(
@@ -121,12 +123,18 @@ class FirestoreClient(DocumentClient):
         return Aggregate(int(count or 0), average, minimum, maximum)
 
     async def ping(self) -> None:
-        await self._answers()
+        deadline = self._deadline(CALL_S)
+        await self._answers(deadline)
         # A commit of nothing is refused where a write would be, and writes nothing.
-        await self._rpc.commit([], self._deadline(CALL_S))
+        await self._rpc.commit([], deadline)
 
-    async def _answers(self) -> None:
-        await self._rpc.documents([("health", "ping")], self._deadline(CALL_S))
+    async def _answers(self, deadline: float) -> None:
+        await self._rpc.documents([("health", "ping")], deadline)
+
+    async def _long(self) -> float:
+        """The deadline of a long call. A small read first tells it from one of a silent server."""
+        await self._answers(self._deadline(CALL_S))
+        return self._deadline(LONG_S)
 
     def _deadline(self, seconds: float) -> float:
         return self._clock.monotonic() + seconds
@@ -135,7 +143,7 @@ class FirestoreClient(DocumentClient):
         self, query: Query, field: str, direction: Direction, deadline: float
     ) -> float | None:
         asked = queries.extreme(query, field, direction)
-        found = await self._rpc.query(asked, deadline, FIGURES_S)
+        found = await self._rpc.query(asked, deadline, LONG_S)
         return float(found[0].fields[field]) if found else None
 
 

@@ -116,6 +116,12 @@ class Calls:
             except google_errors.GoogleAPICallError as error:
                 self.breaker.succeeded()
                 raise self._translated(what, error, unsure=unsure) from error
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Not this call was cancelled but its connection was closed under it.
+                raise self._unavailable("closed", "The store is closed") from None
             except auth_errors.GoogleAuthError as error:
                 raise self._lost("credentials", f"has no valid credentials: {error}") from error
             else:

@@ -16,6 +16,8 @@ from server.services.firestore.base import BATCH_MAX, StoreUnavailable
 from server.services.firestore.batches import Batch, Key, Stored
 
 IN_FLIGHT_MAX = 8
+# Firestore takes 10 MiB; what is counted here is about the size, not the size.
+BYTES_MAX = 4_000_000
 CONFLICT_PAUSE_S = 0.02
 
 Versions = list[str]
@@ -52,7 +54,8 @@ class _Waiting:
 class GroupWriter:
     """Sends batches in the order they came, at most IN_FLIGHT_MAX commits at a time.
 
-    A commit holds whole batches, of at most BATCH_MAX writes together, that share no document.
+    A commit holds whole batches, of at most BATCH_MAX writes together, that share no document. One
+    that is refused is sent again in parts, each batch alone: only the one at fault fails.
     `commits` counts those that were sent. Calls belong to one event loop.
     """
 
@@ -125,6 +128,7 @@ class GroupWriter:
         """The batches for one commit, taken off the queue; those nobody waits for are dropped."""
         group: list[_Waiting] = []
         documents: set[Key] = set()
+        size = 0
         while self._queue:
             waiting = self._queue[0]
             keys = waiting.batch.effects.keys()
@@ -132,11 +136,13 @@ class GroupWriter:
                 if group and (
                     waiting.alone
                     or len(documents) + len(keys) > BATCH_MAX
+                    or size + waiting.batch.size > BYTES_MAX
                     or not documents.isdisjoint(keys)
                 ):
                     break
                 group.append(waiting)
                 documents |= keys
+                size += waiting.batch.size
             self._queue.popleft()
             if group and group[0].alone:
                 break
@@ -149,11 +155,14 @@ class GroupWriter:
                 answers = [await self._store_alone(group[0])]
             else:
                 answers = await self._store([one.batch for one in group], deadline)
-        except Refused as refused:
+        except (Refused, ValueError) as error:
+            if len(group) == 1:
+                _fail(group, error)
+                return
             for waiting in reversed(group):
-                waiting.alone, waiting.unsure = True, refused.unsure
+                waiting.alone, waiting.unsure = True, isinstance(error, Refused) and error.unsure
                 self._queue.appendleft(waiting)
-        except (BasError, ValueError) as error:
+        except BasError as error:
             _fail(group, error)
         except Exception:
             logger.exception("A commit of %d batches failed", len(group))

@@ -28,7 +28,7 @@ from server.services.firestore.models import AuditEntry, Reading, Session, ZoneR
 from server.services.firestore.service_factory import Stores, create_stores
 from tests.support.clock import ManualClock
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILE = ROOT / "infra" / "firestore.indexes.json"
 DECLARED = load_indexes(FILE)
 OVERRIDES: list[dict[str, Any]] = json.loads(FILE.read_text())["fieldOverrides"]
