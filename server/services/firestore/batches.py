@@ -62,6 +62,17 @@ class Stored(NamedTuple):
     token: str
 
 
+class Refused(Exception):
+    """A commit was refused for a precondition: nothing of it was written, now.
+
+    `unsure`: an earlier attempt of it was not answered, and may have been the one that counts.
+    """
+
+    def __init__(self, detail: str, *, unsure: bool) -> None:
+        super().__init__(detail)
+        self.unsure = unsure
+
+
 class Batch:
     """Writes that are applied whole or not at all.
 

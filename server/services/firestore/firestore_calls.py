@@ -15,7 +15,7 @@ from server.breaker import Breaker
 from server.clock import Clock
 from server.metrics import Metrics
 from server.services.firestore.base import MissingIndex, StoreUnavailable
-from server.services.firestore.group_writer import Refused
+from server.services.firestore.batches import Refused
 
 FIRST_PAUSE_S, PAUSE_MAX_S = 0.02, 0.4
 ATTEMPT_S = 1.1

@@ -13,7 +13,7 @@ from server.clock import Clock
 from server.errors import BasError
 from server.metrics import Metrics
 from server.services.firestore.base import BATCH_MAX, StoreUnavailable
-from server.services.firestore.batches import Batch, Key, Stored
+from server.services.firestore.batches import Batch, Key, Refused, Stored
 
 IN_FLIGHT_MAX = 8
 # Firestore takes 10 MiB; what is counted here is about the size, not the size.
@@ -22,17 +22,6 @@ CONFLICT_PAUSE_S = 0.02
 
 Versions = list[str]
 logger = logging.getLogger(__name__)
-
-
-class Refused(Exception):
-    """A commit was refused for a precondition: nothing of it was written, now.
-
-    `unsure`: an earlier attempt of it was not answered, and may have been the one that counts.
-    """
-
-    def __init__(self, detail: str, *, unsure: bool) -> None:
-        super().__init__(detail)
-        self.unsure = unsure
 
 
 Commit = Callable[[Sequence[Batch], float], Awaitable[list[Versions]]]

@@ -12,8 +12,8 @@ from google.auth import exceptions as auth_errors
 from server.clock import SystemClock
 from server.metrics import Metrics
 from server.services.firestore.base import MissingIndex, StoreUnavailable
+from server.services.firestore.batches import Refused
 from server.services.firestore.firestore_calls import BREAKER_OPEN_S, Calls
-from server.services.firestore.group_writer import Refused
 from tests.support.clock import ManualClock
 
 

@@ -16,8 +16,8 @@ from server.services.firestore.base import (
     Put,
     StoreUnavailable,
 )
-from server.services.firestore.batches import Batch, Key, Stored
-from server.services.firestore.group_writer import IN_FLIGHT_MAX, GroupWriter, Refused
+from server.services.firestore.batches import Batch, Key, Refused, Stored
+from server.services.firestore.group_writer import IN_FLIGHT_MAX, GroupWriter
 
 
 class Store:
