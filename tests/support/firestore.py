@@ -10,14 +10,25 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import pytest
 
+from server.clock import SystemClock
+from server.metrics import Metrics
+from server.services.firestore import init_client
+from server.services.firestore.indexes import Index
 from tests.support.redis import free_port
 
+if TYPE_CHECKING:
+    from server.services.firestore.client import FirestoreClient
+
 START_S = 40.0
+INDEXES = [Index("things", ("owner",), "expire_at", "asc")]
 _JAR = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
 
 
@@ -48,6 +59,16 @@ def need_firestore() -> None:
 def fresh_project() -> str:
     """A project nobody used: its database in the emulator is empty."""
     return f"test-{uuid.uuid4().hex[:20]}"
+
+
+@asynccontextmanager
+async def opened(host: str, project: str = "") -> AsyncIterator[FirestoreClient]:
+    """A client of the emulator at host:port, in that project or a fresh one; closed afterwards."""
+    client = init_client(host, INDEXES, SystemClock(), Metrics(), project or fresh_project())
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 class FirestoreEmulator:
