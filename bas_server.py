@@ -23,7 +23,8 @@ from server.metrics import Metrics
 from server.notices import NoNotices
 from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
 from server.services.embedded.retention import RetentionTask
-from server.services.embedded.sqlite_client import SqliteClient, load_indexes
+from server.services.embedded.sqlite_client import SqliteClient
+from server.services.firestore.indexes import load_indexes
 from server.services.firestore.service_factory import Stores, create_stores
 from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog

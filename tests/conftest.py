@@ -10,6 +10,7 @@ import pytest
 from bas_server import Container, open_container
 from server.config.config import ServerConfig
 from tests.support.clock import ManualClock
+from tests.support.firestore import FirestoreEmulator, need_firestore
 from tests.support.redis import RedisServer, need_redis
 
 PASSWORD = "correct horse"
@@ -58,3 +59,11 @@ def redis() -> Iterator[RedisServer]:
     need_redis()
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def firestore() -> Iterator[FirestoreEmulator]:
+    """The session's Firestore emulator, running; each test takes a project of its own."""
+    need_firestore()
+    with FirestoreEmulator() as emulator:
+        yield emulator

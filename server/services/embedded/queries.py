@@ -1,41 +1,22 @@
-"""Queries, and the cursors between their pages, as SQL; pure, no database in it."""
+"""Queries as SQL; pure, no database in it."""
 
 # Names in the SQL pass schema.table or schema.path; values are bound.
 # ruff: noqa: S608
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import msgspec
-
-from server.errors import Invalid
-from server.services.embedded.documents import check, is_id, to_json
-from server.services.embedded.schema import (
-    NULL_FIRST,
-    Index,
-    index_name,
-    order_key,
-    path,
-    table,
-    value,
-)
-from server.services.firestore.base import (
-    PAGE_MAX,
-    Document,
-    Filter,
-    MissingIndex,
-    Query,
-    required_index,
-)
+from server.services.embedded.documents import to_json
+from server.services.embedded.schema import NULL_FIRST, order_key, path, table, value
+from server.services.firestore.base import Filter, Query
+from server.services.firestore.cursors import decode_cursor
+from server.services.firestore.indexes import needed_index
+from server.services.firestore.values import is_id
 
 _OPS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _NUMBERS = "('integer', 'real')"
-_ordered_place = msgspec.json.Decoder(tuple[Any, str])
-_plain_place = msgspec.json.Decoder(tuple[str])
-
 Parameter = int | str
 
 
@@ -44,25 +25,6 @@ class Statement(NamedTuple):
 
     sql: str
     parameters: tuple[Parameter, ...]
-
-
-def check_query(query: Query, declared: Collection[Index]) -> None:
-    """ValueError for a query that is none; MissingIndex for one without its index."""
-    if query.direction not in ("asc", "desc"):
-        raise ValueError(f"Not a direction: {query.direction!r}")
-    for one in query.filters:
-        if one.op not in _OPS:
-            raise ValueError(f"Not an operator: {one.op!r}")
-        if one.op != "==" and one.field != query.order_by:
-            raise ValueError(f"A range on {one.field} needs order_by={one.field!r}")
-    needed = _needed(query)
-    if needed is not None and needed not in declared:
-        raise MissingIndex(index_name(needed))
-
-
-def _needed(query: Query) -> Index | None:
-    needed = required_index(query)
-    return needed and Index(query.collection, needed[0], *needed[1])
 
 
 def select_ids(collection: str, doc_ids: Sequence[str]) -> Statement:
@@ -74,8 +36,6 @@ def select_ids(collection: str, doc_ids: Sequence[str]) -> Statement:
 
 def select(query: Query, limit: int, cursor: str | None) -> Statement:
     """One page, of `limit + 1` documents if there is more: one row with a JSON array of them."""
-    if not 1 <= limit <= PAGE_MAX:
-        raise ValueError(f"A limit is 1 to {PAGE_MAX}, not {limit}")
     where, parameters = _where(query, cursor)
     order = "id"
     if query.order_by is not None:
@@ -111,8 +71,8 @@ def aggregate(query: Query, field: str | None) -> Statement:
 
 def _source(query: Query) -> str:
     """The table, read by the query's declared index: SQLite's own choice is a guess."""
-    needed = _needed(query)
-    hint = "" if needed is None else f' INDEXED BY "{index_name(needed)}"'
+    needed = needed_index(query)
+    hint = "" if needed is None else f' INDEXED BY "{needed.name}"'
     return table(query.collection) + hint
 
 
@@ -129,15 +89,15 @@ def _where(query: Query, cursor: str | None) -> tuple[str, tuple[Parameter, ...]
     if query.order_by is not None:
         terms.append(f"json_type(body, {path(query.order_by)}) IS NOT NULL")
     if cursor is not None:
-        *place, doc_id = _decode_cursor(cursor, ordered=query.order_by is not None)
+        place = decode_cursor(query, cursor)
         if query.order_by is None:
             terms.append("id > ?")
-            parameters += (doc_id,)
+            parameters += (place.doc_id,)
         else:
             key, bound = order_key(query.order_by), f"ifnull(json_extract(?, '$'), {NULL_FIRST})"
             terms.append(f"{key} {after}= {bound} AND ({key} {after} {bound} OR id {after} ?)")
-            text = to_json(place[0])
-            parameters += (text, text, doc_id)
+            text = to_json(place.value)
+            parameters += (text, text, place.doc_id)
     return " AND ".join(terms), parameters
 
 
@@ -160,26 +120,3 @@ def _condition(one: Filter, *, hidden: bool) -> tuple[str, tuple[Parameter, ...]
         case _:
             types = _NUMBERS
     return f"{term} AND json_type(body, {path(one.field)}) IN {types}", (text,)
-
-
-def encode_cursor(query: Query, last: Document) -> str:
-    """The place of a document in a query's order, of letters, digits, `-` and `_` only."""
-    place = () if query.order_by is None else (last.fields[query.order_by],)
-    return _pack((*place, last.id))
-
-
-def _pack(place: tuple[Any, ...]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str, *, ordered: bool) -> tuple[Any, ...]:
-    decoder = _ordered_place if ordered else _plain_place
-    try:
-        place = decoder.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        check(place[0])
-        genuine = is_id(place[-1]) and _pack(place) == cursor
-    except (ValueError, TypeError, RecursionError, msgspec.DecodeError):
-        genuine = False
-    if not genuine:
-        raise Invalid("Invalid cursor", code="INVALID_CURSOR")
-    return place

@@ -16,7 +16,6 @@ from server.metrics import Metrics
 from server.services.embedded import queries, schema
 from server.services.embedded.documents import from_rows
 from server.services.embedded.readers import Readers
-from server.services.embedded.schema import Index, load_indexes
 from server.services.embedded.turnstile import Turnstile
 from server.services.embedded.writer import Writer
 from server.services.embedded.writes import WriteSet
@@ -31,8 +30,8 @@ from server.services.firestore.base import (
     StoreUnavailable,
     Write,
 )
-
-__all__ = ["Index", "SqliteClient", "load_indexes"]
+from server.services.firestore.cursors import encode_cursor
+from server.services.firestore.indexes import Index, check_figures, check_limit, check_query
 
 WRITER_CACHE_KIB = 2048
 READER_CACHE_KIB = 512
@@ -46,9 +45,7 @@ logger = logging.getLogger(__name__)
 class SqliteClient(DocumentClient, Retention):
     """The embedded store. Its calls belong to the event loop that opened it.
 
-    Besides the port: ids and values that Firestore would refuse are a ValueError when written, and
-    are not found when read; fields that a query or an Update names match `[a-z_][a-z0-9_]*`,
-    collections `[a-z_]+`. A field that is ordered by should hold values of one type (or null).
+    A field that is ordered by should hold values of one type (or null).
     Other processes may use the same file; a write waits for theirs within its time-out.
     """
 
@@ -138,15 +135,18 @@ class SqliteClient(DocumentClient, Retention):
             self.metrics.store_seconds.observe(self._clock.monotonic() - began)
 
     async def query(self, query: Query, limit: int, cursor: str | None = None) -> Page:
-        queries.check_query(query, self._indexes)
+        check_query(query, self._indexes)
+        check_limit(limit)
         statement = queries.select(query, limit, cursor)
         found = await self._documents(query.collection, statement)
         if len(found) <= limit:
             return Page(found, None)
-        return Page(found[:limit], queries.encode_cursor(query, found[limit - 1]))
+        return Page(found[:limit], encode_cursor(query, found[limit - 1]))
 
     async def aggregate(self, query: Query, field: str | None = None) -> Aggregate:
-        queries.check_query(query, self._indexes)
+        check_query(query, self._indexes)
+        if field is not None:
+            check_figures(query, field, self._indexes)
         statement = queries.aggregate(query, field)
         await self._table(query.collection)
         count, *figures = await self.reports.run(

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from server.services.embedded.documents import is_id, to_json
+from server.services.embedded.documents import to_json
 from server.services.embedded.schema import path, table
 from server.services.firestore.base import (
     AlreadyExists,
@@ -26,6 +26,7 @@ from server.services.firestore.base import (
     VersionConflict,
     Write,
 )
+from server.services.firestore.values import check_id
 
 # json_set takes at most 127 arguments in SQLite's default build: the body, then two a field.
 _FIELDS_PER_SET = 60
@@ -97,8 +98,7 @@ def _step(write: Write) -> Step:
     never meets a version somebody still holds, and no counter is shared between processes.
     """
     name = table(write.collection)
-    if not is_id(write.id):
-        raise ValueError(f"Not a document id: {write.id!r}")
+    check_id(write.id)
     version = str(secrets.randbits(63))
     demanded = None if isinstance(write, Create) else write.if_version
     matched = f"{name}.id = value ->> 0"

@@ -2,7 +2,8 @@
 
 A document is a flat or nested mapping of JSON values (str, int, float, bool, None, list, dict).
 Times are integers, Unix milliseconds. A field named `expire_at` is the time after which retention
-may delete the document; a query may still return it until then, so readers filter on it too.
+may delete the document; a query may still return it until then, so readers filter on it too. It is
+a whole number, and has no figures: Firestore keeps it as a time.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class MissingIndex(Exception):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """A stored document. `version` is opaque: it changes with every write of the document."""
+    """A stored document. `version` is opaque: it changes with every write of the document.
+
+    It says nothing about other documents: those written together may have the same one.
+    """
 
     id: str
     version: str
@@ -141,6 +145,9 @@ class DocumentClient(Protocol):
     Promises: a write that returned is on disk (or with the quorum) and seen by the next read of any
     caller; a batch is written whole or not at all; ties are broken by id; a page cursor survives
     inserts and deletes. Every call ends within a few seconds: StoreUnavailable when it cannot.
+    Ids and values that Firestore would refuse are a ValueError when written, and are not found when
+    read; so is a document over 1 MiB, on Firestore only. Fields that a query or an Update names
+    match `[a-z_][a-z0-9_]*` and collections `[a-z_]+`, without two underscores in front.
     """
 
     async def get(self, collection: str, doc_id: str) -> Document | None:
@@ -162,7 +169,11 @@ class DocumentClient(Protocol):
         """
 
     async def aggregate(self, query: Query, field: str | None = None) -> Aggregate:
-        """Count the query's documents; with `field`, its average, minimum and maximum as well."""
+        """Count the query's documents; with `field`, its average, minimum and maximum as well.
+
+        ValueError for a field without figures, MissingIndex as for a query. A write meanwhile may
+        be in some of the figures and not in others.
+        """
 
     async def ping(self) -> None:
         """Return when the store answers a read and could take a write; else StoreUnavailable."""

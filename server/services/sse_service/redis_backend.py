@@ -12,6 +12,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from server.breaker import Breaker
 from server.clock import Clock
 from server.metrics import Metrics
 from server.services.sse_service.backend import (
@@ -23,7 +24,6 @@ from server.services.sse_service.backend import (
 )
 from server.services.sse_service.event import Event
 from server.services.sse_service.redis_calls import RedisCalls, RedisWire
-from server.services.sse_service.shared.breaker import Breaker
 from server.services.sse_service.shared.followed import Followed
 from server.services.sse_service.shared.leases import Leases
 from server.services.sse_service.shared.notices import RedisNotices

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from server.breaker import Breaker
 from server.metrics import Metrics
 from server.services.sse_service.backend import LogRefused, LogUnavailable
-from server.services.sse_service.shared.breaker import Breaker
 from server.services.sse_service.shared.scripts import Script, head_key
 from server.services.sse_service.shared.subscriber import Wire
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.control.readings import SEQ_MEMORY_MS, NewReading
-from server.services.embedded.documents import is_id
+from server.services.firestore.values import is_id
 
 NOW = 1_790_000_000_000
 names = st.text(min_size=1, max_size=20)

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
+from server.breaker import Breaker
 from server.clock import Clock
 from server.metrics import Metrics
 from server.services.sse_service.backend import Cursor, LogRefused, LogUnavailable
 from server.services.sse_service.event import Event
-from server.services.sse_service.shared.breaker import Breaker
 from server.services.sse_service.shared.outbox import BATCH_MAX, Item, Outbox, Queue
 from server.services.sse_service.shared.subscriber import jittered
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from server.breaker import Breaker
 from server.metrics import Metrics
 from server.services.sse_service.backend import Cursor, LogUnavailable
 from server.services.sse_service.event import Event
-from server.services.sse_service.shared.breaker import Breaker
 from server.services.sse_service.shared.outbox import Item, Outbox, Queue
 from server.services.sse_service.shared.sender import Sender
 from tests.support.clock import ManualClock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.services.sse_service.shared.breaker import Breaker
+from server.breaker import Breaker
 from tests.support.clock import ManualClock
 
 

@@ -10,11 +10,12 @@ FAILURES, WITHIN_S, OPEN_S = 5, 30.0, 15.0
 
 
 class Breaker:
-    """Closed: calls go out. Open, after FAILURES within WITHIN_S: none does for OPEN_S, then one;
-    if that succeeds it closes."""
+    """Closed: calls go out. Open, after FAILURES within WITHIN_S: none does for `open_s` seconds,
+    then one; if that succeeds it closes."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, open_s: float = OPEN_S) -> None:
         self._clock = clock
+        self._open_s = open_s
         self._failures: deque[float] = deque(maxlen=FAILURES)
         self._open_until: float | None = None
 
@@ -24,13 +25,13 @@ class Breaker:
         return self._open_until is not None
 
     def allows(self) -> bool:
-        """Whether a call may go out now; half-open, the first who asks may, for OPEN_S."""
+        """Whether a call may go out now; half-open, the first who asks may, for `open_s`."""
         if self._open_until is None:
             return True
         now = self._clock.monotonic()
         if now < self._open_until:
             return False
-        self._open_until = now + OPEN_S
+        self._open_until = now + self._open_s
         return True
 
     def wait_s(self) -> float:
@@ -51,7 +52,7 @@ class Breaker:
         full = len(self._failures) == FAILURES and now - self._failures[0] <= WITHIN_S
         if self._open_until is not None or not full:
             return False
-        self._open_until = now + OPEN_S
+        self._open_until = now + self._open_s
         return True
 
     def try_now(self) -> None:

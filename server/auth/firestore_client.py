@@ -1,0 +1,85 @@
+"""Opens Firestore: in production with its credentials, or the emulator without any."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from server.clock import Clock
+from server.metrics import Metrics
+from server.services.firestore import LOCAL_PROJECT, init_client
+from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.indexes import Index
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+    from server.services.firestore.client import FirestoreClient
+
+SCOPE = "https://www.googleapis.com/auth/datastore"
+# Outside Google's cloud, its library asks for a machine's own credentials several times.
+CREDENTIALS_S = 15.0
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[0-9]{1,5}")
+# https://cloud.google.com/resource-manager/docs/creating-managing-projects
+_PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+
+
+async def open_firestore(
+    indexes: Iterable[Index],
+    clock: Clock,
+    metrics: Metrics,
+    *,
+    project: str = "",
+    emulator_host: str = "",
+) -> FirestoreClient:
+    """A client of the emulator at `emulator_host` (host:port) if that is given, else of production.
+
+    Without a `project` the emulator's is `local-dev`, and production's the one that the
+    application default credentials name. What the environment says of an emulator has no effect.
+    StoreUnavailable when the settings or credentials cannot be right, saying what to do. Nothing
+    is asked of Firestore yet: `ping` does. The client belongs to the running event loop.
+    """
+    if project and not _PROJECT.fullmatch(project):
+        raise StoreUnavailable(
+            message=f"GOOGLE_CLOUD_PROJECT={project} is not a project's id: 6 to 30 of a-z 0-9 -,"
+            " beginning with a letter"
+        )
+    if emulator_host:
+        if not _HOST.fullmatch(emulator_host):
+            raise StoreUnavailable(
+                message=f"FIRESTORE_EMULATOR_HOST={emulator_host} is not host:port,"
+                " such as 127.0.0.1:28080"
+            )
+        return init_client(emulator_host, indexes, clock, metrics, project or LOCAL_PROJECT)
+    credentials, named = await _default_credentials()
+    if not project and not named:
+        raise StoreUnavailable(
+            message="The Google credentials name no project: set GOOGLE_CLOUD_PROJECT"
+        )
+    from server.services.firestore.client import FirestoreClient
+    from server.services.firestore.firestore_connection import production_client
+
+    google = production_client(project or named, credentials)
+    return FirestoreClient(google, indexes, clock, metrics)
+
+
+async def _default_credentials() -> tuple[Credentials, str]:
+    """The application default credentials, and their project or "".
+
+    In a thread: files are read, and outside a file Google's metadata server is asked.
+    """
+    import google.auth
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        async with asyncio.timeout(CREDENTIALS_S):
+            credentials, project = await asyncio.to_thread(google.auth.default, scopes=[SCOPE])
+    except (GoogleAuthError, TimeoutError) as error:
+        raise StoreUnavailable(
+            message="No Google credentials for Firestore: set GOOGLE_APPLICATION_CREDENTIALS to a"
+            " service account's file, run `gcloud auth application-default login`, or set"
+            f" USE_EMULATORS and FIRESTORE_EMULATOR_HOST ({error})"
+        ) from error
+    return credentials, project or ""

@@ -1,0 +1,66 @@
+"""What may be stored and named: ids, collections, fields and JSON values, by Firestore's limits."""
+
+from __future__ import annotations
+
+import math
+import re
+
+# https://firebase.google.com/docs/firestore/quotas
+DEPTH_MAX = 20
+ID_BYTES_MAX = 1500
+_NO_ID = re.compile(r"\.|\.\.|__.*__|.*[/\0].*", re.DOTALL)
+# Two underscores begin Firestore's own names, `sqlite_` SQLite's.
+_COLLECTION = re.compile(r"(?!sqlite_|__)[a-z_]+")
+_FIELD = re.compile(r"(?!__)[a-z_][a-z0-9_]*")
+
+
+def is_id(doc_id: str) -> bool:
+    """Whether a document may have this id, by Firestore's rules and without a NUL."""
+    try:
+        size = len(doc_id.encode())
+    except UnicodeEncodeError:
+        return False
+    return 0 < size <= ID_BYTES_MAX and not _NO_ID.fullmatch(doc_id)
+
+
+def check_id(doc_id: str) -> None:
+    """ValueError if no document may have this id."""
+    if not is_id(doc_id):
+        raise ValueError(f"Not a document id: {doc_id!r}")
+
+
+def check_collection(name: str) -> None:
+    """ValueError for a name that no collection may have."""
+    if not _COLLECTION.fullmatch(name):
+        raise ValueError(f"Not a collection name: {name!r}")
+
+
+def check_field(name: str) -> None:
+    """ValueError for a name that no query and no Update may use."""
+    if not _FIELD.fullmatch(name):
+        raise ValueError(f"Not a field name: {name!r}")
+
+
+def check(value: object, depth: int = 0) -> None:
+    """ValueError if a value is not JSON of at most DEPTH_MAX levels."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return
+    if isinstance(value, int) and kind is int:
+        if not -(2**63) <= value < 2**63:
+            raise ValueError("An integer does not fit into 64 bits")
+    elif isinstance(value, float) and kind is float:
+        if not math.isfinite(value):
+            raise ValueError("A number is not finite")
+    elif depth >= DEPTH_MAX:
+        raise ValueError("A value is nested too deeply")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if type(key) is not str:
+                raise ValueError(f"Not a field name: {key!r}")
+            check(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            check(inner, depth + 1)
+    else:
+        raise ValueError(f"Not a JSON value: {kind.__name__}")

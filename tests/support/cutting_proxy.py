@@ -1,0 +1,72 @@
+"""A proxy for HTTP/2 that can lose a server's answer: the request was carried out, nobody knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+_FRAME_HEAD = 9
+_HEADERS = 1
+
+
+class CuttingProxy:
+    """Forwards 127.0.0.1:`port` to a server. `lose` answers, one after the other, are not
+    forwarded: their connection is cut when the answer begins."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self.lose = 0
+        self.lost = 0
+        self.port = 0
+        self._upstream_port = upstream_port
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+        except OSError:
+            writer.close()
+            return
+        pair = {writer, up_writer}
+        self._writers |= pair
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_copy(reader, up_writer))
+                both.create_task(self._copy_frames(up_reader, writer))
+        except* (OSError, asyncio.IncompleteReadError):
+            pass  # an end of either side ends both
+        finally:
+            for one in pair:
+                one.close()
+            self._writers -= pair
+
+    async def _copy_frames(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            head = await reader.readexactly(_FRAME_HEAD)
+            if head[3] == _HEADERS and self.lose:
+                self.lose -= 1
+                self.lost += 1
+                raise ConnectionAbortedError
+            writer.write(head + await reader.readexactly(int.from_bytes(head[:3])))
+            await writer.drain()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[CuttingProxy]:
+        """Listen meanwhile."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    raise ConnectionResetError

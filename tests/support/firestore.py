@@ -1,0 +1,141 @@
+"""A real Firestore emulator: on a free port, one for the session or of a test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server.clock import SystemClock
+from server.metrics import Metrics
+from server.services.firestore import init_client
+from server.services.firestore.indexes import Index
+from tests.support.redis import free_port
+
+if TYPE_CHECKING:
+    from server.services.firestore.client import FirestoreClient
+
+START_S = 40.0
+INDEXES = [Index("things", ("owner",), "expire_at", "asc")]
+_JAR = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
+
+
+def _find_jar() -> Path | None:
+    """The emulator's jar, where scripts/setup_emulators.sh looks for it."""
+    named = os.environ.get("BAS_FIRESTORE_JAR")
+    gcloud = shutil.which("gcloud")
+    folders = [Path(gcloud).resolve().parent.parent] if gcloud else []
+    folders += [Path("/usr/lib/google-cloud-sdk"), Path.home() / "google-cloud-sdk"]
+    downloads = (Path.home() / ".cache/firebase/emulators").glob("cloud-firestore-emulator-v*.jar")
+    found = [Path(named)] if named else [*(one / _JAR for one in folders), *sorted(downloads)[::-1]]
+    return next((jar for jar in found if jar.is_file()), None)
+
+
+JAR = _find_jar()
+JAVA = shutil.which("java")
+
+
+def need_firestore() -> None:
+    """Skip the test where the emulator is not installed; fail where that must not happen."""
+    if JAR is None or JAVA is None:
+        missing = "java" if JAVA is None else "the Firestore emulator's jar"
+        if os.environ.get("CI") or os.environ.get("BAS_TEST_REQUIRE"):
+            pytest.fail(f"{missing} is not installed: scripts/setup_emulators.sh says how")
+        pytest.skip(f"{missing} is not installed: the tests with a real Firestore do not run")
+
+
+def fresh_project() -> str:
+    """A project nobody used: its database in the emulator is empty."""
+    return f"test-{uuid.uuid4().hex[:20]}"
+
+
+@asynccontextmanager
+async def opened(host: str, project: str = "") -> AsyncIterator[FirestoreClient]:
+    """A client of the emulator at host:port, in that project or a fresh one; closed afterwards."""
+    client = init_client(host, INDEXES, SystemClock(), Metrics(), project or fresh_project())
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+class FirestoreEmulator:
+    """The emulator on 127.0.0.1; it can be paused, killed and started again on its port."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.mkdtemp(prefix="bas-firestore-")
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> FirestoreEmulator:
+        """Start, and return once it answers."""
+        assert JAVA is not None
+        options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+        options += [f"-Djava.io.tmpdir={self._folder}", "-cp", str(JAR)]
+        main = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
+        self._process = subprocess.Popen(
+            [JAVA, *options, main, "start", "--host=127.0.0.1", f"--port={self.port}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            assert time.monotonic() < deadline, "the Firestore emulator does not answer"
+            assert self._process.poll() is None, "the Firestore emulator ended at once"
+            time.sleep(0.05)
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as sock:
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                return b" 200 " in sock.recv(100)
+        except OSError:
+            return False
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL: all it held is lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def __enter__(self) -> FirestoreEmulator:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
