@@ -14,6 +14,7 @@ from quart import Quart
 from server.admin import Admin
 from server.app import create_app
 from server.auth.factory import Auth, create_auth
+from server.auth.firestore_client import open_firestore
 from server.auth.session_watch import SessionWatch
 from server.cli import main
 from server.clock import Clock, SystemClock
@@ -24,7 +25,9 @@ from server.notices import NoNotices
 from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
 from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient
+from server.services.firestore.base import DocumentClient, Retention
 from server.services.firestore.indexes import load_indexes
+from server.services.firestore.routing import RoutingClient, collections_on_firestore
 from server.services.firestore.service_factory import Stores, create_stores
 from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog
@@ -41,7 +44,8 @@ class Base:
     config: ServerConfig
     clock: Clock
     metrics: Metrics
-    client: SqliteClient
+    client: DocumentClient
+    expiring: Retention
     stores: Stores
     auth: Auth
     admin: Admin
@@ -62,15 +66,28 @@ async def open_base(config: ServerConfig, clock: Clock | None = None) -> AsyncIt
     """The stores, open meanwhile."""
     clock, metrics = clock or SystemClock(), Metrics()
     async with AsyncExitStack() as resources:
-        client = SqliteClient(config.data_dir / "bas.db", load_indexes(INDEXES), clock, metrics)
-        await client.open()
-        resources.push_async_callback(client.close)
+        sqlite = SqliteClient(config.data_dir / "bas.db", load_indexes(INDEXES), clock, metrics)
+        await sqlite.open()
+        resources.push_async_callback(sqlite.close)
+        elsewhere = collections_on_firestore(config)
+        client: DocumentClient = sqlite
+        if elsewhere:
+            firestore = await open_firestore(
+                load_indexes(INDEXES),
+                clock,
+                metrics,
+                project=config.google_cloud_project,
+                emulator_host=config.firestore_emulator_host if config.use_emulators else "",
+            )
+            resources.push_async_callback(firestore.close)
+            await firestore.ping()
+            client = RoutingClient(sqlite, dict.fromkeys(elsewhere, firestore), metrics)
         stores = create_stores(client, clock, config.audit_days)
         access = create_auth(config, stores, clock, metrics)
         resources.callback(access.passwords.close)
         resources.push_async_callback(access.logins.work.close, FINISH_LOGINS_S)
         admin = Admin(stores.users, access.sessions, access.passwords, access.keys, stores.audit)
-        yield Base(config, clock, metrics, client, stores, access, admin)
+        yield Base(config, clock, metrics, client, sqlite, stores, access, admin)
 
 
 @asynccontextmanager
@@ -81,7 +98,7 @@ async def open_container(
     async with AsyncExitStack() as resources:
         base = await resources.enter_async_context(open_base(config, clock))
         clock, metrics, stores, guard = base.clock, base.metrics, base.stores, base.auth.guard
-        retention = RetentionTask(base.client, clock, metrics)
+        retention = RetentionTask(base.expiring, clock, metrics)
         retention.start()
         resources.push_async_callback(retention.stop)
         bounds = {"max_events": config.sse_history_events, "max_bytes": config.sse_history_bytes}

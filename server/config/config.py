@@ -307,13 +307,3 @@ def _refuse_impossible(config: ServerConfig) -> None:
             f"BAS_PROCESSES={config.processes} needs REDIS_URL: without Redis the processes "
             "could not tell each other what happened, and dashboards would go stale"
         )
-    asked = {
-        "USE_FIRESTORE_TELEMETRY": config.use_firestore_telemetry,
-        "USE_FIRESTORE_AUTH": config.use_firestore_auth,
-        "USE_FIRESTORE_AUDIT": config.use_firestore_audit,
-    }
-    for variable, value in asked.items():
-        if value:
-            raise ConfigError(
-                f"{variable} is set, but this version knows the embedded default only: unset it"
-            )

@@ -1,0 +1,104 @@
+"""RoutingClient: each collection on the store that is configured for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from server.metrics import Metrics
+from server.services.firestore.base import (
+    Aggregate,
+    Document,
+    DocumentClient,
+    Page,
+    Query,
+    StoreUnavailable,
+    Write,
+)
+
+log = logging.getLogger(__name__)
+
+
+# Which collections each switch moves.
+TELEMETRY = ("telemetry", "zones", "tenant_settings", "devices", "device_keys")
+AUTH = ("users", "sessions", "login_attempts")
+AUDIT = ("audit_log",)
+
+
+class Switches(Protocol):
+    """The settings that say what is kept in Firestore."""
+
+    @property
+    def use_firestore_telemetry(self) -> bool: ...
+    @property
+    def use_firestore_auth(self) -> bool: ...
+    @property
+    def use_firestore_audit(self) -> bool: ...
+
+
+def collections_on_firestore(switches: Switches) -> tuple[str, ...]:
+    """The collections that are kept in Firestore; the others stay on SQLite."""
+    on = (
+        (switches.use_firestore_telemetry, TELEMETRY),
+        (switches.use_firestore_auth, AUTH),
+        (switches.use_firestore_audit, AUDIT),
+    )
+    return tuple(name for switched, names in on if switched for name in names)
+
+
+class RoutingClient(DocumentClient):
+    """Several stores as one: `others` names the collections that are not on `default`.
+
+    A batch that touches two stores is not atomic: the store of its first write comes first, and
+    what that refuses is written nowhere. Should another store be away then, that part is lost,
+    logged and counted: what a caller was promised is stored, and only its audit entry is not.
+    """
+
+    def __init__(
+        self, default: DocumentClient, others: Mapping[str, DocumentClient], metrics: Metrics
+    ) -> None:
+        self._default = default
+        self._others = dict(others)
+        self._metrics = metrics
+
+    def _of(self, collection: str) -> DocumentClient:
+        return self._others.get(collection, self._default)
+
+    async def get(self, collection: str, doc_id: str) -> Document | None:
+        return await self._of(collection).get(collection, doc_id)
+
+    async def get_many(self, collection: str, doc_ids: Sequence[str]) -> Mapping[str, Document]:
+        return await self._of(collection).get_many(collection, doc_ids)
+
+    async def write(self, writes: Sequence[Write]) -> list[str]:
+        first = self._of(writes[0].collection) if writes else self._default
+        if all(self._of(write.collection) is first for write in writes):
+            return await first.write(writes)
+        versions = [""] * len(writes)
+        parts: dict[DocumentClient, list[int]] = {}
+        for place, write in enumerate(writes):
+            parts.setdefault(self._of(write.collection), []).append(place)
+        for client, places in parts.items():
+            try:
+                written = await client.write([writes[place] for place in places])
+            except StoreUnavailable as error:
+                if client is first:
+                    raise
+                self._metrics.store_failures.labels(kind="part_lost").inc()
+                lost = sorted({writes[place].collection for place in places})
+                log.error("a part of a batch is lost: %s: %s", ", ".join(lost), error)
+                continue
+            for place, version in zip(places, written, strict=True):
+                versions[place] = version
+        return versions
+
+    async def query(self, query: Query, limit: int, cursor: str | None = None) -> Page:
+        return await self._of(query.collection).query(query, limit, cursor)
+
+    async def aggregate(self, query: Query, field: str | None = None) -> Aggregate:
+        return await self._of(query.collection).aggregate(query, field)
+
+    async def ping(self) -> None:
+        await asyncio.gather(*(client.ping() for client in {self._default, *self._others.values()}))
