@@ -14,7 +14,7 @@ from quart import Quart
 from server.admin import Admin
 from server.app import create_app
 from server.auth.factory import Auth, create_auth
-from server.auth.firestore_client import open_firestore
+from server.auth.firestore_client import connected_firestore
 from server.auth.session_watch import SessionWatch
 from server.cli import main
 from server.clock import Clock, SystemClock
@@ -64,30 +64,30 @@ class Container:
 @asynccontextmanager
 async def open_base(config: ServerConfig, clock: Clock | None = None) -> AsyncIterator[Base]:
     """The stores, open meanwhile."""
-    clock, metrics = clock or SystemClock(), Metrics()
+    indexes, clock, metrics = load_indexes(INDEXES), clock or SystemClock(), Metrics()
     async with AsyncExitStack() as resources:
-        sqlite = SqliteClient(config.data_dir / "bas.db", load_indexes(INDEXES), clock, metrics)
-        await sqlite.open()
-        resources.push_async_callback(sqlite.close)
-        elsewhere = collections_on_firestore(config)
-        client: DocumentClient = sqlite
-        if elsewhere:
-            firestore = await open_firestore(
-                load_indexes(INDEXES),
-                clock,
-                metrics,
-                project=config.google_cloud_project,
-                emulator_host=config.firestore_emulator_host if config.use_emulators else "",
-            )
-            resources.push_async_callback(firestore.close)
-            await firestore.ping()
-            client = RoutingClient(sqlite, dict.fromkeys(elsewhere, firestore), metrics)
+        sqlite = SqliteClient(config.database, indexes, clock, metrics)
+        client: DocumentClient = await resources.enter_async_context(sqlite)
+        if config.uses_firestore:
+            opening = connected_firestore(config, indexes, clock, metrics)
+            firestore = await resources.enter_async_context(opening)
+            moved = dict.fromkeys(collections_on_firestore(config), firestore)
+            client = RoutingClient(sqlite, moved, metrics)
         stores = create_stores(client, clock, config.audit_days)
         access = create_auth(config, stores, clock, metrics)
         resources.callback(access.passwords.close)
         resources.push_async_callback(access.logins.work.close, FINISH_LOGINS_S)
         admin = Admin(stores.users, access.sessions, access.passwords, access.keys, stores.audit)
         yield Base(config, clock, metrics, client, sqlite, stores, access, admin)
+
+
+@asynccontextmanager
+async def open_both(config: ServerConfig) -> AsyncIterator[dict[str, DocumentClient]]:
+    """SQLite and Firestore, whatever is kept in which, open meanwhile."""
+    parts = load_indexes(INDEXES), SystemClock(), Metrics()
+    sqlite = SqliteClient(config.database, *parts)
+    async with sqlite, connected_firestore(config, *parts) as firestore:
+        yield {"sqlite": sqlite, "firestore": firestore}
 
 
 @asynccontextmanager
@@ -147,4 +147,4 @@ async def open_container(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], open_base, open_container))
+    sys.exit(main(sys.argv[1:], open_base, open_container, open_both))

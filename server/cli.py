@@ -1,4 +1,4 @@
-"""The command line of bas_server.py: serve, simulate, and administration."""
+"""The command line of bas_server.py: serve, simulate, administration, and copying."""
 
 from __future__ import annotations
 
@@ -17,18 +17,25 @@ import uvloop
 from server.auth.principal import DEFAULT_TENANT
 from server.config.config import ConfigError, ServerConfig, settings_help
 from server.errors import BasError
+from server.services.firestore import copying
+from server.services.firestore.base import DocumentClient
 from server.services.firestore.models import ROLES
+from server.services.firestore.routing import COLLECTIONS
 from server.serving import DEMO_ZONES, Opener, say, serve_alone, serve_as_child, supervise
 from server.version import VERSION
 
 log = logging.getLogger(__name__)
 
 USAGE_ERROR, FAILURE = 2, 1
+STORES = ("sqlite", "firestore")
 
 
-def main(arguments: list[str], open_base: Opener, open_container: Opener) -> int:
+def main(arguments: list[str], open_base: Opener, open_container: Opener, open_both: Opener) -> int:
     """Run one command; its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "copy-store" and options.source == options.target:
+        parser.error("copy-store: --from and --to are the same store")
     try:
         config = ServerConfig.from_env()
     except ConfigError as error:
@@ -38,7 +45,7 @@ def main(arguments: list[str], open_base: Opener, open_container: Opener) -> int
         format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s",
     )
     try:
-        return _run(_command(options, config, open_base, open_container))
+        return _run(_command(options, config, open_base, open_container, open_both))
     except BasError as error:
         return _fail(f"{error.error}" + (f": {error.message}" if error.message else ""), FAILURE)
     except (OSError, ValueError) as error:
@@ -79,11 +86,23 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser("simulate", help="post readings of simulated zones")
     simulate.add_argument("--zones", type=int, default=DEMO_ZONES, metavar="N")
     simulate.add_argument("--url", default="http://127.0.0.1:8080")
+    copy = commands.add_parser(
+        "copy-store",
+        help="copy all data between SQLite and Firestore",
+        description="Copies all data from one store to the other, over what differs there. Stop the"
+        " server first: what it writes meanwhile may be missed. It may be repeated at any time.",
+    )
+    copy.add_argument("--from", dest="source", required=True, choices=STORES)
+    copy.add_argument("--to", dest="target", required=True, choices=STORES)
     return parser
 
 
 async def _command(
-    options: argparse.Namespace, config: ServerConfig, open_base: Opener, open_container: Opener
+    options: argparse.Namespace,
+    config: ServerConfig,
+    open_base: Opener,
+    open_container: Opener,
+    open_both: Opener,
 ) -> int:
     if options.command is None:
         if options.child is not None:
@@ -94,6 +113,11 @@ async def _command(
         return await serve_alone(config, options.demo, open_container)
     if options.command == "simulate":
         return await _simulate(options.url, options.zones)
+    if options.command == "copy-store":
+        if options.source == "sqlite" and not config.database.exists():
+            raise FileNotFoundError(f"nothing to copy: {config.database} is not there")
+        async with open_both(config) as stores:
+            return await _copy(stores[options.source], stores[options.target])
     async with open_base(config) as base:
         return await _administer(options, base.admin)
 
@@ -112,6 +136,23 @@ async def _administer(options: argparse.Namespace, admin: Any) -> int:
     elif options.command == "register-device":
         key = await admin.register_device(options.tenant, options.device_id)
         say(f"key of {options.device_id} (tenant {options.tenant}), shown only now:\n{key}")
+    return 0
+
+
+async def _copy(source: DocumentClient, target: DocumentClient) -> int:
+    missing: list[str] = []
+    for collection in COLLECTIONS:
+        progress = copying.Progress(0, 0)
+        async for progress in copying.copy(source, target, collection):
+            if sys.stdout.isatty():
+                sys.stdout.write(f"{collection}: {progress.seen}\r")
+                sys.stdout.flush()
+        count = await copying.count(source, target, collection)
+        say(f"{collection}: {count.found} of {count.source} there, {progress.written} written now")
+        if count.found != count.source:
+            missing.append(collection)
+    if missing:
+        raise ValueError(f"not complete, copy again: {', '.join(missing)}")
     return 0
 
 

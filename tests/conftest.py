@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,16 +11,21 @@ import pytest
 from bas_server import Container, open_container
 from server.config.config import ServerConfig
 from tests.support.clock import ManualClock
-from tests.support.firestore import FirestoreEmulator, need_firestore
+from tests.support.firestore import SWITCHES, FirestoreEmulator, need_firestore, on_firestore
 from tests.support.redis import RedisServer, need_redis
 
 PASSWORD = "correct horse"
+# In a run on Firestore: host:port of the emulator that is to keep every store.
+ON_FIRESTORE = "BAS_TEST_FIRESTORE"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> ServerConfig:
-    """Defaults, in a folder of its own."""
-    return ServerConfig(data_dir=tmp_path / "data")
+    """Defaults, in a folder of its own; in a run on Firestore in a project of its own as well."""
+    settings = ServerConfig(data_dir=tmp_path / "data")
+    if host := os.environ.get(ON_FIRESTORE):
+        return on_firestore(settings, host, *SWITCHES)
+    return settings
 
 
 @pytest.fixture

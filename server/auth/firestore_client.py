@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from server.clock import Clock
+from server.config.config import ServerConfig
 from server.metrics import Metrics
 from server.services.firestore import LOCAL_PROJECT, init_client
 from server.services.firestore.base import StoreUnavailable
@@ -24,6 +26,25 @@ CREDENTIALS_S = 15.0
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[0-9]{1,5}")
 # https://cloud.google.com/resource-manager/docs/creating-managing-projects
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+
+
+@asynccontextmanager
+async def connected_firestore(
+    config: ServerConfig, indexes: Iterable[Index], clock: Clock, metrics: Metrics
+) -> AsyncIterator[FirestoreClient]:
+    """The client that the settings name, of a Firestore that answered; closed afterwards."""
+    client = await open_firestore(
+        indexes,
+        clock,
+        metrics,
+        project=config.google_cloud_project,
+        emulator_host=config.firestore_emulator_host if config.use_emulators else "",
+    )
+    try:
+        await client.ping()
+        yield client
+    finally:
+        await client.close()
 
 
 async def open_firestore(

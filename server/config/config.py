@@ -231,6 +231,16 @@ class ServerConfig:
         return (self.emulator_redis_url if self.use_emulators else "") or self.redis_url
 
     @property
+    def database(self) -> Path:
+        """The file of the SQLite database."""
+        return self.data_dir / "bas.db"
+
+    @property
+    def uses_firestore(self) -> bool:
+        """Whether anything is kept in Firestore."""
+        return self.use_firestore_telemetry or self.use_firestore_auth or self.use_firestore_audit
+
+    @property
     def shadow(self) -> bool:
         """Whether refusals are only logged."""
         return self.auth_on and self.auth_mode == "shadow"

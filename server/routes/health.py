@@ -15,7 +15,7 @@ from server.clock import Clock
 from server.config.config import ServerConfig
 from server.errors import BasError, Unavailable
 from server.metrics import Metrics
-from server.routes.models import Alive, Health, LiveStreams, Ready
+from server.routes.models import Alive, FirestoreHealth, Health, LiveStreams, Ready
 from server.services.sse_service.service import SSEService
 
 CHECK_S = 2.5
@@ -40,8 +40,12 @@ def blueprint(
     @bp.get("/api/health")
     @validate_response(Health)
     async def health() -> Health:
-        services = {"auth": config.auth_on, "firestore": False}
-        return Health("healthy", clock.now_ms() // 1000, services, await live_streams())
+        services = {"auth": config.auth_on, "firestore": config.uses_firestore}
+        answer = Health("healthy", clock.now_ms() // 1000, services, await live_streams())
+        if config.uses_firestore:
+            store = await _ask(checks["store"])
+            answer.firestore = FirestoreHealth("healthy" if store == "ok" else store)
+        return answer
 
     async def live_streams() -> LiveStreams:
         try:

@@ -127,6 +127,12 @@ class LiveStreams(Struct):
     subscribers: dict[str, int]
 
 
+class FirestoreHealth(Struct):
+    """Whether the stores answer: `healthy`, or the code of the error."""
+
+    status: str
+
+
 class Health(Struct):
     """`timestamp` is Unix seconds; `services` says which are switched on."""
 
@@ -134,6 +140,7 @@ class Health(Struct):
     timestamp: int
     services: dict[str, bool]
     sse: LiveStreams
+    firestore: FirestoreHealth | UnsetType = UNSET
 
 
 class Ready(Struct):

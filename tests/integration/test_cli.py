@@ -71,7 +71,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPro
 def test_help_names_every_command_and_every_setting(folder: Path) -> None:
     done = run("--help", data_dir=folder)
     assert done.returncode == 0
-    for word in ("create-user", "set-password", "list-users", "register-device", "simulate"):
+    for word in (
+        "create-user",
+        "set-password",
+        "list-users",
+        "register-device",
+        "simulate",
+        "copy-store",
+    ):
         assert word in done.stdout
     for word in (
         "--demo",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server.clock import SystemClock
+from server.config.config import ServerConfig
 from server.metrics import Metrics
 from server.services.firestore import init_client
 from server.services.firestore.indexes import Index
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from server.services.firestore.client import FirestoreClient
 
 START_S = 40.0
+SWITCHES = ("telemetry", "auth", "audit")
 INDEXES = [Index("things", ("owner",), "expire_at", "asc")]
 _JAR = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
 
@@ -59,6 +62,19 @@ def need_firestore() -> None:
 def fresh_project() -> str:
     """A project nobody used: its database in the emulator is empty."""
     return f"test-{uuid.uuid4().hex[:20]}"
+
+
+def on_firestore(config: ServerConfig, host: str, *switches: str) -> ServerConfig:
+    """The configuration with these SWITCHES on, in a fresh project of the emulator at host:port."""
+    return dataclasses.replace(
+        config,
+        use_emulators=True,
+        firestore_emulator_host=host,
+        google_cloud_project=fresh_project(),
+        use_firestore_telemetry="telemetry" in switches,
+        use_firestore_auth="auth" in switches,
+        use_firestore_audit="audit" in switches,
+    )
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from werkzeug.datastructures import Headers
 from bas_server import Container, open_container
 from server.clock import Clock
 from server.config.config import ServerConfig
+from server.services.firestore.routing import RoutingClient
 from tests.conftest import PASSWORD
 
 ADDRESS = "192.0.2.10"
@@ -116,6 +117,16 @@ async def audited(container: Container, action: str, tenant_id: str = "default")
     """The tenant's audit entries of one action, newest first."""
     entries = await container.base.stores.audit.query_recent(tenant_id, 1000)
     return [entry for entry in entries if entry.action == action]
+
+
+async def lose_store(container: Container) -> None:
+    """Close what keeps the documents: every call to it fails from now on."""
+    client = container.base.client
+    stores: set[Any] = {client}
+    if isinstance(client, RoutingClient):
+        stores = set(client._others.values())
+    for store in stores:
+        await store.close()
 
 
 @asynccontextmanager

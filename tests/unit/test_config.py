@@ -40,9 +40,9 @@ SETTINGS = {
     "EMULATOR_REDIS_URL": ("emulator_redis_url", "", [("redis://h:1", "redis://h:1")], []),
     "FIRESTORE_EMULATOR_HOST": ("firestore_emulator_host", "", [("h:8081", "h:8081")], []),
     "GOOGLE_CLOUD_PROJECT": ("google_cloud_project", "", [("p", "p")], []),
-    "USE_FIRESTORE_TELEMETRY": ("use_firestore_telemetry", False, [("0", False)], ["maybe"]),
-    "USE_FIRESTORE_AUTH": ("use_firestore_auth", False, [("0", False)], ["maybe"]),
-    "USE_FIRESTORE_AUDIT": ("use_firestore_audit", False, [("0", False)], ["maybe"]),
+    "USE_FIRESTORE_TELEMETRY": ("use_firestore_telemetry", False, [("1", True)], ["maybe"]),
+    "USE_FIRESTORE_AUTH": ("use_firestore_auth", False, [("1", True)], ["maybe"]),
+    "USE_FIRESTORE_AUDIT": ("use_firestore_audit", False, [("1", True)], ["maybe"]),
     "TENANT_ID_HEADER": (
         "tenant_id_header",
         "X-BAS-Tenant",

@@ -113,6 +113,13 @@ class SqliteClient(DocumentClient, Retention):
         await self.writer.close()
         self._turnstile.close()
 
+    async def __aenter__(self) -> SqliteClient:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def get(self, collection: str, doc_id: str) -> Document | None:
         return (await self.get_many(collection, (doc_id,))).get(doc_id)
 

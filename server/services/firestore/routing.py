@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 TELEMETRY = ("telemetry", "zones", "tenant_settings", "devices", "device_keys")
 AUTH = ("users", "sessions", "login_attempts")
 AUDIT = ("audit_log",)
+COLLECTIONS = TELEMETRY + AUTH + AUDIT
 
 
 class Switches(Protocol):

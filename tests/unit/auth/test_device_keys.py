@@ -96,6 +96,7 @@ async def test_a_new_key_replaces_the_old_one(container, key):
     assert (await post(container, new, device_id="lab")).status == 200
 
 
+@pytest.mark.sqlite_only("it reads the files of SQLite")
 async def test_no_key_is_kept_or_shown(container, key, config):
     await post(container, key)
     operator = await logged_in(container, "operator")

@@ -158,6 +158,7 @@ async def test_a_role_counts_from_the_moment_it_is_changed(container):
     assert (answer.status, answer.json()["code"]) == (403, "PERMISSION_DENIED")
 
 
+@pytest.mark.sqlite_only("it reads the files of SQLite")
 async def test_the_store_keeps_no_session_id_that_could_be_used(container, config):
     caller = await logged_in(container, "reader")
     files = [path for path in config.data_dir.iterdir() if path.is_file()]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.http import Caller, logged_in, reading
 
+pytestmark = pytest.mark.sqlite_only("Firestore itself deletes what expires, in its own time")
 MONTH_S = 30 * 86_400
 
 

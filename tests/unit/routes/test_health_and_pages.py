@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.http import Caller, served
+from tests.support.http import Caller, lose_store, served
 
 
 @pytest.fixture
@@ -20,14 +20,16 @@ async def test_a_page_is_html(anyone, path):
     assert answer.body.lower().startswith(b"<!doctype html>")
 
 
-async def test_health_tells_seconds_and_what_is_switched_on(anyone, clock):
+async def test_health_tells_seconds_and_what_is_switched_on(anyone, clock, config):
     answer = await anyone.get("/api/health")
     assert answer.status == 200
+    firestore = {"firestore": {"status": "healthy"}} if config.uses_firestore else {}
     assert answer.json() == {
         "status": "healthy",
         "timestamp": clock.now_ms() // 1000,
-        "services": {"auth": True, "firestore": False},
+        "services": {"auth": True, "firestore": config.uses_firestore},
         "sse": {"scope": "site", "subscribers": {"default": 0}},
+        **firestore,
     }
 
 
@@ -50,7 +52,7 @@ async def test_a_server_whose_parts_answer_is_ready(anyone):
 
 
 async def test_a_server_whose_store_is_gone_is_alive_but_not_ready(container, anyone):
-    await container.base.client.close()
+    await lose_store(container)
     answer = await anyone.get("/readyz")
     assert answer.status == 503
     assert answer.json()["status"] == "unavailable"
@@ -65,7 +67,7 @@ async def test_a_draining_server_is_not_ready(container, anyone):
 
 
 async def test_a_store_that_is_gone_is_503_and_says_when_to_come_back(container, anyone):
-    await container.base.client.close()
+    await lose_store(container)
     for request in (
         anyone.post("/api/sensor_data", {"temp_tenths": 235}),
         anyone.get("/api/status"),
