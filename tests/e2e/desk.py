@@ -16,7 +16,7 @@ STREAM = "/api/sse/telemetry"
 # What a page does without a session: it asks, is refused and leads to the log-in page.
 NO_SESSION = r"status of 40[01] .*/auth/status$"
 # What the browser itself writes while nobody answers.
-SERVER_AWAY = rf"net::ERR_.* .*(/auth/status|/api/health|{STREAM})(\?.*)?$"
+SERVER_AWAY = rf"net::ERR_.* .*(/auth/status|/api/health|/static/icon\.svg|{STREAM})(\?.*)?$"
 
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>

@@ -15,37 +15,16 @@ from redis.asyncio import Redis
 from server.breaker import Breaker
 from server.clock import Clock
 from server.metrics import Metrics
-from server.services.sse_service.backend import (
-    KEY_S,
-    Cursor,
-    Entry,
-    Follower,
-    LogUnavailable,
-)
+from server.services.sse_service.backend import Cursor, Entry, Follower, LogUnavailable
 from server.services.sse_service.event import Event
 from server.services.sse_service.redis_calls import RedisCalls, RedisWire
 from server.services.sse_service.shared.followed import Followed
+from server.services.sse_service.shared.histories import Histories
 from server.services.sse_service.shared.leases import Leases
 from server.services.sse_service.shared.notices import RedisNotices
-from server.services.sse_service.shared.outbox import Item, Outbox, Queue, new_epoch
-from server.services.sse_service.shared.reading import Damaged, entries_for, records_after
-from server.services.sse_service.shared.records import (
-    RUN_LENGTH,
-    mark_of,
-    origin,
-    parse_records,
-)
-from server.services.sse_service.shared.scripts import (
-    APPEND,
-    HEAD,
-    READ,
-    RENEW,
-    SITE_CHANNEL,
-    channel_name,
-    events_key,
-    head_key,
-    producer_key,
-)
+from server.services.sse_service.shared.outbox import Item, Outbox, Queue
+from server.services.sse_service.shared.records import RUN_LENGTH, parse_records
+from server.services.sse_service.shared.scripts import SITE_CHANNEL, channel_name
 from server.services.sse_service.shared.sender import Sender
 from server.services.sse_service.shared.subscriber import PROBE_S, Subscriber
 
@@ -60,8 +39,6 @@ CLOSE_S = 0.5
 CANCELS = 2
 FILL_PAGE = 200
 COMPARED_AT_ONCE = 200
-# Longer than any outage after which a producer could still repeat a call.
-PRODUCER_S = 86_400
 
 
 class RedisLog:
@@ -72,12 +49,18 @@ class RedisLog:
         self, client: Redis, clock: Clock, metrics: Metrics, *, max_events: int, max_bytes: int
     ) -> None:
         self._client = client
-        self._clock = clock
         self._metrics = metrics
-        self._max_events, self._max_bytes = max_events, max_bytes
         self._run = secrets.token_hex(RUN_LENGTH // 2)
         self._breaker = Breaker(clock)
         self._calls = RedisCalls(client, self._breaker, metrics, self._on_back)
+        self._histories = Histories(
+            self._calls.run,
+            self._calls.asked,
+            self._run,
+            clock,
+            max_events=max_events,
+            max_bytes=max_bytes,
+        )
         self.leases = Leases(self._calls.run, self._calls.asked, self._run)
         self.notices = RedisNotices(partial(self._calls.publish, SITE_CHANNEL), self._run)
         self._followed: dict[str, Followed] = {}
@@ -143,29 +126,10 @@ class RedisLog:
         return await self._sender.append(tenant_id, event)
 
     async def tip(self, tenant_id: str) -> Cursor:
-        return (await self._head(tenant_id))[0]
+        return (await self._histories.head(tenant_id))[0]
 
     async def read_after(self, tenant_id: str, cursor: Cursor, limit: int) -> list[Entry] | None:
-        if not cursor.mark:
-            return None
-        keys = [head_key(tenant_id), events_key(tenant_id)]
-        run, last = origin(cursor.ahead)
-        if run:
-            keys.append(producer_key(tenant_id, run))
-        elif cursor.ahead:
-            return None
-        answer = await self._calls.asked(READ, keys, [cursor.position, limit + 1])
-        if int(answer[3] or 0) < last:
-            return None  # what the client got ahead of the history is not in it
-        try:
-            records = records_after(answer, cursor)
-        except Damaged as error:
-            log.error("the history of tenant %s is damaged: %s", tenant_id, error)
-            await self._renew(tenant_id, cursor, damaged=True)
-            return None
-        if records is None:
-            return None
-        return entries_for(cursor, records[:limit], int(answer[1]))
+        return await self._histories.entries(tenant_id, cursor, limit)
 
     async def follow(self, tenant_id: str, follower: Follower) -> None:
         channel = channel_name(tenant_id)
@@ -178,7 +142,7 @@ class RedisLog:
             async with asyncio.timeout(FOLLOW_S):
                 await self._subscriber.subscribe(channel)
                 await followed.subscribed.wait()
-                cursor, own = await self._head(tenant_id)
+                cursor, own = await self._histories.head(tenant_id)
         except (LogUnavailable, TimeoutError) as error:
             log.warning("streams of tenant %s begin without the log: %s", tenant_id, error)
             followed.begin_alone()
@@ -206,45 +170,11 @@ class RedisLog:
             raise LogUnavailable(message="what other processes publish is not heard")
         await self._calls.ping()
 
-    async def _head(self, tenant_id: str) -> tuple[Cursor, int]:
-        """The tip, and the number of this process's newest event before it."""
-        keys = [head_key(tenant_id), events_key(tenant_id), producer_key(tenant_id, self._run)]
-        epoch, tip, mark, own = await self._calls.run(HEAD, keys, [new_epoch()])
-        return Cursor(epoch.decode(), int(tip), mark.decode()), int(own)
-
     async def _append(self, queue: Queue, items: list[Item]) -> None:
-        tenant_id = queue.tenant_id
-        keys = [head_key(tenant_id), events_key(tenant_id), producer_key(tenant_id, self._run)]
-        remembered_until = queue.confirmed_at + PRODUCER_S / 2
-        answer = await self._calls.run(
-            APPEND,
-            keys,
-            [
-                channel_name(tenant_id),
-                queue.new_epoch or new_epoch(),
-                "1" if queue.new_epoch else "0",
-                self._max_events,
-                self._max_bytes,
-                self._run,
-                items[0].seq,
-                # Redis forgets the number some day: then it means nothing that it has none.
-                queue.confirmed if self._clock.monotonic() < remembered_until else 0,
-                PRODUCER_S,
-                KEY_S,
-                *(part for item in items for part in item.parts),
-            ],
-        )
-        epoch, before, positions = answer[0].decode(), int(answer[1]), map(int, answer[2:])
-        places = dict(
-            zip((item.seq for item in items if item.seq > before), positions, strict=True)
-        )
-        for item in items:
-            position = places.get(item.seq)
-            if position:
-                item.settle(Cursor(epoch, position, mark_of(self._run, item.seq)))
-        followed = self._followed.get(channel_name(tenant_id))
+        held = await self._histories.append(queue, items)
+        followed = self._followed.get(channel_name(queue.tenant_id))
         if followed is not None:
-            followed.appended(item for item in items if places.get(item.seq) != 0)
+            followed.appended(held)
 
     def _hand_ahead(self, tenant_id: str, item: Item) -> None:
         followed = self._followed.get(channel_name(tenant_id))
@@ -316,20 +246,12 @@ class RedisLog:
             self._start(self._read_on(followed))
 
     async def _read_on(self, followed: Followed) -> None:
-        keys = [head_key(followed.tenant_id), events_key(followed.tenant_id)]
         try:
             while followed.missed and followed.ready:
                 followed.missed = False
                 place = followed.place
-                answer = await self._calls.run(READ, keys, [place.position, FILL_PAGE + 1])
-                try:
-                    records = records_after(answer, place)
-                except Damaged as error:
-                    log.error("the history of %s is damaged: %s", followed.tenant_id, error)
-                    await self._renew(followed.tenant_id, place, damaged=True)
-                    records = None
+                records = await self._histories.records(followed.tenant_id, place, FILL_PAGE)
                 if records is None:
-                    await self._renew(followed.tenant_id, place)
                     self._lose(followed)
                 elif records and followed.ready:
                     self._metrics.events_filled.inc(len(records))
@@ -340,14 +262,6 @@ class RedisLog:
             log.warning("a gap of tenant %s is not filled yet: %s", followed.tenant_id, error)
         finally:
             followed.filling = False
-
-    async def _renew(self, tenant_id: str, place: Cursor, *, damaged: bool = False) -> None:
-        """Let the history begin anew if it is not the one in which this process heard `place`:
-        clients that are away now would take what they come back to for theirs."""
-        keys = [head_key(tenant_id), events_key(tenant_id)]
-        args = [channel_name(tenant_id), new_epoch(), place.epoch, place.position, place.mark]
-        if await self._calls.run(RENEW, keys, [*args, "1" if damaged else "0"]):
-            log.error("the history of tenant %s was not what was heard: it begins anew", tenant_id)
 
     async def _keep(self) -> None:
         """Probe the subscription and compare tips, over and over."""
