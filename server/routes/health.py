@@ -18,7 +18,8 @@ from server.metrics import Metrics
 from server.routes.models import Alive, FirestoreHealth, Health, LiveStreams, Ready
 from server.services.sse_service.service import SSEService
 
-CHECK_S = 2.5
+# Longer than a store takes to say that it does not answer.
+CHECK_S = 3.0
 # Without these no reading is stored or answered. A server that lacks others still serves: were it
 # called unavailable, a proxy would take all processes away at once.
 VITAL = {"store"}
