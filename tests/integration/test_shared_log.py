@@ -502,3 +502,20 @@ async def test_a_crafted_place_costs_redis_nothing_once_it_is_at_the_tip(
         stream = await member.sse.subscribe(HERE, last_event_id=made_up)
         assert stream.resumed == "reset"
         stream.close()
+
+
+async def test_a_question_that_was_sent_already_answers_nobody_who_asks_later(
+    redis: RedisServer,
+) -> None:
+    """What somebody heard of can be read, though the same was asked just before it came."""
+    async with open_site(redis.url, 1) as site:
+        (member,) = site.members
+        await member.publish(1)
+        tip = await member.log.tip(HERE)
+        for number in range(2, 60):
+            early = asyncio.create_task(member.log.read_after(HERE, tip, 500))
+            await member.publish(1)
+            page = await member.log.read_after(HERE, tip, 500)
+            assert page is not None
+            assert [entry.position for entry in page] == list(range(2, number + 1))
+            await early

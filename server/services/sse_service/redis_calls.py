@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -36,7 +35,7 @@ class RedisCalls:
     """Calls to Redis, each within a bound and behind a breaker; what fails is LogUnavailable.
 
     What clients ask for by the hundred (`asked` calls) waits in a queue of its own, and what is
-    asked twice at the same time is asked once: a crowd must not make Redis look dead.
+    asked twice while it waits is asked once: a crowd must not make Redis look dead.
     """
 
     def __init__(
@@ -48,32 +47,43 @@ class RedisCalls:
         self._metrics = metrics
         self._on_back = on_back
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
-        self._asked: dict[Hashable, asyncio.Task[Any]] = {}
+        # Questions that wait for their turn, which others may still join; and all under way.
+        self._waiting: dict[Hashable, asyncio.Task[Any]] = {}
+        self._questions: set[asyncio.Task[Any]] = set()
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """What the script returns."""
         return await self._guarded(lambda: self._evaluate(script, keys, args))
 
     async def asked(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """What the script returns, for one of many clients; it must change nothing."""
+        """What the script returns, for one of many clients; asking once more must do no harm.
+
+        Who asks gets what holds then or later: nobody joins a question that was sent already.
+        """
         question = (script.sha, *keys, *args)
-        task = self._asked.get(question)
+        task = self._waiting.get(question)
         if task is None:
-            task = self._asked[question] = asyncio.create_task(self._ask(script, keys, args))
-            task.add_done_callback(partial(self._answered, question))
+            task = asyncio.create_task(self._ask(question, script, keys, args))
+            self._waiting[question] = task
+            self._questions.add(task)
+            task.add_done_callback(self._answered)
         return await asyncio.shield(task)
 
-    def _answered(self, question: Hashable, task: asyncio.Task[Any]) -> None:
-        self._asked.pop(question, None)
+    def _answered(self, task: asyncio.Task[Any]) -> None:
+        self._questions.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.debug("a question failed, maybe after all who asked had gone: %r", task.exception())
 
-    async def _ask(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    async def _ask(
+        self, question: Hashable, script: Script, keys: Sequence[str], args: Sequence[Any]
+    ) -> Any:
         try:
             async with asyncio.timeout(ASKED_S):
                 await self._asking.acquire()
         except TimeoutError:
             raise LogUnavailable(message="too many ask at once; try again") from None
+        finally:
+            self._waiting.pop(question, None)
         try:
             return await self.run(script, keys, args)
         finally:
@@ -81,9 +91,9 @@ class RedisCalls:
 
     async def close(self) -> None:
         """End the questions under way."""
-        for task in list(self._asked.values()):
+        for task in self._questions:
             task.cancel()
-        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+        await asyncio.gather(*self._questions, return_exceptions=True)
 
     async def ping(self) -> None:
         """Return when Redis answers."""
