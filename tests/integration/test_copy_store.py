@@ -29,9 +29,9 @@ from server.services.firestore.base import (
 )
 from server.services.firestore.copying import Progress, copy
 from server.services.firestore.routing import COLLECTIONS
+from tests.support.daemon import free_port
 from tests.support.firestore import FirestoreEmulator, fresh_project
 from tests.support.process import REPOSITORY, clean_environment
-from tests.support.redis import free_port
 
 Result = subprocess.CompletedProcess[str]
 READINGS = 1200

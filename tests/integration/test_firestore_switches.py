@@ -21,6 +21,7 @@ from server.services.firestore.base import Document, DocumentClient, Query
 from server.services.firestore.indexes import load_indexes
 from tests.conftest import PASSWORD
 from tests.support.clock import ManualClock
+from tests.support.daemon import free_port
 from tests.support.firestore import (
     SWITCHES,
     FirestoreEmulator,
@@ -31,7 +32,6 @@ from tests.support.firestore import (
 )
 from tests.support.http import Caller, logged_in, reading, served
 from tests.support.process import ServerProcess
-from tests.support.redis import free_port
 from tests.support.stream import StreamClient, caller, eventually, figures, post_reading
 
 MOVED = {

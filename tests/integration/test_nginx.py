@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from tests.integration.test_firmware import GIVES_UP_S, Firmware
+from tests.support.daemon import free_port
 from tests.support.nginx import Nginx, browser, need_nginx, stream, tls
 from tests.support.process import ServerProcess
-from tests.support.redis import RedisServer, free_port
+from tests.support.redis import RedisServer
 from tests.support.stream import (
     LIVE,
     WAIT_S,

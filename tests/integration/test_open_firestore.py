@@ -27,8 +27,8 @@ from server.services.firestore import init_client
 from server.services.firestore.base import Put, Query, StoreUnavailable
 from server.services.firestore.client import FirestoreClient
 from server.services.firestore.firestore_connection import emulator_client, production_client
+from tests.support.daemon import free_port
 from tests.support.firestore import FirestoreEmulator, fresh_project
-from tests.support.redis import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,8 +17,9 @@ import httpx
 import pytest
 import redis
 
+from tests.support.daemon import free_port
 from tests.support.process import REPOSITORY, clean_environment
-from tests.support.redis import free_port, need_redis
+from tests.support.redis import need_redis
 from tests.support.stream import eventually
 
 SCRIPT = REPOSITORY / "scripts" / "setup_emulators.sh"

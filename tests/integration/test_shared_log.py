@@ -11,7 +11,8 @@ from server.clock import SystemClock
 from server.metrics import Metrics
 from server.services.sse_service.backend import LogUnavailable
 from server.services.sse_service.factory import redis_client, redis_log, shared_log
-from tests.support.redis import RedisServer, free_port
+from tests.support.daemon import free_port
+from tests.support.redis import RedisServer
 from tests.support.site import HERE, during, open_site
 from tests.support.stream import eventually
 

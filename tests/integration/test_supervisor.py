@@ -24,8 +24,9 @@ from tests.support.crew import (
     complete,
     dealt,
 )
+from tests.support.daemon import free_port
 from tests.support.process import ServerProcess
-from tests.support.redis import RedisServer, free_port
+from tests.support.redis import RedisServer
 from tests.support.stream import WAIT_S, StreamClient, caller, eventually, figures, log_in
 
 GONE_S = 8.0

@@ -5,16 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import signal
 import socket
-import subprocess
-import tempfile
-import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +19,7 @@ from server.config.config import ServerConfig
 from server.metrics import Metrics
 from server.services.firestore import init_client
 from server.services.firestore.indexes import Index
-from tests.support.redis import free_port
+from tests.support.daemon import Daemon
 
 if TYPE_CHECKING:
     from server.services.firestore.client import FirestoreClient
@@ -87,35 +82,24 @@ async def opened(host: str, project: str = "") -> AsyncIterator[FirestoreClient]
         await client.close()
 
 
-class FirestoreEmulator:
-    """The emulator on 127.0.0.1; it can be paused, killed and started again on its port."""
+class FirestoreEmulator(Daemon):
+    """Firestore's emulator, which keeps everything in memory."""
+
+    start_s = START_S
 
     def __init__(self) -> None:
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._folder = tempfile.mkdtemp(prefix="bas-firestore-")
+        super().__init__("firestore")
 
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> FirestoreEmulator:
-        """Start, and return once it answers."""
+    def _command(self) -> list[str]:
         assert JAVA is not None
         options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
         options += [f"-Djava.io.tmpdir={self._folder}", "-cp", str(JAR)]
         main = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-        self._process = subprocess.Popen(
-            [JAVA, *options, main, "start", "--host=127.0.0.1", f"--port={self.port}"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + START_S
-        while not self._answers():
-            assert time.monotonic() < deadline, "the Firestore emulator does not answer"
-            assert self._process.poll() is None, "the Firestore emulator ended at once"
-            time.sleep(0.05)
-        return self
+        return [JAVA, *options, main, "start", "--host=127.0.0.1", f"--port={self.port}"]
 
     def _answers(self) -> bool:
         try:
@@ -124,34 +108,3 @@ class FirestoreEmulator:
                 return b" 200 " in sock.recv(100)
         except OSError:
             return False
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """SIGCONT."""
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """SIGKILL: all it held is lost."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def __enter__(self) -> FirestoreEmulator:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)

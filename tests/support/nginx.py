@@ -21,8 +21,8 @@ from types import TracebackType
 import httpx
 import pytest
 
+from tests.support.daemon import free_port
 from tests.support.process import REPOSITORY
-from tests.support.redis import free_port
 from tests.support.stream import WAIT_S, Frame, FrameSplitter
 
 CONFIG = REPOSITORY / "infra" / "nginx.conf"

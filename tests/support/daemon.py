@@ -1,0 +1,88 @@
+"""A service of a test's own: started on a free port, paused, killed and started again there."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TypeVar
+
+LOOK_S = 0.01
+
+D = TypeVar("D", bound="Daemon")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Daemon(ABC):
+    """One process on 127.0.0.1 and its folder, both gone with the test."""
+
+    start_s = 10.0
+
+    def __init__(self, name: str) -> None:
+        self.port = free_port()
+        self._name = name
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.mkdtemp(prefix=f"bas-{name}-")
+
+    @abstractmethod
+    def _command(self) -> Sequence[str]:
+        """What starts it."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether it answers now."""
+
+    def start(self: D) -> D:
+        """Start, and return once it answers."""
+        self._process = subprocess.Popen(
+            self._command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + self.start_s
+        while not self._answers():
+            assert time.monotonic() < deadline, f"{self._name} does not answer"
+            assert self._process.poll() is None, f"{self._name} ended at once"
+            time.sleep(LOOK_S)
+        return self
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL: all it held in memory is lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def __enter__(self: D) -> D:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
