@@ -57,11 +57,14 @@ class SessionService:
         excess = live[: max(0, len(live) - self._max_per_user + 1)]
         session = Session(
             digest=digest(session_id),
+            user_id=user.username,
             username=user.username,
+            role=user.role,
             tenant_id=user.tenant_id,
             user_agent_digest=digest(user_agent),
             address=address,
             created_at=now,
+            expires_at=now + self.timeout_s * 1000,
             expire_at=now + self.timeout_s * 1000,
         )
         ends = [self._sessions.deletion(old.digest) for old in excess]

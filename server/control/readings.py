@@ -9,7 +9,7 @@ import msgspec
 
 from server.control.zone import Relays
 from server.services.firestore.base import document_id
-from server.services.firestore.models import DAY_MS, Reading
+from server.services.firestore.models import DAY_MS, Reading, utc_text
 
 # A device that knows no date sends milliseconds since power-on: anything outside is not a date.
 EARLIEST_DATE_MS = 1_577_836_800_000  # 2020-01-01T00:00:00Z
@@ -75,10 +75,12 @@ def stored_reading(
     """The reading as it is kept, with the command it is answered with."""
     date = new.timestamp
     dated = date is not None and EARLIEST_DATE_MS <= date <= now_ms + LATEST_AHEAD_MS
+    timestamp_ms = date if dated and date is not None else now_ms
     return Reading(
         tenant_id=tenant_id,
         device_id=device_id,
-        timestamp_ms=date if dated and date is not None else now_ms,
+        timestamp_ms=timestamp_ms,
+        utc_timestamp=utc_text(timestamp_ms),
         received_ms=now_ms,
         temp_tenths=new.temp_tenths,
         setpoint_tenths=setpoint_tenths,

@@ -27,8 +27,8 @@ def blueprint(audit: AuditStore, guard: Guard) -> Blueprint:
             AuditView(
                 timestamp=entry.timestamp_ms,
                 action=entry.action,
-                username=entry.username,
-                address=entry.address,
+                username=entry.username or "",
+                address=entry.address or "",
                 success=entry.success,
                 details=entry.details,
             )

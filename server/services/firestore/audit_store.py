@@ -9,7 +9,7 @@ import msgspec
 
 from server.clock import Clock
 from server.services.firestore.base import Create, DocumentClient, Filter, Query
-from server.services.firestore.models import DAY_MS, AuditEntry, fields_of
+from server.services.firestore.models import DAY_MS, AuditEntry, fields_of, utc_text
 
 COLLECTION = "audit_log"
 
@@ -37,7 +37,9 @@ class AuditStore:
         entry = AuditEntry(
             tenant_id=tenant_id,
             timestamp_ms=now,
+            utc_timestamp=utc_text(now),
             action=action,
+            user_id=username,
             username=username,
             address=address,
             success=success,

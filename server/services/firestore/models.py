@@ -1,7 +1,12 @@
-"""What the stores keep: one frozen type a collection. Times are Unix milliseconds."""
+"""What the stores keep: one frozen type a collection. Times are Unix milliseconds.
+
+Fields are named as in the documents that the existing server wrote to Firestore, which stay
+readable: what those lack has a default.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -17,15 +22,14 @@ DAY_MS = 86_400_000
 class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One stored reading and the command it was answered with; temperatures in tenths of °C.
 
-    `timestamp_ms` is the device's time if it sent a date, else `received_ms`; `device_ticks_ms` is
-    what a device without a date sent. `source_digest` tells whether a repeated key came with the
-    same reading.
+    `timestamp_ms` is the device's time if it sent a date, else `received_ms`, and `utc_timestamp`
+    the same as a text; `device_ticks_ms` is what a device without a date sent. `source_digest`
+    tells whether a repeated key came with the same reading.
     """
 
     tenant_id: str
     device_id: str
     timestamp_ms: int
-    received_ms: int
     temp_tenths: int
     setpoint_tenths: int
     deadband_tenths: int
@@ -33,7 +37,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     heat_active: bool
     state: str
     sensor_ok: bool
-    expire_at: int
+    utc_timestamp: str = ""
+    received_ms: int = 0
+    expire_at: int = 0
     device_ticks_ms: int | None = None
     source_digest: str | None = None
 
@@ -85,6 +91,7 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """An account. `username` is its identity on the whole site; `tenant_id` may be empty."""
 
+    user_id: str = ""
     username: str
     password_hash: str
     role: Role
@@ -95,14 +102,20 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A log-in. `digest` stands for the secret id, which is not kept; so does `user_agent`'s."""
+    """A log-in. `digest` stands for the secret id, which is not kept; so does `user_agent`'s.
+
+    `role` is the account's at log-in: what somebody may do now is read from the account.
+    """
 
     digest: str
+    user_id: str
     username: str
+    role: str
     tenant_id: str
     user_agent_digest: str
-    address: str
+    address: str = msgspec.field(name="ip_address")
     created_at: int
+    expires_at: int
     expire_at: int
 
 
@@ -111,22 +124,32 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant_id: str
     device_id: str
-    metadata: Metadata
-    created_at: int
+    metadata: dict[str, Any] = {}
+    created_at: int = 0
+    last_seen: int = 0
+    status: str = "active"
     key_digest: str = ""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing somebody did, or was refused."""
+    """One thing somebody did, or was refused; `utc_timestamp` is `timestamp_ms` as a text."""
 
     tenant_id: str
     timestamp_ms: int
-    action: str
-    username: str
-    address: str
-    success: bool
-    details: dict[str, Any]
-    expire_at: int
+    utc_timestamp: str = ""
+    action: str = msgspec.field(name="event_type")
+    user_id: str | None = None
+    username: str | None = None
+    address: str | None = msgspec.field(name="ip_address", default=None)
+    success: bool = True
+    details: dict[str, Any] = {}
+    expire_at: int = 0
+
+
+def utc_text(time_ms: int) -> str:
+    """A time as ISO 8601 in UTC, such as 2025-12-17T05:20:05.123Z."""
+    text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
 
 
 def fields_of(model: msgspec.Struct) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class UsersStore:
             )
         now = self._clock.now_ms()
         user = User(
+            user_id=username,
             username=username,
             password_hash=password_hash,
             role=_role(role),

@@ -89,12 +89,15 @@ async def test_expired_sessions_do_not_hide_the_live_ones(container, clock):
     for number in range(210):
         await store.create_session(
             Session(
+                user_id="reader",
+                role="read-only",
                 digest=f"old{number}",
                 username="reader",
                 tenant_id="default",
                 user_agent_digest="",
                 address="",
                 created_at=clock.now_ms() - 10_000_000 + number,
+                expires_at=clock.now_ms() - 1,
                 expire_at=clock.now_ms() - 1,
             )
         )

@@ -1,0 +1,99 @@
+"""Documents as the existing server kept them: ours have their fields, and theirs can be read."""
+
+from __future__ import annotations
+
+from server.services.firestore.base import Create, Query
+from tests.support.http import Caller, logged_in
+
+THEN_MS = 1_734_398_405_123
+THEN = "2024-12-17T01:20:05.123Z"
+READING = {
+    "tenant_id": "default",
+    "device_id": "roof",
+    "timestamp_ms": THEN_MS,
+    "utc_timestamp": THEN,
+    "temp_tenths": 237,
+    "setpoint_tenths": 230,
+    "deadband_tenths": 10,
+    "cool_active": False,
+    "heat_active": True,
+    "state": "IDLE_WITH_LEDS",
+    "sensor_ok": True,
+    "created_at": THEN_MS,
+    "updated_at": THEN_MS,
+}
+DEVICE = {
+    "tenant_id": "default",
+    "device_id": "roof",
+    "metadata": {"location": {"floor": 3}, "tags": ["north"]},
+    "last_seen": THEN_MS,
+    "status": "maintenance",
+}
+ENTRY = {
+    "tenant_id": "default",
+    "timestamp_ms": THEN_MS,
+    "utc_timestamp": THEN,
+    "event_type": "LOGIN_FAILURE",
+    "user_id": None,
+    "username": None,
+    "ip_address": None,
+    "user_agent": None,
+    "details": {},
+}
+
+
+async def stored(container, collection):
+    page = await container.base.client.query(Query(collection), 100)
+    return [document.fields for document in page.documents]
+
+
+async def test_a_reading_of_the_existing_server_is_shown(container):
+    await container.base.client.write([Create("telemetry", "auto-id", READING)])
+    reader = await logged_in(container, "reader")
+    answer = await reader.get("/api/telemetry?device_id=roof")
+    assert [row["temp_tenths"] for row in answer.json()] == [237]
+    assert answer.json()[0]["timestamp"] == THEN_MS
+
+
+async def test_a_device_of_the_existing_server_is_listed_with_all_its_metadata(container):
+    await container.base.client.write([Create("devices", "default_roof", DEVICE)])
+    reader = await logged_in(container, "reader")
+    (device,) = (await reader.get("/api/devices")).json()
+    assert device["device_id"] == "roof"
+    assert device["metadata"] == DEVICE["metadata"]
+
+
+async def test_an_audit_entry_of_the_existing_server_is_shown(container):
+    await container.base.client.write([Create("audit_log", "auto-id", ENTRY)])
+    admin = await logged_in(container, "admin")
+    entries = (await admin.get("/api/audit/recent")).json()
+    assert entries[-1] == {
+        "timestamp": THEN_MS,
+        "action": "LOGIN_FAILURE",
+        "username": "",
+        "address": "",
+        "success": True,
+        "details": {},
+    }
+
+
+async def test_readings_are_stored_with_the_fields_of_the_existing_documents(container, clock):
+    await Caller(container.app).post(
+        "/api/sensor_data", {"temp_tenths": 237, "sensor_ok": True, "timestamp": clock.now_ms()}
+    )
+    (fields,) = await stored(container, "telemetry")
+    assert set(READING) - {"created_at", "updated_at"} <= set(fields)
+    assert fields["timestamp_ms"] == clock.now_ms()
+    assert fields["utc_timestamp"].endswith("Z")
+
+
+async def test_sessions_and_entries_have_the_fields_of_the_existing_documents(container):
+    await logged_in(container, "operator")
+    (session,) = await stored(container, "sessions")
+    assert session["user_id"] == session["username"] == "operator"
+    assert session["role"] == "operator"
+    assert session["expires_at"] == session["expire_at"]
+    assert "ip_address" in session
+    (entry,) = await stored(container, "audit_log")
+    assert entry["event_type"] == "LOGIN_SUCCESS"
+    assert set(ENTRY) - {"user_agent"} <= set(entry)
