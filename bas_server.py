@@ -14,20 +14,19 @@ from quart import Quart
 from server.admin import Admin
 from server.app import create_app
 from server.auth.factory import Auth, create_auth
-from server.auth.firestore_client import connected_firestore
+from server.auth.firestore_client import connected_firestore, stores_client
 from server.auth.session_watch import SessionWatch
 from server.cli import main
 from server.clock import Clock, SystemClock
 from server.config.config import ServerConfig
 from server.control.factory import Control, control
 from server.metrics import Metrics
-from server.notices import NoNotices
+from server.neighbours import Neighbours
 from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
 from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient
 from server.services.firestore.base import DocumentClient, Retention
 from server.services.firestore.indexes import load_indexes
-from server.services.firestore.routing import RoutingClient, collections_on_firestore
 from server.services.firestore.service_factory import Stores, create_stores
 from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog
@@ -62,17 +61,19 @@ class Container:
 
 
 @asynccontextmanager
-async def open_base(config: ServerConfig, clock: Clock | None = None) -> AsyncIterator[Base]:
-    """The stores, open meanwhile."""
-    indexes, clock, metrics = load_indexes(INDEXES), clock or SystemClock(), Metrics()
+async def open_base(
+    config: ServerConfig,
+    clock: Clock | None = None,
+    metrics: Metrics | None = None,
+    neighbours: Neighbours | None = None,
+) -> AsyncIterator[Base]:
+    """The stores, open meanwhile; what is in Firestore is remembered only with `neighbours`."""
+    indexes, clock, metrics = load_indexes(INDEXES), clock or SystemClock(), metrics or Metrics()
     async with AsyncExitStack() as resources:
         sqlite = SqliteClient(config.database, indexes, clock, metrics)
-        client: DocumentClient = await resources.enter_async_context(sqlite)
-        if config.uses_firestore:
-            opening = connected_firestore(config, indexes, clock, metrics)
-            firestore = await resources.enter_async_context(opening)
-            moved = dict.fromkeys(collections_on_firestore(config), firestore)
-            client = RoutingClient(sqlite, moved, metrics)
+        await resources.enter_async_context(sqlite)
+        opening = stores_client(config, sqlite, indexes, clock, metrics, neighbours)
+        client = await resources.enter_async_context(opening)
         stores = create_stores(client, clock, config.audit_days)
         access = create_auth(config, stores, clock, metrics)
         resources.callback(access.passwords.close)
@@ -96,16 +97,19 @@ async def open_container(
 ) -> AsyncIterator[Container]:
     """Everything a server process needs, running meanwhile; it closes in reverse order."""
     async with AsyncExitStack() as resources:
-        base = await resources.enter_async_context(open_base(config, clock))
-        clock, metrics, stores, guard = base.clock, base.metrics, base.stores, base.auth.guard
-        retention = RetentionTask(base.expiring, clock, metrics)
-        retention.start()
-        resources.push_async_callback(retention.stop)
+        clock, metrics = clock or SystemClock(), Metrics()
         bounds = {"max_events": config.sse_history_events, "max_bytes": config.sse_history_bytes}
         shared = await resources.enter_async_context(
             shared_log(config.shared_redis_url, clock, metrics, **bounds)
         )
         event_log = shared or MemoryLog(**bounds)
+        neighbours = event_log.neighbours
+        opening = open_base(config, clock, metrics, neighbours)
+        base = await resources.enter_async_context(opening)
+        stores, guard = base.stores, base.auth.guard
+        retention = RetentionTask(base.expiring, clock, metrics)
+        retention.start()
+        resources.push_async_callback(retention.stop)
         sse = await resources.enter_async_context(
             sse_service(
                 event_log,
@@ -118,14 +122,7 @@ async def open_container(
             )
         )
         deciding = await resources.enter_async_context(
-            control(
-                stores,
-                sse,
-                shared.notices if shared else NoNotices(),
-                clock,
-                metrics,
-                config.telemetry_days,
-            )
+            control(stores, sse, neighbours.notices, clock, metrics, config.telemetry_days)
         )
         sessions = base.auth.sessions
         watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)

@@ -83,6 +83,12 @@ class Metrics:
         self.store_failures = Counter(
             "bas_store_failures", "Store calls that failed, by kind", ["kind"], registry=r
         )
+        self.cache_reads = Counter(
+            "bas_cache_reads",
+            "Documents read where a copy would do, by where it was found: process, shared, store",
+            ["collection", "source"],
+            registry=r,
+        )
         self.publish_seconds = Histogram(
             "bas_publish_seconds",
             "From publish to the event's place in the log",

@@ -33,6 +33,7 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
     """Auth over `stores`, as configured."""
     accounts = AttemptLimiter(
         stores.client,
+        stores.reads,
         clock,
         "user",
         limit=config.max_login_attempts,
@@ -41,6 +42,7 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
     )
     addresses = AttemptLimiter(
         stores.client,
+        stores.reads,
         clock,
         "address",
         limit=config.auth_attempts_per_15min,

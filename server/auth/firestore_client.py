@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from server.clock import Clock
 from server.config.config import ServerConfig
 from server.metrics import Metrics
+from server.neighbours import Neighbours
 from server.services.firestore import LOCAL_PROJECT, init_client
-from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.base import DocumentClient, StoreUnavailable
+from server.services.firestore.caching import CachingClient
 from server.services.firestore.indexes import Index
+from server.services.firestore.routing import RoutingClient, collections_on_firestore
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -26,6 +29,29 @@ CREDENTIALS_S = 15.0
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[0-9]{1,5}")
 # https://cloud.google.com/resource-manager/docs/creating-managing-projects
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+
+
+@asynccontextmanager
+async def stores_client(
+    config: ServerConfig,
+    sqlite: DocumentClient,
+    indexes: Iterable[Index],
+    clock: Clock,
+    metrics: Metrics,
+    neighbours: Neighbours | None,
+) -> AsyncIterator[DocumentClient]:
+    """The client of all stores: `sqlite`, but for the collections that the settings keep in
+    Firestore. With `neighbours` some of these are remembered for a while."""
+    if not config.uses_firestore:
+        yield sqlite
+        return
+    moved = collections_on_firestore(config)
+    async with connected_firestore(config, indexes, clock, metrics) as firestore:
+        client = RoutingClient(sqlite, dict.fromkeys(moved, firestore), metrics)
+        if neighbours is None:
+            yield client
+        else:
+            yield CachingClient(client, moved, neighbours, clock, metrics)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from server.services.firestore.base import (
     Create,
     DocumentClient,
     Put,
+    Reads,
     VersionConflict,
     document_id,
 )
@@ -55,6 +56,7 @@ class AttemptLimiter:
     def __init__(
         self,
         client: DocumentClient,
+        reads: Reads,
         clock: Clock,
         kind: str,
         *,
@@ -63,6 +65,7 @@ class AttemptLimiter:
         lock_s: int,
     ) -> None:
         self._client = client
+        self._reads = reads
         self._clock = clock
         self._kind = kind
         self._limit = limit
@@ -78,9 +81,10 @@ class AttemptLimiter:
         return Standing(self._wait_ms(locked_until_ms, self._clock.now_ms()), document.version)
 
     async def locked(self, names: list[str]) -> dict[str, int]:
-        """Those of the names that are locked now, and for how many milliseconds more."""
+        """Those of the names that are locked, or were a moment ago, and for how many milliseconds
+        more."""
         ids = {self._id(name): name for name in names}
-        found = await self._client.get_many(COLLECTION, list(ids))
+        found = await self._reads.get_many(COLLECTION, list(ids))
         now = self._clock.now_ms()
         waits = {
             ids[doc_id]: self._wait_ms(document.fields["locked_until_ms"], now)

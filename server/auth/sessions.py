@@ -75,7 +75,8 @@ class SessionService:
         if session_id is None or not SESSION_ID_MIN <= len(session_id) <= SESSION_ID_MAX:
             raise Unauthenticated("Invalid session ID", "INVALID_SESSION_ID", RELOGIN)
         session = await self._sessions.get_session(digest(session_id))
-        user = await self._users.get_user_by_username(session.username) if session else None
+        users = await self._users.get_users([session.username]) if session else {}
+        user = users.get(session.username) if session else None
         if session is None or user is None:
             raise Unauthenticated(message=RELOGIN)
         if session.user_agent_digest != digest(user_agent):

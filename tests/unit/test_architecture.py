@@ -26,6 +26,7 @@ LEAVES = {
     "server.config",
     "server.errors",
     "server.metrics",
+    "server.neighbours",
     "server.notices",
     "server.version",
     "server.work",

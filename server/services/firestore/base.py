@@ -179,6 +179,17 @@ class DocumentClient(Protocol):
         """Return when the store answers a read and could take a write; else StoreUnavailable."""
 
 
+class Reads(Protocol):
+    """Two reads of `DocumentClient`, of documents that may be a moment old (see `caching`).
+
+    What is refused on their word is asked of the store again.
+    """
+
+    async def get(self, collection: str, doc_id: str) -> Document | None: ...
+
+    async def get_many(self, collection: str, doc_ids: Sequence[str]) -> Mapping[str, Document]: ...
+
+
 class Retention(Protocol):
     """A second, small port for stores that do not delete expired documents by themselves."""
 

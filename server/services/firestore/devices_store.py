@@ -13,6 +13,7 @@ from server.services.firestore.base import (
     Filter,
     Put,
     Query,
+    Reads,
     Write,
     document_id,
 )
@@ -25,9 +26,10 @@ KEYS = "device_keys"
 class DevicesStore:
     """Devices on a `DocumentClient`."""
 
-    def __init__(self, client: DocumentClient, clock: Clock) -> None:
+    def __init__(self, client: DocumentClient, clock: Clock, reads: Reads) -> None:
         self._client = client
         self._clock = clock
+        self._reads = reads
 
     async def register_device(
         self,
@@ -63,17 +65,21 @@ class DevicesStore:
         await self._client.write(writes)
         return device
 
-    async def get_device(self, tenant_id: str, device_id: str) -> Device | None:
-        """The device, or None."""
-        document = await self._client.get(COLLECTION, document_id(tenant_id, device_id))
+    async def get_device(
+        self, tenant_id: str, device_id: str, *, fresh: bool = True
+    ) -> Device | None:
+        """The device, or None; unless `fresh`, as it was a moment ago."""
+        reads = self._client if fresh else self._reads
+        document = await reads.get(COLLECTION, document_id(tenant_id, device_id))
         return msgspec.convert(document.fields, Device) if document else None
 
-    async def get_device_by_key(self, key_digest: str) -> Device | None:
-        """The device whose key has this digest, of whatever tenant, or None."""
-        owner = await self._client.get(KEYS, key_digest)
+    async def get_device_by_key(self, key_digest: str, *, fresh: bool = True) -> Device | None:
+        """The device whose key has this digest, of whatever tenant, or None; as `get_device`."""
+        owner = await (self._client if fresh else self._reads).get(KEYS, key_digest)
         if owner is None:
             return None
-        device = await self.get_device(owner.fields["tenant_id"], owner.fields["device_id"])
+        tenant_id, device_id = owner.fields["tenant_id"], owner.fields["device_id"]
+        device = await self.get_device(tenant_id, device_id, fresh=fresh)
         return device if device and device.key_digest == key_digest else None
 
     async def list_devices(self, tenant_id: str) -> list[Device]:

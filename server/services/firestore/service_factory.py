@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from server.clock import Clock
 from server.services.firestore.audit_store import AuditStore
-from server.services.firestore.base import DocumentClient
+from server.services.firestore.base import DocumentClient, Reads
+from server.services.firestore.caching import CachingClient
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.sessions_store import SessionsStore
 from server.services.firestore.telemetry_store import TelemetryStore
@@ -16,9 +17,11 @@ from server.services.firestore.zones_store import ZonesStore
 
 @dataclass(frozen=True)
 class Stores:
-    """The stores of one process: singletons that share its client."""
+    """The stores of one process: singletons that share its client, and `reads`, which may be a
+    moment old."""
 
     client: DocumentClient
+    reads: Reads
     telemetry: TelemetryStore
     zones: ZonesStore
     devices: DevicesStore
@@ -28,13 +31,18 @@ class Stores:
 
 
 def create_stores(client: DocumentClient, clock: Clock, audit_days: int) -> Stores:
-    """Every store on `client`."""
+    """Every store on `client`; what a CachingClient remembers need not be read again."""
+    reads: Reads = client
+    recent = None
+    if isinstance(client, CachingClient):
+        reads, recent = client.copies, client.recent
     return Stores(
         client=client,
-        telemetry=TelemetryStore(client),
+        reads=reads,
+        telemetry=TelemetryStore(client, recent),
         zones=ZonesStore(client),
-        devices=DevicesStore(client, clock),
-        users=UsersStore(client, clock),
-        sessions=SessionsStore(client, clock),
+        devices=DevicesStore(client, clock, reads),
+        users=UsersStore(client, clock, reads),
+        sessions=SessionsStore(client, clock, reads),
         audit=AuditStore(client, clock, audit_days),
     )

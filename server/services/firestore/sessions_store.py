@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from server.clock import Clock
-from server.services.firestore.base import Create, Delete, DocumentClient, Filter, Query
+from server.services.firestore.base import Create, Delete, DocumentClient, Filter, Query, Reads
 from server.services.firestore.models import Session, fields_of
 
 COLLECTION = "sessions"
@@ -17,9 +17,10 @@ SESSIONS_OF_ONE_USER_MAX = 200
 class SessionsStore:
     """Sessions on a `DocumentClient`; one that has expired is never returned."""
 
-    def __init__(self, client: DocumentClient, clock: Clock) -> None:
+    def __init__(self, client: DocumentClient, clock: Clock, reads: Reads) -> None:
         self._client = client
         self._clock = clock
+        self._reads = reads
 
     async def create_session(self, session: Session) -> None:
         """Store a new session."""
@@ -36,12 +37,12 @@ class SessionsStore:
         return Delete(COLLECTION, digest)
 
     async def get_session(self, digest: str) -> Session | None:
-        """The live session with this digest, or None."""
+        """The session with this digest if it is alive, or was a moment ago; else None."""
         return (await self.get_sessions([digest])).get(digest)
 
     async def get_sessions(self, digests: list[str]) -> dict[str, Session]:
-        """Those of the sessions that are alive, by digest."""
-        found = await self._client.get_many(COLLECTION, digests)
+        """Those of the sessions that are alive, or were a moment ago, by digest."""
+        found = await self._reads.get_many(COLLECTION, digests)
         now = self._clock.now_ms()
         sessions = (msgspec.convert(document.fields, Session) for document in found.values())
         return {session.digest: session for session in sessions if session.expire_at > now}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import msgspec
 
 from server.services.firestore.base import Create, DocumentClient, Filter, Page, Query
 from server.services.firestore.models import Reading, fields_of
+from server.services.firestore.recent import RecentReadings
 
 COLLECTION = "telemetry"
 
@@ -24,8 +27,9 @@ class Statistics(msgspec.Struct, frozen=True):
 class TelemetryStore:
     """Readings on a `DocumentClient`. Every query names its tenant; there is none without."""
 
-    def __init__(self, client: DocumentClient) -> None:
+    def __init__(self, client: DocumentClient, recent: RecentReadings | None = None) -> None:
         self._client = client
+        self._recent = recent
 
     @staticmethod
     def creation(doc_id: str, reading: Reading) -> Create:
@@ -42,7 +46,12 @@ class TelemetryStore:
         self, tenant_id: str, device_id: str | None = None, limit: int = 100
     ) -> list[Reading]:
         """The newest readings, of one device or of all."""
-        return _readings(await self._client.query(_newest_first(tenant_id, device_id), limit))
+        query = _newest_first(tenant_id, device_id)
+        if self._recent is None:
+            return _readings(await self._client.query(query, limit))
+        return await self._recent.page(
+            tenant_id, device_id, limit, lambda: _awaited(self._client.query(query, limit))
+        )
 
     async def query_window(
         self, tenant_id: str, device_id: str | None, start_ms: int, end_ms: int, limit: int
@@ -83,6 +92,10 @@ def _newest_first(tenant_id: str, device_id: str | None, *filters: Filter) -> Qu
     if device_id is not None:
         owner.append(Filter("device_id", "==", device_id))
     return Query(COLLECTION, (*owner, *filters), order_by="timestamp_ms", direction="desc")
+
+
+async def _awaited(page: Awaitable[Page]) -> list[Reading]:
+    return _readings(await page)
 
 
 def _readings(page: Page) -> list[Reading]:

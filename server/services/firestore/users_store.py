@@ -15,6 +15,7 @@ from server.services.firestore.base import (
     Create,
     DocumentClient,
     Query,
+    Reads,
     Update,
     document_id,
 )
@@ -34,9 +35,10 @@ class UserExists(AlreadyExists):
 class UsersStore:
     """Accounts on a `DocumentClient`."""
 
-    def __init__(self, client: DocumentClient, clock: Clock) -> None:
+    def __init__(self, client: DocumentClient, clock: Clock, reads: Reads) -> None:
         self._client = client
         self._clock = clock
+        self._reads = reads
 
     async def create_user(
         self, username: str, password_hash: str, role: Role, tenant_id: str
@@ -73,8 +75,9 @@ class UsersStore:
         return (msgspec.convert(document.fields, User), document.version) if document else None
 
     async def get_users(self, usernames: list[str]) -> dict[str, User]:
-        """Those of the accounts that exist, by username."""
-        found = await self._client.get_many(COLLECTION, [document_id(name) for name in usernames])
+        """Those of the accounts that exist, by username; as they were a moment ago, without hash
+        where they are remembered."""
+        found = await self._reads.get_many(COLLECTION, [document_id(name) for name in usernames])
         users = (msgspec.convert(document.fields, User) for document in found.values())
         return {user.username: user for user in users}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from collections import deque
 
+from server.neighbours import Neighbours
+from server.notices import NoNotices
 from server.services.sse_service.backend import Cursor, Entry, Follower, make_entry
 from server.services.sse_service.event import Event
 
@@ -28,6 +30,7 @@ class MemoryLog:
         self._max_bytes = max_bytes
         self._histories: dict[str, _History] = {}
         self._followers: dict[str, Follower] = {}
+        self.neighbours = Neighbours(NoNotices(), None, self._place)
 
     def _history(self, tenant_id: str) -> _History:
         history = self._histories.get(tenant_id)
@@ -54,6 +57,9 @@ class MemoryLog:
         if follower is not None:
             follower.add(entry)
         return cursor
+
+    async def _place(self, tenant_id: str) -> str:
+        return str(await self.tip(tenant_id))
 
     async def tip(self, tenant_id: str) -> Cursor:
         history = self._history(tenant_id)

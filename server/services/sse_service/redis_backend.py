@@ -15,9 +15,11 @@ from redis.asyncio import Redis
 from server.breaker import Breaker
 from server.clock import Clock
 from server.metrics import Metrics
+from server.neighbours import Neighbours
 from server.services.sse_service.backend import Cursor, Entry, Follower, LogUnavailable
 from server.services.sse_service.event import Event
 from server.services.sse_service.redis_calls import RedisCalls, RedisWire
+from server.services.sse_service.shared.cache import RedisCache
 from server.services.sse_service.shared.followed import Followed
 from server.services.sse_service.shared.histories import Histories
 from server.services.sse_service.shared.leases import Leases
@@ -62,7 +64,10 @@ class RedisLog:
             max_bytes=max_bytes,
         )
         self.leases = Leases(self._calls.run, self._calls.asked, self._run)
-        self.notices = RedisNotices(partial(self._calls.publish, SITE_CHANNEL), self._run)
+        notices = RedisNotices(partial(self._calls.publish, SITE_CHANNEL), self._run)
+        cache = RedisCache(self._calls.execute, clock.monotonic)
+        self._notices, self._cache = notices, cache
+        self.neighbours = Neighbours(notices, cache, cache.place)
         self._followed: dict[str, Followed] = {}
         self._unfollowed: set[str] = set()
         self._sender = Sender(
@@ -92,7 +97,8 @@ class RedisLog:
             self._sender.run,
             self._keep,
             self.leases.keep,
-            self.notices.send,
+            self._notices.send,
+            self._cache.work,
         ):
             self._start(_supervised(work))
         try:
@@ -219,7 +225,7 @@ class RedisLog:
 
     def _on_message(self, channel: str, message: bytes) -> None:
         if channel == SITE_CHANNEL:
-            self.notices.hear(message)
+            self._notices.hear(message)
             return
         followed = self._followed.get(channel)
         if followed is None:

@@ -103,6 +103,17 @@ class RedisCalls:
         """Send a text to whoever hears this channel."""
         await self._guarded(lambda: self._client.publish(channel, text))
 
+    async def execute(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answer of each of these commands, sent together."""
+
+        def ask() -> Awaitable[list[Any]]:
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return pipeline.execute()
+
+        return await self._guarded(ask)
+
     async def heads(self, tenants: Sequence[str]) -> list[list[bytes | None]]:
         """Epoch, tip and mark of these tenants' histories."""
 

@@ -43,6 +43,11 @@ def streams_key(tenant_id: str) -> str:
     return f"{_tag(tenant_id)}:streams"
 
 
+def copy_key(key: str) -> str:
+    """A value that all processes may read for a while."""
+    return f"bas:copy:{key}"
+
+
 def _tag(tenant_id: str) -> str:
     # Quoted, so that no tenant's name can end the tag or name another key.
     return f"bas:{{{quote(tenant_id, safe='')}}}"

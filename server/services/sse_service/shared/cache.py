@@ -1,0 +1,104 @@
+"""RedisCache: short-lived values that every process may read, and where a history ends now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from server.services.sse_service.backend import LogUnavailable
+from server.services.sse_service.shared.scripts import copy_key, head_key
+
+# Who asks goes on without an answer after this: the store has it as well.
+WAIT_S = 0.25
+# After an answer that came too late nobody asks for so long.
+PAUSE_S = 1.0
+# A value that was read from the store before a change is kept by nobody once the change is this
+# old: a read of the store ends sooner.
+FORGOTTEN_MS = 5000
+AT_ONCE = 500
+WAITING_MAX = 10_000
+
+Command = tuple[str | bytes | int, ...]
+
+
+class RedisCache:
+    """`SharedCache`. What is asked at the same time is sent together, one batch after another, so
+    that a crowd takes one connection."""
+
+    def __init__(
+        self,
+        execute: Callable[[list[Command]], Awaitable[list[Any]]],
+        now: Callable[[], float],
+    ) -> None:
+        """`execute` runs commands and gives their answers; `now` is monotonic, in seconds."""
+        self._execute = execute
+        self._now = now
+        self._paused_until = 0.0
+        self._waiting: asyncio.Queue[tuple[list[Command], asyncio.Future[list[Any]]]]
+        self._waiting = asyncio.Queue(WAITING_MAX)
+
+    async def read(self, keys: Sequence[str]) -> list[tuple[bytes, int]]:
+        names = [copy_key(key) for key in keys]
+        answers = await self._ask([(word, name) for name in names for word in ("GET", "PTTL")])
+        if answers is None:
+            return [(b"", 0)] * len(keys)
+        values, times = answers[::2], answers[1::2]
+        return [(value or b"", max(0, ms)) for value, ms in zip(values, times, strict=True)]
+
+    def keep(self, key: str, value: bytes, milliseconds: int) -> None:
+        if milliseconds > 0:
+            self._put([("SET", copy_key(key), value, "NX", "PX", milliseconds)])
+
+    async def forget(self, keys: Sequence[str]) -> None:
+        await self._ask([("SET", copy_key(key), b"", "PX", FORGOTTEN_MS) for key in keys])
+
+    async def place(self, tenant_id: str) -> str:
+        """Where the tenant's history ends. Raises LogUnavailable."""
+        answers = await self._ask([("HMGET", head_key(tenant_id), "epoch", "tip")])
+        if answers is None:
+            raise LogUnavailable(message="Redis does not answer soon enough")
+        return b"-".join(part or b"" for part in answers[0]).decode()
+
+    async def work(self) -> None:
+        """Send what is asked; runs until cancelled."""
+        while True:
+            asked = [await self._waiting.get()]
+            while len(asked) < AT_ONCE and not self._waiting.empty():
+                asked.append(self._waiting.get_nowait())
+            commands = [command for part, _ in asked for command in part]
+            try:
+                answers = await self._execute(commands)
+            except LogUnavailable as error:
+                for _, future in asked:
+                    if not future.done():
+                        future.set_exception(error)
+                        future.exception()  # nobody may be waiting any more
+                continue
+            for part, future in asked:
+                mine, answers = answers[: len(part)], answers[len(part) :]
+                if not future.done():
+                    future.set_result(mine)
+
+    def _put(self, commands: list[Command]) -> asyncio.Future[list[Any]] | None:
+        if self._waiting.full():
+            return None
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait((commands, future))
+        return future
+
+    async def _ask(self, commands: list[Command]) -> list[Any] | None:
+        """The answers, or None if there are none in time."""
+        if self._now() < self._paused_until:
+            return None
+        future = self._put(commands)
+        if future is None:
+            return None
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await future
+        except TimeoutError:
+            self._paused_until = self._now() + PAUSE_S
+            return None
+        except LogUnavailable:
+            return None
