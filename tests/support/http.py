@@ -17,6 +17,7 @@ from werkzeug.datastructures import Headers
 from bas_server import Container, open_container
 from server.clock import Clock
 from server.config.config import ServerConfig
+from server.services.firestore.caching import CachingClient
 from server.services.firestore.routing import RoutingClient
 from tests.conftest import PASSWORD
 
@@ -121,7 +122,9 @@ async def audited(container: Container, action: str, tenant_id: str = "default")
 
 async def lose_store(container: Container) -> None:
     """Close what keeps the documents: every call to it fails from now on."""
-    client = container.base.client
+    client: Any = container.base.client
+    if isinstance(client, CachingClient):
+        client = client._client
     stores: set[Any] = {client}
     if isinstance(client, RoutingClient):
         stores = set(client._others.values())

@@ -79,6 +79,10 @@ class Copies(Reads):
         self._under_way: dict[int, set[Key]] = {}
         self._numbers = itertools.count()
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._copies)
+
     async def get(self, collection: str, doc_id: str) -> Document | None:
         return (await self.get_many(collection, [doc_id])).get(doc_id)
 
