@@ -27,6 +27,7 @@ from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient
 from server.services.firestore.base import DocumentClient, Retention
 from server.services.firestore.indexes import load_indexes
+from server.services.firestore.routing import AUDIT, collections_on_firestore
 from server.services.firestore.service_factory import Stores, create_stores
 from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog
@@ -74,7 +75,7 @@ async def open_base(
         await resources.enter_async_context(sqlite)
         opening = stores_client(config, sqlite, indexes, clock, metrics, neighbours)
         client = await resources.enter_async_context(opening)
-        stores = create_stores(client, clock, config.audit_days)
+        stores = create_stores(client, clock, config.audit_days, metrics)
         access = create_auth(config, stores, clock, metrics)
         resources.callback(access.passwords.close)
         resources.push_async_callback(access.logins.work.close, FINISH_LOGINS_S)
@@ -129,6 +130,8 @@ async def open_container(
         watch.start()
         resources.push_async_callback(watch.stop)
         checks = {"store": base.client.ping, "log": sse.ping}
+        if collections_on_firestore(config) == AUDIT:
+            checks["audit"] = stores.audit.ping
         blueprints = [
             pages.blueprint(),
             sensor.blueprint(deciding.zones, base.auth.keys, guard),

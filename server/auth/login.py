@@ -169,7 +169,7 @@ class LoginService:
         entries: list[Write] = [self._audit.entry("LOGIN_FAILURE", success=False, **about)]
         if account.locks:
             entries.append(self._audit.entry("USER_LOCKED", success=False, **about))
-        await self._client.write(entries)
+        await self._audit.keep(entries)
 
 
 def _tenant(user: User | None) -> str:

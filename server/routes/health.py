@@ -44,8 +44,9 @@ def blueprint(
         services = {"auth": config.auth_on, "firestore": config.uses_firestore}
         answer = Health("healthy", clock.now_ms() // 1000, services, await live_streams())
         if config.uses_firestore:
-            store = await _ask(checks["store"])
-            answer.firestore = FirestoreHealth("healthy" if store == "ok" else store)
+            answers = await ask({name: checks[name] for name in checks if name != "log"})
+            failed = [text for text in answers.values() if text != "ok"]
+            answer.firestore = FirestoreHealth(failed[0] if failed else "healthy")
         return answer
 
     async def live_streams() -> LiveStreams:
@@ -72,7 +73,7 @@ def blueprint(
     async def ready() -> tuple[Ready, int]:
         if sse.hub.draining:
             return Ready("draining", {}), 503
-        answers = dict(zip(checks, await asyncio.gather(*map(_ask, checks.values())), strict=True))
+        answers = await ask(checks)
         failed = {name for name, answer in answers.items() if answer != "ok"}
         if failed & VITAL:
             return Ready("unavailable", answers), 503
@@ -83,6 +84,11 @@ def blueprint(
         return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
     return bp
+
+
+async def ask(checks: Checks) -> dict[str, str]:
+    """What each of them says: `ok`, or what is wrong."""
+    return dict(zip(checks, await asyncio.gather(*map(_ask, checks.values())), strict=True))
 
 
 async def _ask(check: Callable[[], Awaitable[None]]) -> str:

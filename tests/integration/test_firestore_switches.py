@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bas_server import INDEXES, Container
+from bas_server import INDEXES, Container, open_base
 from server.clock import SystemClock
 from server.config.config import ServerConfig
 from server.metrics import Metrics
@@ -32,7 +32,14 @@ from tests.support.firestore import (
 )
 from tests.support.http import Caller, logged_in, reading, served
 from tests.support.process import ServerProcess
-from tests.support.stream import StreamClient, caller, eventually, figures, post_reading
+from tests.support.stream import (
+    StreamClient,
+    caller,
+    eventually,
+    figures,
+    log_in,
+    post_reading,
+)
 
 MOVED = {
     "telemetry": {"telemetry", "zones", "tenant_settings", "devices", "device_keys"},
@@ -140,7 +147,7 @@ async def temperatures(host: str, project: str) -> list[int]:
 
 async def until_ready(client: httpx.AsyncClient) -> None:
     async def ready() -> bool:
-        return (await client.get("/readyz")).status_code == 200
+        return (await client.get("/readyz")).json()["status"] == "ready"
 
     await eventually(ready, "the server is ready again", RECOVERY_S)
 
@@ -213,6 +220,34 @@ async def test_a_setpoint_is_stored_and_announced_while_the_audit_store_is_away(
         async with opened(emulator.host, project) as google:
             entries = (await contents(google))["audit_log"]
     assert ["202" in str(entry.fields["details"]) for entry in entries] == [True]
+
+
+async def test_who_is_refused_is_told_so_while_the_audit_store_is_away(
+    tmp_path: Path, emulator: FirestoreEmulator
+) -> None:
+    kept = settings(emulator.host, fresh_project(), "audit") | {"BAS_AUTH_ENABLED": "1"}
+    async with open_base(ServerConfig(data_dir=tmp_path)) as base:
+        await base.admin.create_user("reader", PASSWORD, "read-only", "default")
+    with ServerProcess(tmp_path, **kept) as server:
+        session = await log_in(server.url, "reader", PASSWORD)
+        async with caller(server.url, session) as reader:
+            emulator.kill()
+            wrong = {"username": "reader", "password": "wrong"}
+            answer = await timed(reader.post("/auth/login", json=wrong))
+            assert (answer.status_code, answer.json()["code"]) == (401, "AUTH_FAILED")
+            answer = await timed(reader.get("/api/audit/recent"))
+            assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+            ready = await timed(reader.get("/readyz"))
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            assert ready.json()["checks"] == {
+                "store": "ok",
+                "log": "ok",
+                "audit": "STORE_UNAVAILABLE",
+            }
+            health = (await timed(reader.get("/api/health"))).json()
+            assert health["firestore"] == {"status": "STORE_UNAVAILABLE"}
+            lost = 'bas_store_failures_total{kind="audit_lost"}'
+            assert (await figures(reader))[lost] == 2
 
 
 def test_a_missing_emulator_ends_the_start_with_a_message_that_names_it(tmp_path: Path) -> None:

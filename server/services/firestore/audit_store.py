@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from server.clock import Clock
-from server.services.firestore.base import Create, DocumentClient, Filter, Query
+from server.metrics import Metrics
+from server.services.firestore.base import (
+    Create,
+    DocumentClient,
+    Filter,
+    Query,
+    StoreUnavailable,
+    Write,
+)
 from server.services.firestore.models import DAY_MS, AuditEntry, fields_of, utc_text
+
+log = logging.getLogger(__name__)
 
 COLLECTION = "audit_log"
 
@@ -17,9 +29,12 @@ COLLECTION = "audit_log"
 class AuditStore:
     """Audit entries on a `DocumentClient`."""
 
-    def __init__(self, client: DocumentClient, clock: Clock, keep_days: int) -> None:
+    def __init__(
+        self, client: DocumentClient, clock: Clock, keep_days: int, metrics: Metrics
+    ) -> None:
         self._client = client
         self._clock = clock
+        self._metrics = metrics
         self._keep_ms = keep_days * DAY_MS
 
     def entry(
@@ -50,7 +65,20 @@ class AuditStore:
 
     async def log_event(self, action: str, **about: Any) -> None:
         """Store one entry; the arguments are those of `entry`."""
-        await self._client.write([self.entry(action, **about)])
+        await self.keep([self.entry(action, **about)])
+
+    async def keep(self, entries: Sequence[Write]) -> None:
+        """Store entries about what has happened already: that they cannot be stored is logged and
+        counted, and changes no answer."""
+        try:
+            await self._client.write(entries)
+        except StoreUnavailable as error:
+            self._metrics.store_failures.labels(kind="audit_lost").inc(len(entries))
+            log.error("%d audit entries are lost: %s", len(entries), error)
+
+    async def ping(self) -> None:
+        """Return when the entries' store answers. Raises StoreUnavailable."""
+        await self._client.get(COLLECTION, "ping")
 
     async def query_recent(self, tenant_id: str, limit: int) -> list[AuditEntry]:
         """The tenant's newest entries, newest first."""

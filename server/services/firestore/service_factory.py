@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.clock import Clock
+from server.metrics import Metrics
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.base import DocumentClient, Reads
 from server.services.firestore.caching import CachingClient
@@ -30,7 +31,9 @@ class Stores:
     audit: AuditStore
 
 
-def create_stores(client: DocumentClient, clock: Clock, audit_days: int) -> Stores:
+def create_stores(
+    client: DocumentClient, clock: Clock, audit_days: int, metrics: Metrics
+) -> Stores:
     """Every store on `client`; what a CachingClient remembers need not be read again."""
     reads: Reads = client
     recent = None
@@ -44,5 +47,5 @@ def create_stores(client: DocumentClient, clock: Clock, audit_days: int) -> Stor
         devices=DevicesStore(client, clock, reads),
         users=UsersStore(client, clock, reads),
         sessions=SessionsStore(client, clock, reads),
-        audit=AuditStore(client, clock, audit_days),
+        audit=AuditStore(client, clock, audit_days, metrics),
     )

@@ -100,7 +100,7 @@ async def asked(tmp_path: Path) -> AsyncIterator[Asked]:
     """A store that every query of the stores was made on."""
     client = Asked(tmp_path / "store.db")
     await client.open()
-    stores = create_stores(client, ManualClock(), 1)
+    stores = create_stores(client, ManualClock(), 1, Metrics())
     for calls in CALLS.values():
         for call in calls:
             await call(stores)

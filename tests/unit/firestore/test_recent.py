@@ -55,7 +55,7 @@ def event_log() -> MemoryLog:
 def stores(store: Asked, event_log: MemoryLog, clock: ManualClock) -> Stores:
     """Stores that remember telemetry."""
     client = CachingClient(store, ["telemetry"], event_log.neighbours, clock, Metrics())
-    return create_stores(client, clock, 1)
+    return create_stores(client, clock, 1, Metrics())
 
 
 def creation(number: int, tenant_id: str = "here", device_id: str = "roof"):
