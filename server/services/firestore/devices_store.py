@@ -9,6 +9,7 @@ from server.services.firestore.base import (
     PAGE_MAX,
     Create,
     Delete,
+    Document,
     DocumentClient,
     Filter,
     Put,
@@ -44,17 +45,18 @@ class DevicesStore:
         """
         doc_id = document_id(tenant_id, device_id)
         document = await self._client.get(COLLECTION, doc_id)
-        old = msgspec.convert(document.fields, Device) if document else None
-        device = Device(
-            tenant_id=tenant_id,
-            device_id=device_id,
-            metadata=(old.metadata if old else {}) if metadata is None else metadata,
-            created_at=old.created_at if old else self._clock.now_ms(),
-            key_digest=(old.key_digest if old else "") if key_digest is None else key_digest,
+        old = _device(document, tenant_id)
+        device = old or Device(
+            tenant_id=tenant_id, device_id=device_id, created_at=self._clock.now_ms()
+        )
+        device = msgspec.structs.replace(
+            device,
+            metadata=device.metadata if metadata is None else metadata,
+            key_digest=device.key_digest if key_digest is None else key_digest,
         )
         writes: list[Write] = [
             Put(COLLECTION, doc_id, fields_of(device), if_version=document.version)
-            if document
+            if document and old
             else Create(COLLECTION, doc_id, fields_of(device))
         ]
         if key_digest is not None:
@@ -71,7 +73,7 @@ class DevicesStore:
         """The device, or None; unless `fresh`, as it was a moment ago."""
         reads = self._client if fresh else self._reads
         document = await reads.get(COLLECTION, document_id(tenant_id, device_id))
-        return msgspec.convert(document.fields, Device) if document else None
+        return _device(document, tenant_id)
 
     async def get_device_by_key(self, key_digest: str, *, fresh: bool = True) -> Device | None:
         """The device whose key has this digest, of whatever tenant, or None; as `get_device`."""
@@ -88,3 +90,10 @@ class DevicesStore:
         page = await self._client.query(query, PAGE_MAX)
         devices = (msgspec.convert(document.fields, Device) for document in page.documents)
         return sorted(devices, key=lambda device: device.device_id)
+
+
+def _device(document: Document | None, tenant_id: str) -> Device | None:
+    """The document's device; None if there is none, or it is another tenant's under this id."""
+    if document is None or document.fields.get("tenant_id") != tenant_id:
+        return None
+    return msgspec.convert(document.fields, Device)

@@ -6,17 +6,26 @@ readable: what those lack has a default.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+
+from server.errors import InvalidField
 
 Role = Literal["read-only", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("read-only", "operator", "admin")
 
+T = TypeVar("T")
+
 Metadata = dict[str, str | int | float | bool | None]
 
+# Whoever has no tenant or device has no documents either.
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
 DAY_MS = 86_400_000
+_FIELD = re.compile(r"^(.*?)(?: - at `\$\.(\w+).*)?$", re.DOTALL)
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,8 +36,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tells whether a repeated key came with the same reading.
     """
 
-    tenant_id: str
-    device_id: str
+    tenant_id: Name
+    device_id: Name
     timestamp_ms: int
     temp_tenths: int
     setpoint_tenths: int
@@ -53,8 +62,8 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True):
     is forgotten at `expire_at`.
     """
 
-    tenant_id: str
-    device_id: str
+    tenant_id: Name
+    device_id: Name
     last_seen_ms: int = 0
     timestamp_ms: int = 0
     temp_tenths: int = 0
@@ -79,7 +88,7 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     `revision` counts the changes; `updated_by` is who made the last one.
     """
 
-    tenant_id: str
+    tenant_id: Name
     revision: int = 0
     setpoint_tenths: int | None = None
     setpoint_rev: int = 0
@@ -122,8 +131,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """A registered device. `key_digest` is empty while the device has no key."""
 
-    tenant_id: str
-    device_id: str
+    tenant_id: Name
+    device_id: Name
     metadata: dict[str, Any] = {}
     created_at: int = 0
     last_seen: int = 0
@@ -153,6 +162,17 @@ def utc_text(time_ms: int) -> str:
 
 
 def fields_of(model: msgspec.Struct) -> dict[str, Any]:
-    """A model as document fields."""
+    """A model as document fields. Raises InvalidField if one is not of its type."""
     fields: dict[str, Any] = msgspec.to_builtins(model)
+    checked(fields, type(model))
     return fields
+
+
+def checked(fields: dict[str, Any], model: type[T]) -> T:
+    """The model with these fields. Raises InvalidField."""
+    try:
+        return msgspec.convert(fields, model)
+    except msgspec.ValidationError as error:
+        found = _FIELD.match(str(error))
+        why, field = (found[1], found[2]) if found else (str(error), None)
+        raise InvalidField(field or "fields", why) from None

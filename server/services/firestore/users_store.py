@@ -19,11 +19,19 @@ from server.services.firestore.base import (
     Update,
     document_id,
 )
-from server.services.firestore.models import ROLES, Role, User, fields_of
+from server.services.firestore.models import Role, User, checked, fields_of
 
 COLLECTION = "users"
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
-CHANGEABLE = {"password_hash", "role", "tenant_id", "last_login"}
+
+
+class UserChanges(msgspec.Struct, forbid_unknown_fields=True):
+    """What of an account can be changed."""
+
+    password_hash: str = ""
+    role: Role = "read-only"
+    tenant_id: str = ""
+    last_login: int | None = None
 
 
 class UserExists(AlreadyExists):
@@ -53,7 +61,7 @@ class UsersStore:
             user_id=username,
             username=username,
             password_hash=password_hash,
-            role=_role(role),
+            role=role,
             tenant_id=tenant_id,
             created_at=now,
             updated_at=now,
@@ -88,12 +96,11 @@ class UsersStore:
     def update_write(
         self, username: str, changes: dict[str, Any], version: str | None = None
     ) -> Update:
-        """The write that changes some fields of an account, if it still is at `version`."""
-        unknown = set(changes) - CHANGEABLE
-        if unknown:
-            raise InvalidField(sorted(unknown)[0], "cannot be changed")
-        if "role" in changes:
-            _role(changes["role"])
+        """The write that changes some fields of an account, if it still is at `version`.
+
+        Raises InvalidField for a field that cannot be changed, or not to this.
+        """
+        checked(changes, UserChanges)
         fields = {**changes, "updated_at": self._clock.now_ms()}
         return Update(COLLECTION, document_id(username), fields, if_version=version)
 
@@ -106,10 +113,3 @@ class UsersStore:
         page = await self._client.query(Query(COLLECTION), PAGE_MAX)
         users = (msgspec.convert(document.fields, User) for document in page.documents)
         return sorted(users, key=lambda user: user.username)
-
-
-def _role(role: str) -> Role:
-    for known in ROLES:
-        if role == known:
-            return known
-    raise InvalidField("role", f"must be one of {', '.join(ROLES)}")

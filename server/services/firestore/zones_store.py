@@ -42,7 +42,7 @@ class ZonesStore:
     async def get(self, tenant_id: str, device_id: str) -> Versioned:
         """The zone; a new one, at version None, if nothing was heard of it."""
         document = await self._client.get(ZONES, document_id(tenant_id, device_id))
-        if document is None:
+        if document is None or document.fields.get("tenant_id") != tenant_id:
             return Versioned(ZoneRecord(tenant_id=tenant_id, device_id=device_id), None)
         return Versioned(msgspec.convert(document.fields, ZoneRecord), document.version)
 
