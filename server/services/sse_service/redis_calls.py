@@ -104,15 +104,16 @@ class RedisCalls:
         await self._guarded(lambda: self._client.publish(channel, text))
 
     async def execute(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """The answer of each of these commands, sent together."""
+        """The answer of each of these commands, sent together; None for one that was refused."""
 
         def ask() -> Awaitable[list[Any]]:
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
-            return pipeline.execute()
+            return pipeline.execute(raise_on_error=False)
 
-        return await self._guarded(ask)
+        answers = await self._guarded(ask)
+        return [None if isinstance(answer, RedisError) else answer for answer in answers]
 
     async def heads(self, tenants: Sequence[str]) -> list[list[bytes | None]]:
         """Epoch, tip and mark of these tenants' histories."""

@@ -20,8 +20,8 @@ from server.services.embedded.sqlite_client import SqliteClient
 from server.services.embedded.turnstile import Turnstile
 from server.services.firestore.base import Create
 
-BOUND_S = 10.0
-TIMEOUT_S = 2.0
+BOUND_S = 20.0
+TIMEOUT_S = 10.0
 
 
 class Process:

@@ -31,7 +31,8 @@ class RedisCache:
         execute: Callable[[list[Command]], Awaitable[list[Any]]],
         now: Callable[[], float],
     ) -> None:
-        """`execute` runs commands and gives their answers; `now` is monotonic, in seconds."""
+        """`execute` runs commands and gives their answers, None for one that was refused; `now` is
+        monotonic, in seconds."""
         self._execute = execute
         self._now = now
         self._paused_until = 0.0
@@ -44,7 +45,7 @@ class RedisCache:
         if answers is None:
             return [(b"", 0)] * len(keys)
         values, times = answers[::2], answers[1::2]
-        return [(value or b"", max(0, ms)) for value, ms in zip(values, times, strict=True)]
+        return [(value or b"", max(0, ms or 0)) for value, ms in zip(values, times, strict=True)]
 
     def keep(self, key: str, value: bytes, milliseconds: int) -> None:
         if milliseconds > 0:
@@ -56,7 +57,7 @@ class RedisCache:
     async def place(self, tenant_id: str) -> str:
         """Where the tenant's history ends. Raises LogUnavailable."""
         answers = await self._ask([("HMGET", head_key(tenant_id), "epoch", "tip")])
-        if answers is None:
+        if answers is None or answers[0] is None:
             raise LogUnavailable(message="Redis does not answer soon enough")
         return b"-".join(part or b"" for part in answers[0]).decode()
 

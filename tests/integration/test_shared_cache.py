@@ -1,0 +1,145 @@
+"""RedisCache on a real Redis: short-lived values that make things quick, and never late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from server.clock import SystemClock
+from server.errors import Unavailable
+from server.metrics import Metrics
+from server.neighbours import SharedCache
+from server.services.sse_service.event import Event
+from server.services.sse_service.factory import shared_log
+from server.services.sse_service.redis_backend import RedisLog
+from tests.support.redis import RedisServer
+from tests.support.stream import eventually
+
+LONG_MS = 60_000
+NOTHING = (b"", 0)
+
+
+@pytest.fixture
+async def logs(redis: RedisServer) -> AsyncIterator[list[RedisLog]]:
+    """Of two processes."""
+    bounds = {"max_events": 100, "max_bytes": 100_000}
+    one = shared_log(redis.url, SystemClock(), Metrics(), **bounds)
+    other = shared_log(redis.url, SystemClock(), Metrics(), **bounds)
+    async with one as first, other as second:
+        assert first is not None
+        assert second is not None
+        yield [first, second]
+
+
+@pytest.fixture
+def caches(logs: list[RedisLog]) -> list[SharedCache]:
+    found = [log.neighbours.cache for log in logs]
+    return [cache for cache in found if cache is not None]
+
+
+async def value(cache: SharedCache, key: str) -> bytes:
+    ((found, _),) = await cache.read([key])
+    return found
+
+
+async def test_what_one_keeps_the_other_reads_with_its_rest_of_life(caches):
+    one, other = caches
+    one.keep("a", b"1", LONG_MS)
+
+    async def is_there() -> bool:
+        return await value(other, "a") == b"1"
+
+    await eventually(is_there, "the value is there")
+    found = await other.read(["none", "a", "none"])
+    assert [pair[0] for pair in found] == [b"", b"1", b""]
+    assert 0 < found[1][1] <= LONG_MS
+
+
+async def test_a_value_that_is_there_is_not_replaced(caches):
+    one, other = caches
+    one.keep("a", b"first", LONG_MS)
+    one.keep("a", b"second", LONG_MS)
+    assert await value(one, "a") == b"first"
+    other.keep("a", b"third", LONG_MS)
+    assert await value(other, "a") == b"first"
+
+
+async def test_a_value_ends_with_its_life(caches):
+    one, other = caches
+    one.keep("a", b"1", 50)
+
+    async def is_gone() -> bool:
+        return await value(other, "a") == b""
+
+    assert await value(one, "a") == b"1"
+    await eventually(is_gone, "the value is gone")
+
+
+async def test_what_was_read_before_a_change_is_not_kept_after_it(caches):
+    one, other = caches
+    one.keep("a", b"old", LONG_MS)
+    await one.forget(["a"])
+    assert await value(other, "a") == b""
+    other.keep("a", b"old", LONG_MS)  # read from the store before the change
+    assert await value(other, "a") == b""
+    assert await value(one, "a") == b""
+
+
+async def test_a_crowd_takes_one_batch_after_the_other(caches, redis):
+    (cache, _) = caches
+    cache.keep("a", b"1", LONG_MS)
+    answers = await asyncio.gather(*(value(cache, "a") for _ in range(2000)))
+    assert answers == [b"1"] * 2000
+
+
+async def test_a_place_moves_with_every_event_and_with_no_other(caches, logs):
+    place = logs[1].neighbours.place
+    before = await place("here")
+    assert await place("here") == before
+    await logs[0].append("there", Event("telemetry", "{}", "roof"))
+    assert await place("here") == before
+    await logs[0].append("here", Event("telemetry", "{}", "roof"))
+    assert await place("here") != before
+
+
+@pytest.mark.parametrize("way", ["pause", "kill"])
+async def test_a_redis_that_does_not_answer_holds_nobody_up(caches, logs, redis, way):
+    cache = caches[0]
+    cache.keep("a", b"1", LONG_MS)
+    assert await value(cache, "a") == b"1"
+    getattr(redis, way)()
+    try:
+        began = time.monotonic()
+        for _ in range(20):
+            assert await cache.read(["a"]) == [NOTHING]
+            await cache.forget(["a"])
+            with pytest.raises(Unavailable):
+                await logs[0].neighbours.place("here")
+        assert time.monotonic() - began < 1
+    finally:
+        {"pause": redis.resume, "kill": redis.start}[way]()
+
+    async def is_back() -> bool:
+        cache.keep("b", b"2", LONG_MS)
+        return await value(cache, "b") == b"2"
+
+    await eventually(is_back, "the cache is back", 20)
+
+
+async def test_a_full_redis_still_answers_reads(redis, caches):
+    cache = caches[0]
+    cache.keep("a", b"1", LONG_MS)
+    assert await value(cache, "a") == b"1"
+    assert redis.command("CONFIG", "SET", "maxmemory", "1") == "+OK"
+    cache.keep("b", b"2", LONG_MS)
+    found = await cache.read(["a", "b"])
+    assert found[0][0] == b"1"
+    assert found[1] == NOTHING
+
+
+async def test_something_else_under_a_key_is_no_value(redis, caches):
+    assert redis.command("RPUSH", "bas:copy:a", "x") == ":1"
+    assert await value(caches[0], "a") == b""
