@@ -23,6 +23,7 @@ from server.control.factory import Control, control
 from server.metrics import Metrics
 from server.notices import NoNotices
 from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
+from server.services.embedded.legacy_database import LegacyDatabase
 from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient
 from server.services.firestore.base import DocumentClient, Retention
@@ -117,15 +118,9 @@ async def open_container(
                 census=shared.leases if shared else None,
             )
         )
+        notices = shared.notices if shared else NoNotices()
         deciding = await resources.enter_async_context(
-            control(
-                stores,
-                sse,
-                shared.notices if shared else NoNotices(),
-                clock,
-                metrics,
-                config.telemetry_days,
-            )
+            control(stores, sse, notices, clock, metrics, config.telemetry_days)
         )
         sessions = base.auth.sessions
         watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
@@ -147,4 +142,4 @@ async def open_container(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], open_base, open_container, open_both))
+    sys.exit(main(sys.argv[1:], open_base, open_container, open_both, LegacyDatabase))

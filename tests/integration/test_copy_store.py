@@ -17,6 +17,7 @@ from server.cli import main
 from server.clock import SystemClock
 from server.config.config import ServerConfig
 from server.metrics import Metrics
+from server.services.embedded.legacy_database import LegacyDatabase
 from server.services.embedded.sqlite_client import SqliteClient
 from server.services.firestore.base import (
     Delete,
@@ -27,8 +28,9 @@ from server.services.firestore.base import (
     Query,
     Write,
 )
-from server.services.firestore.copying import Progress, copy
+from server.services.firestore.copying import copy
 from server.services.firestore.routing import COLLECTIONS
+from server.serving import Opener
 from tests.support.daemon import free_port
 from tests.support.firestore import FirestoreEmulator, fresh_project
 from tests.support.process import REPOSITORY, clean_environment
@@ -149,7 +151,7 @@ async def test_a_copy_that_was_interrupted_goes_on_with_what_is_missing(
         source, target = stores[arguments[1]], stores[arguments[3]]
         await fill(source)
         pages = copy(source, target, "telemetry")
-        assert await anext(pages) == Progress(500, 500)
+        assert (await anext(pages)).written == 500
         await pages.aclose()
         assert (await target.aggregate(Query("telemetry"))).count == 500
     assert await copied(config, *arguments) == lines({**ALL, "telemetry": READINGS - 500}, ALL)
@@ -181,7 +183,14 @@ async def test_on_a_terminal_a_count_runs_along(config: ServerConfig) -> None:
         assert await process.wait() == 0
     with open(terminal, "wb"), open(leader, "rb", buffering=0) as screen:  # noqa: ASYNC230
         shown = screen.read(10_000)
-    assert b"telemetry: 500\rtelemetry: 1000\rtelemetry: 1200\rtelemetry: 1200 of 1200" in shown
+    counts = b"".join(b"telemetry: %d of 1200\r" % done for done in (500, 1000, 1200))
+    assert counts + b"\x1b[Ktelemetry: 1200 of 1200 there, 1200 written now" in shown
+
+
+def copy_with(open_stores: Opener) -> int:
+    """Run the command in this process, on these stores."""
+    arguments = ["copy-store", *TO_FIRESTORE]
+    return main(arguments, open_base, open_container, open_stores, LegacyDatabase)
 
 
 def refused(done: Result, *words: str) -> None:
@@ -225,7 +234,7 @@ def test_a_firestore_that_falls_silent_in_the_middle_is_told(
                 monkeypatch.setattr(stores["firestore"], "write", last_write)
                 yield stores
 
-        assert main(["copy-store", *TO_FIRESTORE], open_base, open_container, soon_silent) == 1
+        assert copy_with(soon_silent) == 1
         own.resume()
     said = capsys.readouterr()
     assert said.out == ""
@@ -279,7 +288,7 @@ def test_documents_that_did_not_arrive_are_told_with_exit_code_1(
             yield {"sqlite": source, "firestore": target}
 
     (tmp_path / "bas.db").touch()
-    assert main(["copy-store", *TO_FIRESTORE], open_base, open_container, forgetful) == 1
+    assert copy_with(forgetful) == 1
     said = capsys.readouterr()
     assert "zones: 1 of 2 there, 2 written now" in said.out.splitlines()
     assert "devices: 2 of 2 there, 2 written now" in said.out.splitlines()
