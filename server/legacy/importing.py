@@ -123,8 +123,9 @@ class TableImport:
         else:
             raise OSError(f"{self._table}: another process keeps writing the same documents")
         self.written += len(new)
-        for doc_id in there:
-            self.there.add(converted[doc_id].name)
+        for doc_id, one in converted.items():
+            if doc_id in there:
+                self.there.add(one.name)
         for one in new:
             for note in one.notes:
                 self._count(self.noted, note, one.name)
