@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import pty
 import re
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bas_server import Base, open_base, open_both, open_container
-from server.cli import main
+from bas_server import open_base, open_both
 from server.config.config import ServerConfig
-from server.services.embedded.legacy_database import LegacyDatabase
-from server.services.firestore.base import Delete, Query, Write
-from server.services.firestore.models import DAY_MS
+from server.services.firestore.base import Query
 from tests.support import legacy
+from tests.support.commands import results, run, settings
 from tests.support.firestore import SWITCHES, FirestoreEmulator, on_firestore
 from tests.support.process import (
-    REPOSITORY,
     ServerProcess,
-    clean_environment,
     kill_when_shown,
 )
 from tests.support.stream import caller, log_in
@@ -61,46 +52,9 @@ def old(tmp_path: Path) -> Path:
     return tmp_path / "bas_telemetry.db"
 
 
-def settings(config: ServerConfig) -> dict[str, str]:
-    on = {item.metadata["variable"]: getattr(config, item.name) for item in FIELDS}
-    return {
-        name: str(int(value) if isinstance(value, bool) else value) for name, value in on.items()
-    }
-
-
-FIELDS = [
-    item
-    for item in dataclasses.fields(ServerConfig)
-    if "firestore" in item.name
-    or item.name in {"data_dir", "use_emulators", "google_cloud_project"}
-]
-
-
-def run(config: ServerConfig, path: Path) -> Result:
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "bas_server.py"), "import-legacy", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=clean_environment(**settings(config)),
-    )
-
-
 def imported(config: ServerConfig, path: Path) -> list[str]:
     """What an import that went well said, but for how far it was meanwhile."""
-    done = run(config, path)
-    assert (done.returncode, done.stderr) == (0, "")
-    progress = re.compile(r"\w+(, checked)?: \d+ of \d+")
-    return [line for line in done.stdout.splitlines() if not progress.fullmatch(line)]
-
-
-def refused(done: Result, *words: str) -> None:
-    assert done.returncode == 1, done.stdout
-    assert "Traceback" not in done.stderr
-    *_, last = done.stderr.splitlines()
-    for word in words:
-        assert word in last
+    return results(run(config, "import-legacy", str(path)))
 
 
 async def counts(config: ServerConfig) -> dict[str, int]:
@@ -217,41 +171,6 @@ def test_two_old_servers_readings_stand_side_by_side(sqlite: ServerConfig, tmp_p
     assert asyncio.run(counts(sqlite))["telemetry"] == 2
 
 
-def test_what_is_not_copied_is_counted_with_its_reason(sqlite: ServerConfig, old: Path) -> None:
-    now = now_ms()
-    legacy.empty(old)
-    users = [
-        legacy.user("anna", "viewer"),
-        legacy.user("a b"),
-        legacy.user("dora", password_hash="123"),
-    ]
-    legacy.insert(old, "users", users)
-    rows = [
-        *(legacy.reading(123_456.0 + number) for number in range(3)),
-        *(legacy.reading(float(now - 91 * DAY_MS)) for _ in range(2)),
-        *(legacy.reading(float(now), temp_tenths=temp) for temp in (1251, 9999)),
-        legacy.reading(float(now)),
-    ]
-    legacy.insert(old, "telemetry", rows)
-    legacy.insert(old, "audit_log", [legacy.entry(now, details="{"), legacy.entry(now - 10**12)])
-    assert imported(sqlite, old) == [
-        "users: 3 rows; 1 of 1 there, 1 written now",
-        "  1 not copied (not a name that an account can have here): row 2: 'a b'",
-        "  1 not copied (the password's hash is not one of PBKDF2-SHA256): row 3: 'dora'",
-        "  1 copied (of a role that is not known here: read-only now): anna",
-        "telemetry: 8 rows; 1 of 1 there, 1 written now",
-        "  3 not copied (without a date (a device's milliseconds since power-on, or no time at"
-        " all)): such as row 1: 123456.0",
-        "  2 not copied (over the time that they are kept for): such as row 4:"
-        f" {now - 91 * DAY_MS}",
-        "  2 not copied (temp_tenths is not a whole number from -550 to 1250): such as row 6: 1251",
-        "audit_log: 2 rows; 1 of 1 there, 1 written now",
-        "  1 not copied (without a date (a device's milliseconds since power-on, or no time at"
-        f" all)): row 2: {now - 10**12}",
-        "  1 copied (without their details, which are no JSON or too long): row 1",
-    ]
-
-
 def hostile_cells() -> list[Any]:
     texts = ["", "\0", "ä\u2028" * 5000, '{"a":' * 7 + "[" * 1 + "]" + "}" * 7, "[" * 7 + "]" * 7]
     return [None, b"\xff\0", *texts, 0, 2**63 - 1, -(2**63), 1e300, float("inf"), -0.5]
@@ -344,93 +263,3 @@ async def test_each_part_lands_in_the_store_that_is_configured_for_it(
                 for name in ("users", "telemetry", "audit_log")
             ]
             assert found == expected
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no database\n" * 100])
-def test_a_file_that_is_none_is_told_and_leaves_no_trace(
-    sqlite: ServerConfig, old: Path, content: bytes | None
-) -> None:
-    if content is not None:
-        old.write_bytes(content)
-    refused(run(sqlite, old), str(old))
-    assert not sqlite.data_dir.exists()
-    assert (old.read_bytes() if old.exists() else None) == content
-
-
-async def test_this_servers_own_database_is_told_from_an_existing_ones(
-    sqlite: ServerConfig, old: Path
-) -> None:
-    async with open_base(sqlite):
-        pass
-    done = await asyncio.to_thread(run, sqlite, sqlite.database)
-    refused(done, str(sqlite.database), "not the existing server's database")
-
-
-def test_on_a_terminal_a_count_runs_along(sqlite: ServerConfig, old: Path) -> None:
-    legacy.filled(old, 1200, 0)
-    leader, terminal = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "bas_server.py"), "import-legacy", str(old)],
-        stdout=terminal,
-        env=clean_environment(**settings(sqlite)),
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0
-    with open(terminal, "wb"), open(leader, "rb", buffering=0) as screen:
-        shown = screen.read(10_000).decode()
-    for what in ("telemetry", "telemetry, checked"):
-        assert "".join(f"{what}: {seen} of 1200\r" for seen in (500, 1000, 1200)) in shown
-    assert "\x1b[Ktelemetry: 1200 rows; 1200 of 1200 there, 1200 written now" in shown
-
-
-def import_with(config: ServerConfig, old: Path, opener: Any, monkeypatch: Any) -> int:
-    """Run the command in this process, on the stores of this opener."""
-    for name, value in settings(config).items():
-        monkeypatch.setenv(name, value)
-    return main(["import-legacy", str(old)], opener, open_container, open_both, LegacyDatabase)
-
-
-def test_without_a_terminal_a_line_comes_now_and_then(
-    sqlite: ServerConfig,
-    old: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    legacy.filled(old, 1200, 0)
-    monkeypatch.setattr("server.copying_commands.SAY_EVERY_S", 0)
-    assert import_with(sqlite, old, open_base, monkeypatch) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[3:7] == [
-        *(f"telemetry: {seen} of 1200" for seen in (500, 1000, 1200)),
-        "telemetry, checked: 500 of 1200",
-    ]
-
-
-def test_rows_that_did_not_arrive_are_told_with_exit_code_1(
-    sqlite: ServerConfig,
-    old: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    legacy.filled(old, 1200, 10)
-
-    @asynccontextmanager
-    async def forgetful(config: ServerConfig) -> AsyncIterator[Base]:
-        async with open_base(config) as base:
-            write = base.client.write
-
-            async def lose_one(writes: Sequence[Write]) -> list[str]:
-                versions = await write(writes)
-                if writes[0].collection == "telemetry":
-                    await write([Delete("telemetry", writes[0].id)])
-                return versions
-
-            monkeypatch.setattr(base.client, "write", lose_one)
-            yield base
-
-    assert import_with(sqlite, old, forgetful, monkeypatch) == 1
-    said = capsys.readouterr()
-    assert "telemetry: 1200 rows; 1197 of 1200 there, 1200 written now" in said.out.splitlines()
-    assert said.err.splitlines()[-1] == "bas_server.py: not complete, import again: telemetry"
-    assert "telemetry: 1200 rows; 1200 of 1200 there, 3 written now" in imported(sqlite, old)
