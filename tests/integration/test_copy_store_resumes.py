@@ -103,7 +103,7 @@ async def test_a_copy_that_was_killed_goes_on_where_it_stopped(
     config: ServerConfig, arguments: tuple[str, ...]
 ) -> None:
     async with open_both(config) as stores:
-        await fill(stores[arguments[1]], FEW)
+        await fill(stores[arguments[2]], FEW)
     shown = await killed(config, f"telemetry: {KILLED_AT} of {FEW}", *arguments)
     assert f"telemetry: {FEW} of" not in shown
     ((pair, kept),) = json.loads(places(config).read_bytes()).items()
@@ -113,7 +113,7 @@ async def test_a_copy_that_was_killed_goes_on_where_it_stopped(
     seen = kept["telemetry"]["seen"]
     assert KILLED_AT <= seen < FEW
     async with open_both(config) as stores:
-        before = len(await readings(stores[arguments[3]]))
+        before = len(await readings(stores[arguments[4]]))
         assert seen <= before < FEW
     done = await asyncio.to_thread(run, config, *arguments)
     assert about_telemetry(done) == [
@@ -122,7 +122,7 @@ async def test_a_copy_that_was_killed_goes_on_where_it_stopped(
     ]
     assert not places(config).exists()
     async with open_both(config) as stores:
-        assert await readings(stores[arguments[3]]) == expected(FEW)
+        assert await readings(stores[arguments[4]]) == expected(FEW)
 
 
 async def test_what_changed_since_the_kill_is_copied_though_it_was_copied_before(
