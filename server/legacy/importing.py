@@ -62,7 +62,7 @@ class TableImport:
         self._client = client
         self._clock = clock
         self._examples_max = examples_max
-        self._last: int | None = None
+        self._last = -(2**63)
         self.rows = self.written = 0
         self.there = Tally(examples_max)
         self.refused: dict[str, Tally] = {}
@@ -91,11 +91,12 @@ class TableImport:
         What expired meanwhile may have been deleted, and is not asked for.
         """
         rows = 0
-        for page in self._pages():
+        for whole_page in self._pages():
+            page = [row for row in whole_page if _rowid(row) <= self._last]
+            if not page:
+                return
             ids = set()
             for row in page:
-                if self._last is None or _rowid(row) > self._last:
-                    return
                 converted = self._conversion.convert(self._table, row)
                 if isinstance(converted, Converted) and self._kept(converted.create):
                     ids.add(converted.create.id)

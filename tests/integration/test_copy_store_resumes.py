@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -115,11 +116,19 @@ async def test_a_copy_that_was_killed_goes_on_where_it_stopped(
     async with open_both(config) as stores:
         before = len(await readings(stores[arguments[4]]))
         assert seen <= before < FEW
+    # The next one is killed too: it began behind the place, and has got further.
+    shown = await killed(config, f"telemetry: {seen + 1000} of {FEW}", *arguments)
+    assert re.findall(r"telemetry: (\d+) of", shown)[:2] == [str(seen + 500), str(seen + 1000)]
+    assert f"telemetry: going on after {seen}, where the last copy stopped" in shown
+    async with open_both(config) as stores:
+        before = len(await readings(stores[arguments[4]]))
+    assert seen + 1000 <= before < FEW
     done = await asyncio.to_thread(run, config, *arguments)
-    assert about_telemetry(done) == [
-        f"telemetry: going on after {seen}, where the last copy stopped",
-        all_of(FEW, FEW - before),
-    ]
+    told, result = about_telemetry(done)
+    assert result == all_of(FEW, FEW - before)
+    place = re.search(r"going on after (\d+),", told)
+    assert place
+    assert int(place[1]) >= seen + 1000
     assert not places(config).exists()
     async with open_both(config) as stores:
         assert await readings(stores[arguments[4]]) == expected(FEW)

@@ -50,6 +50,7 @@ class LegacyDatabase:
             raise FileNotFoundError(f"{self._path} is not there")
         if not self._path.is_file():
             raise OSError(f"{self._path} is not a file")
+        self._path.open("rb").close()  # SQLite does not say why it may not
         self._connection = self._connect("mode=ro")
         try:
             self._columns = self._known_columns()
@@ -116,7 +117,8 @@ class LegacyDatabase:
         SQLite needs a file beside it even for reading; the other server would have made that.
         """
         wal = self._path.with_name(f"{self._path.name}-wal")
-        return error.sqlite_errorname == "SQLITE_READONLY_DIRECTORY" and not wal.exists()
+        refusals = {"SQLITE_READONLY_DIRECTORY", "SQLITE_CANTOPEN"}
+        return error.sqlite_errorname in refusals and not wal.exists()
 
     def _stamp(self) -> tuple[int, int]:
         status = self._path.stat()

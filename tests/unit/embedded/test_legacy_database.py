@@ -276,6 +276,19 @@ def test_a_folder_that_cannot_be_written_is_no_hindrance(
     connection.close()
 
 
+def test_a_file_that_changes_in_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    path = empty(tmp_path / "old.db", wal=True)
+    code = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from server.services.embedded.legacy_database import LegacyDatabase\n"
+        f"with LegacyDatabase(Path({str(path)!r})) as database:\n"
+        f"    os.utime({str(path)!r}, (1, 1))\n"
+        "    database.count('telemetry')"
+    )
+    assert "was changed meanwhile: run this again" in without_write_permission(tmp_path, code)
+
+
 def test_a_file_is_the_same_after_it_was_read(tmp_path: Path) -> None:
     path = empty(tmp_path / "old.db", wal=True)
     insert(path, "audit_log", [entry(1), entry(2)])

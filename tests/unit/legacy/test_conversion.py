@@ -210,6 +210,12 @@ def test_an_audit_entry_keeps_what_happened_and_not_the_sessions_id(
     )
 
 
+def test_names_in_an_entry_are_never_long(conversion: Conversion) -> None:
+    long = dict.fromkeys(("action", "username", "ip_address"), "x" * 8000)
+    fields = converted(conversion, "audit_log", legacy.entry(NOW, **long)).create.fields
+    assert [fields[name] for name in ("action", "username", "address")] == ["x" * 256] * 3
+
+
 @pytest.mark.parametrize(
     ("timestamp", "expected"),
     [
