@@ -23,6 +23,7 @@ from server.control.factory import Control, control
 from server.metrics import Metrics
 from server.neighbours import Neighbours
 from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
+from server.services.embedded.legacy_database import LegacyDatabase
 from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient
 from server.services.firestore.base import DocumentClient, Retention
@@ -105,8 +106,7 @@ async def open_container(
         )
         event_log = shared or MemoryLog(**bounds)
         neighbours = event_log.neighbours
-        opening = open_base(config, clock, metrics, neighbours)
-        base = await resources.enter_async_context(opening)
+        base = await resources.enter_async_context(open_base(config, clock, metrics, neighbours))
         stores, guard = base.stores, base.auth.guard
         retention = RetentionTask(base.expiring, clock, metrics)
         retention.start()
@@ -147,4 +147,4 @@ async def open_container(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], open_base, open_container, open_both))
+    sys.exit(main(sys.argv[1:], open_base, open_container, open_both, LegacyDatabase))

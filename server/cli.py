@@ -10,17 +10,16 @@ import re
 import signal
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from server.auth.principal import DEFAULT_TENANT
 from server.config.config import ConfigError, ServerConfig, settings_help
+from server.copying_commands import LegacyOpener, copy_store, import_legacy
 from server.errors import BasError
-from server.services.firestore import copying
-from server.services.firestore.base import DocumentClient
 from server.services.firestore.models import ROLES
-from server.services.firestore.routing import COLLECTIONS
 from server.serving import DEMO_ZONES, Opener, say, serve_alone, serve_as_child, supervise
 from server.version import VERSION
 
@@ -30,7 +29,13 @@ USAGE_ERROR, FAILURE = 2, 1
 STORES = ("sqlite", "firestore")
 
 
-def main(arguments: list[str], open_base: Opener, open_container: Opener, open_both: Opener) -> int:
+def main(
+    arguments: list[str],
+    open_base: Opener,
+    open_container: Opener,
+    open_both: Opener,
+    open_legacy: LegacyOpener,
+) -> int:
     """Run one command; its exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -45,7 +50,7 @@ def main(arguments: list[str], open_base: Opener, open_container: Opener, open_b
         format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s",
     )
     try:
-        return _run(_command(options, config, open_base, open_container, open_both))
+        return _run(_command(options, config, open_base, open_container, open_both, open_legacy))
     except BasError as error:
         return _fail(f"{error.error}" + (f": {error.message}" if error.message else ""), FAILURE)
     except (OSError, ValueError) as error:
@@ -90,10 +95,19 @@ def _parser() -> argparse.ArgumentParser:
         "copy-store",
         help="copy all data between SQLite and Firestore",
         description="Copies all data from one store to the other, over what differs there. Stop the"
-        " server first: what it writes meanwhile may be missed. It may be repeated at any time.",
+        " server first: what it writes meanwhile may be missed. It may be repeated at any time, and"
+        " goes on where it was interrupted.",
     )
     copy.add_argument("--from", dest="source", required=True, choices=STORES)
     copy.add_argument("--to", dest="target", required=True, choices=STORES)
+    legacy = commands.add_parser(
+        "import-legacy",
+        help="copy an existing server's bas_telemetry.db into the configured store",
+        description="Copies users, telemetry and audit entries of an existing server. Its file is"
+        " only read, and either server may be running. It may be repeated at any time: what is"
+        " there is left as it is, and only what is new is copied.",
+    )
+    legacy.add_argument("path", type=Path, metavar="PATH")
     return parser
 
 
@@ -103,6 +117,7 @@ async def _command(
     open_base: Opener,
     open_container: Opener,
     open_both: Opener,
+    open_legacy: LegacyOpener,
 ) -> int:
     if options.command is None:
         if options.child is not None:
@@ -117,7 +132,9 @@ async def _command(
         if options.source == "sqlite" and not config.database.exists():
             raise FileNotFoundError(f"nothing to copy: {config.database} is not there")
         async with open_both(config) as stores:
-            return await _copy(stores[options.source], stores[options.target])
+            return await copy_store(config, stores, options.source, options.target)
+    if options.command == "import-legacy":
+        return await import_legacy(config, options.path, open_legacy, open_base)
     async with open_base(config) as base:
         return await _administer(options, base.admin)
 
@@ -136,23 +153,6 @@ async def _administer(options: argparse.Namespace, admin: Any) -> int:
     elif options.command == "register-device":
         key = await admin.register_device(options.tenant, options.device_id)
         say(f"key of {options.device_id} (tenant {options.tenant}), shown only now:\n{key}")
-    return 0
-
-
-async def _copy(source: DocumentClient, target: DocumentClient) -> int:
-    missing: list[str] = []
-    for collection in COLLECTIONS:
-        progress = copying.Progress(0, 0)
-        async for progress in copying.copy(source, target, collection):
-            if sys.stdout.isatty():
-                sys.stdout.write(f"{collection}: {progress.seen}\r")
-                sys.stdout.flush()
-        count = await copying.count(source, target, collection)
-        say(f"{collection}: {count.found} of {count.source} there, {progress.written} written now")
-        if count.found != count.source:
-            missing.append(collection)
-    if missing:
-        raise ValueError(f"not complete, copy again: {', '.join(missing)}")
     return 0
 
 

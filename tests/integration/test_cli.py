@@ -78,6 +78,7 @@ def test_help_names_every_command_and_every_setting(folder: Path) -> None:
         "register-device",
         "simulate",
         "copy-store",
+        "import-legacy",
     ):
         assert word in done.stdout
     for word in (

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pty
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from server.cli import main
 from server.clock import SystemClock
 from server.config.config import ServerConfig
 from server.metrics import Metrics
+from server.services.embedded.legacy_database import LegacyDatabase
 from server.services.embedded.sqlite_client import SqliteClient
 from server.services.firestore.base import (
     Delete,
@@ -27,13 +26,14 @@ from server.services.firestore.base import (
     Query,
     Write,
 )
-from server.services.firestore.copying import Progress, copy
+from server.services.firestore.copying import copy
 from server.services.firestore.routing import COLLECTIONS
+from server.serving import Opener
+from tests.support.commands import command, refused, results, run, settings
 from tests.support.daemon import free_port
 from tests.support.firestore import FirestoreEmulator, fresh_project
-from tests.support.process import REPOSITORY, clean_environment
+from tests.support.process import clean_environment
 
-Result = subprocess.CompletedProcess[str]
 READINGS = 1200
 TO_FIRESTORE = ("--from", "sqlite", "--to", "firestore")
 TO_SQLITE = ("--from", "firestore", "--to", "sqlite")
@@ -50,35 +50,9 @@ def config(tmp_path: Path, firestore: FirestoreEmulator) -> ServerConfig:
     )
 
 
-def settings(config: ServerConfig) -> dict[str, str]:
-    return {
-        "BAS_DATA_DIR": str(config.data_dir),
-        "USE_EMULATORS": "1",
-        "FIRESTORE_EMULATOR_HOST": config.firestore_emulator_host,
-        "GOOGLE_CLOUD_PROJECT": config.google_cloud_project,
-    }
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(REPOSITORY / "bas_server.py"), "copy-store", *arguments]
-
-
-def run(config: ServerConfig, *arguments: str) -> Result:
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=clean_environment(**settings(config)),
-    )
-
-
 async def copied(config: ServerConfig, *arguments: str) -> list[str]:
     """What a copy that went well said."""
-    done = await asyncio.to_thread(run, config, *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
+    return results(await asyncio.to_thread(run, config, "copy-store", *arguments))
 
 
 def lines(written: Mapping[str, int], there: Mapping[str, int]) -> list[str]:
@@ -149,7 +123,7 @@ async def test_a_copy_that_was_interrupted_goes_on_with_what_is_missing(
         source, target = stores[arguments[1]], stores[arguments[3]]
         await fill(source)
         pages = copy(source, target, "telemetry")
-        assert await anext(pages) == Progress(500, 500)
+        assert (await anext(pages)).written == 500
         await pages.aclose()
         assert (await target.aggregate(Query("telemetry"))).count == 500
     assert await copied(config, *arguments) == lines({**ALL, "telemetry": READINGS - 500}, ALL)
@@ -175,21 +149,22 @@ async def test_on_a_terminal_a_count_runs_along(config: ServerConfig) -> None:
         await fill(stores["sqlite"])
     leader, terminal = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *command(*TO_FIRESTORE), stdout=terminal, env=clean_environment(**settings(config))
+        *command("copy-store", *TO_FIRESTORE),
+        stdout=terminal,
+        env=clean_environment(**settings(config)),
     )
     async with asyncio.timeout(30):
         assert await process.wait() == 0
     with open(terminal, "wb"), open(leader, "rb", buffering=0) as screen:  # noqa: ASYNC230
         shown = screen.read(10_000)
-    assert b"telemetry: 500\rtelemetry: 1000\rtelemetry: 1200\rtelemetry: 1200 of 1200" in shown
+    counts = b"".join(b"telemetry: %d of 1200\r" % done for done in (500, 1000, 1200))
+    assert counts + b"\x1b[Ktelemetry: 1200 of 1200 there, 1200 written now" in shown
 
 
-def refused(done: Result, *words: str) -> None:
-    assert done.returncode == 1, done.stdout
-    assert "Traceback" not in done.stderr
-    *_, last = done.stderr.splitlines()
-    for word in words:
-        assert word in last
+def copy_with(open_stores: Opener) -> int:
+    """Run the command in this process, on these stores."""
+    arguments = ["copy-store", *TO_FIRESTORE]
+    return main(arguments, open_base, open_container, open_stores, LegacyDatabase)
 
 
 @pytest.mark.parametrize("arguments", [TO_FIRESTORE, TO_SQLITE], ids=["firestore", "sqlite"])
@@ -197,9 +172,12 @@ def test_a_firestore_that_is_away_is_told(tmp_path: Path, arguments: tuple[str, 
     (tmp_path / "bas.db").touch()
     host = f"127.0.0.1:{free_port()}"
     away = ServerConfig(
-        data_dir=tmp_path, firestore_emulator_host=host, google_cloud_project="not-there"
+        data_dir=tmp_path,
+        use_emulators=True,
+        firestore_emulator_host=host,
+        google_cloud_project="not-there",
     )
-    refused(run(away, *arguments), "Store unavailable", host)
+    refused(run(away, "copy-store", *arguments), "Store unavailable", host)
 
 
 def test_a_firestore_that_falls_silent_in_the_middle_is_told(
@@ -225,7 +203,7 @@ def test_a_firestore_that_falls_silent_in_the_middle_is_told(
                 monkeypatch.setattr(stores["firestore"], "write", last_write)
                 yield stores
 
-        assert main(["copy-store", *TO_FIRESTORE], open_base, open_container, soon_silent) == 1
+        assert copy_with(soon_silent) == 1
         own.resume()
     said = capsys.readouterr()
     assert said.out == ""
@@ -234,13 +212,13 @@ def test_a_firestore_that_falls_silent_in_the_middle_is_told(
 
 
 def test_a_database_that_is_not_there_is_no_empty_one(config: ServerConfig) -> None:
-    refused(run(config, *TO_FIRESTORE), str(config.database), "not there")
+    refused(run(config, "copy-store", *TO_FIRESTORE), str(config.database), "not there")
     assert not config.data_dir.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_told(config: ServerConfig, tmp_path: Path) -> None:
     config.data_dir.write_text("a file in the way")
-    refused(run(config, *TO_SQLITE), str(config.data_dir))
+    refused(run(config, "copy-store", *TO_SQLITE), str(config.data_dir))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +229,7 @@ def test_a_folder_that_cannot_be_written_is_told(config: ServerConfig, tmp_path:
 def test_wrong_stores_are_told_with_exit_code_2(
     config: ServerConfig, arguments: tuple[str, ...]
 ) -> None:
-    done = run(config, *arguments)
+    done = run(config, "copy-store", *arguments)
     assert done.returncode == 2
     assert "error" in done.stderr.splitlines()[-1]
 
@@ -279,7 +257,7 @@ def test_documents_that_did_not_arrive_are_told_with_exit_code_1(
             yield {"sqlite": source, "firestore": target}
 
     (tmp_path / "bas.db").touch()
-    assert main(["copy-store", *TO_FIRESTORE], open_base, open_container, forgetful) == 1
+    assert copy_with(forgetful) == 1
     said = capsys.readouterr()
     assert "zones: 1 of 2 there, 2 written now" in said.out.splitlines()
     assert "devices: 2 of 2 there, 2 written now" in said.out.splitlines()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 20.0
+KILL_S = 60.0
 # Settings of the developer's own shell must not reach the server under test.
 FOREIGN = re.compile(r"BAS_|USE_|REDIS_|EMULATOR_|FIRESTORE_|GOOGLE_CLOUD_|TENANT_ID_")
 
@@ -36,6 +39,37 @@ def run_command(
         check=False,
         env=clean_environment(BAS_DATA_DIR=str(data_dir)),
     )
+
+
+def kill_when_shown(arguments: Sequence[str], text: str, **settings: str) -> str:
+    """Run `bas_server.py ARGUMENTS` on a terminal and SIGKILL it once it shows `text`.
+
+    What it showed; AssertionError if it ended before.
+    """
+    leader, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "bas_server.py"), *arguments],
+        stdout=terminal,
+        env=clean_environment(**settings),
+    )
+    os.close(terminal)
+    watchdog = threading.Timer(KILL_S, process.kill)
+    watchdog.start()
+    shown = ""
+    try:
+        with open(leader, "rb", buffering=0) as screen:
+            while text not in shown:
+                try:
+                    shown += screen.read(1000).decode()
+                except OSError:  # how Linux tells that nobody has the terminal open any more
+                    raise AssertionError(f"it ended without {text!r}: {shown}") from None
+            process.kill()
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    return shown
 
 
 class ServerProcess:

@@ -39,6 +39,12 @@ ALLOWED = {
     "server.control": {"server.services.firestore", "server.services.sse_service"},
     "server.auth": {"server.services.firestore"},
     "server.adapters": {"server.services"},
+    "server.legacy": {
+        "server.auth",
+        "server.control",
+        "server.routes.models",
+        "server.services.firestore",
+    },
     "server.routes": {
         "server.auth",
         "server.control",

@@ -46,9 +46,13 @@ class AuditStore:
         address: str,
         success: bool = True,
         details: dict[str, Any] | None = None,
+        at_ms: int | None = None,
     ) -> Create:
-        """The write of one entry, to be committed together with what it tells of."""
-        now = self._clock.now_ms()
+        """The write of one entry, to be committed together with what it tells of.
+
+        It tells of now, unless `at_ms` says of when.
+        """
+        now = self._clock.now_ms() if at_ms is None else at_ms
         entry = AuditEntry(
             tenant_id=tenant_id,
             timestamp_ms=now,

@@ -8,22 +8,27 @@ import msgspec
 
 from server.services.firestore.base import (
     BATCH_MAX,
-    Document,
     DocumentClient,
     Fields,
     Page,
     Put,
     Query,
 )
+from server.services.firestore.places import Place
+
+# Their documents never change. A place in another collection would hide what changed before it.
+WRITTEN_ONCE = ("telemetry", "audit_log")
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far the copy of a collection is: documents seen, and those of them that were written."""
+    """How far the copy of a collection is: documents seen, those of them that were written now, and
+    where a later copy may go on (None: the last page is behind)."""
 
     seen: int
     written: int
+    place: Place | None = None
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -34,43 +39,51 @@ class Count(msgspec.Struct, frozen=True):
 
 
 async def copy(
-    source: DocumentClient, target: DocumentClient, collection: str
+    source: DocumentClient, target: DocumentClient, collection: str, place: Place | None = None
 ) -> AsyncGenerator[Progress, None]:
     """Put each document that is not the same in the target there; its progress with every page.
 
-    It may be given up and begun anew at any time. Other documents of the target stay as they are.
+    It may be given up and begun anew at any time, from the start or from a place; what lies before
+    a place counts as seen. Other documents of the target stay as they are.
     """
-    seen = written = 0
-    async for page in _pages(source, collection):
-        there = await target.get_many(collection, [document.id for document in page])
+    seen, written = place.seen if place else 0, 0
+    async for page in _pages(source, collection, place.cursor if place else None):
+        there = await target.get_many(collection, [document.id for document in page.documents])
         puts = [
             Put(collection, document.id, document.fields)
-            for document in page
+            for document in page.documents
             if document.id not in there or not _same(document.fields, there[document.id].fields)
         ]
         if puts:
             await target.write(puts)
-        seen += len(page)
+        seen += len(page.documents)
         written += len(puts)
-        yield Progress(seen, written)
+        yield Progress(seen, written, Place(page.next_cursor, seen) if page.next_cursor else None)
 
 
 async def count(source: DocumentClient, target: DocumentClient, collection: str) -> Count:
     """Ask the source how many documents it has, and the target for each of their ids."""
     found = 0
     async for page in _pages(source, collection):
-        found += len(await target.get_many(collection, [document.id for document in page]))
-    return Count((await source.aggregate(Query(collection))).count, found)
+        ids = [document.id for document in page.documents]
+        found += len(await target.get_many(collection, ids))
+    return Count(await size(source, collection), found)
 
 
-async def _pages(client: DocumentClient, collection: str) -> AsyncIterator[list[Document]]:
+async def size(client: DocumentClient, collection: str) -> int:
+    """How many documents there are now."""
+    return (await client.aggregate(Query(collection))).count
+
+
+async def _pages(
+    client: DocumentClient, collection: str, cursor: str | None = None
+) -> AsyncIterator[Page]:
     """All documents by their ids, in pages as large as a batch; an empty one is left out."""
-    cursor, page = None, Page([], "")
+    page = Page([], cursor or "")
     while page.next_cursor is not None:
-        page = await client.query(Query(collection), BATCH_MAX, cursor)
+        page = await client.query(Query(collection), BATCH_MAX, page.next_cursor or None)
         if page.documents:
-            yield page.documents
-        cursor = page.next_cursor
+            yield page
 
 
 def _same(one: Fields, other: Fields) -> bool:

@@ -1,0 +1,274 @@
+"""The existing server's rows as documents of this one, or why a row cannot be one; pure."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import msgspec
+
+from server.auth.passwords import legacy_hash
+from server.auth.principal import DEFAULT_TENANT
+from server.control.readings import EARLIEST_DATE_MS, LATEST_AHEAD_MS, NewReading, stored_reading
+from server.control.zone import (
+    DEADBAND_MAX,
+    DEADBAND_MIN,
+    SETPOINT_MAX,
+    SETPOINT_MIN,
+    Relays,
+)
+from server.routes.models import TEMP_MAX, TEMP_MIN
+from server.services.firestore.audit_store import AuditStore
+from server.services.firestore.base import Create, document_id
+from server.services.firestore.models import ROLES, User, fields_of
+from server.services.firestore.telemetry_store import TelemetryStore
+from server.services.firestore.users_store import COLLECTION as USERS
+from server.services.firestore.users_store import USERNAME
+
+Row: TypeAlias = Mapping[str, int | float | str | bytes | None]
+
+UNDATED = "without a date (a device's milliseconds since power-on, or no time at all)"
+EXPIRED = "over the time that they are kept for"
+DETAILS_LEFT = "without their details, which are no JSON or too long"
+# The existing server named no device.
+DEVICE = "unknown"
+STATES = {Relays(c, h, f).state for c, h, f in itertools.product((False, True), repeat=3)}
+TEXT_MAX = 256
+DETAILS_DEPTH_MAX = 8
+# Its log has some sessions' ids in the clear.
+SECRETS = {"session_id"}
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+_SALT = re.compile(r"(?:[0-9a-fA-F]{2}){16,64}")
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """The write of a row's document; `notes` say what is not as it was. `name` is for people."""
+
+    create: Create
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why a row has no document here, in words that fit all such rows; `example` is this one."""
+
+    why: str
+    example: str
+
+
+class Conversion:
+    """Converts rows as of one moment, `now_ms`, for stores that keep things for so many days."""
+
+    def __init__(self, audit: AuditStore, now_ms: int, telemetry_days: int) -> None:
+        self._audit = audit
+        self._now_ms = now_ms
+        self._telemetry_days = telemetry_days
+
+    def convert(self, table: str, row: Row) -> Converted | Refused:
+        """One row of users, telemetry or audit_log."""
+        try:
+            return {"users": self._user, "telemetry": self._reading, "audit_log": self._entry}[
+                table
+            ](row)
+        except _Refusal as refusal:
+            return Refused(refusal.why, f"{_name(row)}: {refusal.value}")
+
+    def _reading(self, row: Row) -> Converted:
+        timestamp_ms = self._date(row["timestamp"])
+        flags = {name: _flag(row, name) for name in ("cool_active", "heat_active", "sensor_ok")}
+        state = row["state"]
+        if state not in STATES:
+            raise _Refusal("state is not one that is known", state)
+        relays = Relays(flags["cool_active"], flags["heat_active"], state == "FAULT")
+        reading = stored_reading(
+            NewReading(
+                temp_tenths=_integer(row, "temp_tenths", TEMP_MIN, TEMP_MAX),
+                sensor_ok=flags["sensor_ok"],
+                timestamp=timestamp_ms,
+            ),
+            tenant_id=DEFAULT_TENANT,
+            device_id=DEVICE,
+            relays=relays,
+            setpoint_tenths=_integer(row, "setpoint_tenths", SETPOINT_MIN, SETPOINT_MAX),
+            deadband_tenths=_integer(row, "deadband_tenths", DEADBAND_MIN, DEADBAND_MAX),
+            now_ms=timestamp_ms,
+            keep_days=self._telemetry_days,
+        )
+        reading = msgspec.structs.replace(reading, state=state)
+        create = TelemetryStore.creation(_row_id("telemetry", row), reading)
+        return Converted(self._kept(create), _name(row))
+
+    def _entry(self, row: Row) -> Converted:
+        timestamp_ms = self._date(_milliseconds(row["timestamp"]))
+        action = row["action"]
+        if not isinstance(action, str) or not action:
+            raise _Refusal("action is not a text", action)
+        try:
+            details, notes = _details(row["details"]), []
+        except ValueError:
+            details, notes = {}, [DETAILS_LEFT]
+        create = self._audit.entry(
+            _text(action),
+            tenant_id=DEFAULT_TENANT,
+            username=_text(row["username"]),
+            address=_text(row["ip_address"]),
+            success=_flag(row, "success"),
+            details=details,
+            at_ms=timestamp_ms,
+        )
+        create = msgspec.structs.replace(create, id=_row_id("audit_log", row))
+        return Converted(self._kept(create), _name(row), tuple(notes))
+
+    def _user(self, row: Row) -> Converted:
+        name, digest, salt, role = (
+            row[column] for column in ("username", "password_hash", "salt", "role")
+        )
+        if not isinstance(name, str) or not USERNAME.fullmatch(name):
+            raise _Refusal("not a name that an account can have here", name)
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            raise _Refusal("the password's hash is not one of PBKDF2-SHA256", name)
+        if not isinstance(salt, str) or not _SALT.fullmatch(salt):
+            raise _Refusal("the password's salt is not one", name)
+        known = next((one for one in ROLES if one == role), None)
+        notes = [] if known else ["of a role that is not known here: read-only now"]
+        if row["mfa_enabled"]:
+            notes.append("had a second factor, which is not asked for here")
+        user = User(
+            user_id=name,
+            username=name,
+            password_hash=legacy_hash(salt, digest),
+            role=known or "read-only",
+            tenant_id=DEFAULT_TENANT,
+            created_at=self._past(row["created_at"]) or self._now_ms,
+            updated_at=self._now_ms,
+            last_login=self._past(row["last_login"]),
+        )
+        create = Create(USERS, document_id(name), fields_of(user))
+        return Converted(create, name, tuple(notes))
+
+    def _date(self, value: object) -> int:
+        """A time in Unix milliseconds that is a date, by the rule for what devices send."""
+        if isinstance(value, int | float) and math.isfinite(value):
+            if EARLIEST_DATE_MS <= value <= self._now_ms + LATEST_AHEAD_MS:
+                return int(value)
+            raise _Refusal(UNDATED, value)
+        if value is None:
+            raise _Refusal(UNDATED, value)
+        raise _Refusal("timestamp is not a time", value)
+
+    def _past(self, seconds: object) -> int | None:
+        """Unix seconds as milliseconds, if that is a time that has been."""
+        if isinstance(seconds, int | float) and 0 < seconds * 1000 <= self._now_ms:
+            return int(seconds * 1000)
+        return None
+
+    def _kept(self, create: Create) -> Create:
+        if create.fields["expire_at"] <= self._now_ms:
+            raise _Refusal(EXPIRED, create.fields["timestamp_ms"])
+        return create
+
+
+class _Refusal(Exception):
+    def __init__(self, why: str, value: object) -> None:
+        super().__init__(why)
+        self.why = why
+        self.value = shown(value)
+
+
+def shown(value: object) -> str:
+    """A value on one line that a terminal may print, shortened."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _name(row: Row) -> str:
+    return f"row {row['rowid']!r}"
+
+
+def _row_id(table: str, row: Row) -> str:
+    """The same for the same row of the same file, and for no other: whatever is run twice."""
+    return hashlib.sha256(msgspec.json.encode((table, row))).hexdigest()[:32]
+
+
+def _integer(row: Row, name: str, low: int, high: int) -> int:
+    value = row[name]
+    if not isinstance(value, int) or not low <= value <= high:
+        raise _Refusal(f"{name} is not a whole number from {low} to {high}", value)
+    return value
+
+
+def _flag(row: Row, name: str) -> bool:
+    value = row[name]
+    if value not in (0, 1):
+        raise _Refusal(f"{name} is neither 0 nor 1", value)
+    return bool(value)
+
+
+def _text(value: object) -> str:
+    """What somebody is called, or where they were: empty for what is none, and never long."""
+    return value[:TEXT_MAX] if isinstance(value, str) else ""
+
+
+def _milliseconds(value: object) -> object:
+    """An entry's time, ISO 8601 (UTC unless it says otherwise) or Unix seconds, in milliseconds.
+
+    A number that was put into a column for text has become text. What is no time stays as it is.
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, int | float):
+        return value * 1000
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+            aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return int(aware.timestamp() * 1000)
+        except (ValueError, OverflowError):
+            return value
+    return value
+
+
+def _details(value: object) -> dict[str, Any]:
+    """An entry's details, without secrets; ValueError for what cannot be read or is too deep."""
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    try:
+        found = _storable(json.loads(value, parse_constant=str), DETAILS_DEPTH_MAX)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    if isinstance(found, dict):
+        return found
+    return {} if found is None else {"value": found}
+
+
+def _storable(value: Any, depth: int) -> Any:
+    """A JSON value as every store takes it: what has no place in 64 bits becomes text."""
+    if depth == 0:
+        raise ValueError("too deep")
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case bool() | None:
+            return value
+        case int():
+            return value if -(2**63) <= value < 2**63 else str(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case list():
+            return [_storable(inner, depth - 1) for inner in value]
+    if any(len(name) > TEXT_MAX for name in value):
+        raise ValueError("a name is too long")
+    return {
+        name.encode("utf-8", "replace").decode(): _storable(inner, depth - 1)
+        for name, inner in value.items()
+        if name.lower() not in SECRETS
+    }

@@ -1,0 +1,165 @@
+"""What import-legacy says: how far it is, what it left out and why, and what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import pty
+import subprocess
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bas_server import Base, open_base, open_both, open_container
+from server.cli import main
+from server.config.config import ServerConfig
+from server.services.embedded.legacy_database import LegacyDatabase
+from server.services.firestore.base import Delete, Write
+from server.services.firestore.models import DAY_MS
+from tests.support import legacy
+from tests.support.commands import Result, command, refused, results, run, settings
+from tests.support.process import clean_environment
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ServerConfig:
+    return ServerConfig(data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return tmp_path / "bas_telemetry.db"
+
+
+def import_legacy(config: ServerConfig, path: Path) -> Result:
+    return run(config, "import-legacy", str(path))
+
+
+def test_what_is_not_copied_is_counted_with_its_reason(config: ServerConfig, old: Path) -> None:
+    now = int(time.time() * 1000)
+    legacy.empty(old)
+    users = [
+        legacy.user("anna", "viewer"),
+        legacy.user("a b"),
+        legacy.user("dora", password_hash="123"),
+    ]
+    legacy.insert(old, "users", users)
+    rows = [
+        *(legacy.reading(123_456.0 + number) for number in range(3)),
+        *(legacy.reading(float(now - 91 * DAY_MS)) for _ in range(2)),
+        *(legacy.reading(float(now), temp_tenths=temp) for temp in (1251, 9999)),
+        legacy.reading(float(now)),
+    ]
+    legacy.insert(old, "telemetry", rows)
+    legacy.insert(old, "audit_log", [legacy.entry(now, details="{"), legacy.entry(now - 10**12)])
+    assert results(import_legacy(config, old)) == [
+        "users: 3 rows; 1 of 1 there, 1 written now",
+        "  1 not copied (not a name that an account can have here): row 2: 'a b'",
+        "  1 not copied (the password's hash is not one of PBKDF2-SHA256): row 3: 'dora'",
+        "  1 copied (of a role that is not known here: read-only now): anna",
+        "telemetry: 8 rows; 1 of 1 there, 1 written now",
+        "  3 not copied (without a date (a device's milliseconds since power-on, or no time at"
+        " all)): such as row 1: 123456.0",
+        "  2 not copied (over the time that they are kept for): such as row 4:"
+        f" {now - 91 * DAY_MS}",
+        "  2 not copied (temp_tenths is not a whole number from -550 to 1250): such as row 6: 1251",
+        "audit_log: 2 rows; 1 of 1 there, 1 written now",
+        "  1 not copied (without a date (a device's milliseconds since power-on, or no time at"
+        f" all)): row 2: {now - 10**12}",
+        "  1 copied (without their details, which are no JSON or too long): row 1",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database\n" * 100])
+def test_a_file_that_is_none_is_told_and_leaves_no_trace(
+    config: ServerConfig, old: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        old.write_bytes(content)
+    refused(import_legacy(config, old), str(old))
+    assert not config.data_dir.exists()
+    assert (old.read_bytes() if old.exists() else None) == content
+
+
+async def test_this_servers_own_database_is_told_from_an_existing_ones(
+    config: ServerConfig, old: Path
+) -> None:
+    async with open_base(config):
+        pass
+    done = await asyncio.to_thread(import_legacy, config, config.database)
+    refused(done, str(config.database), "not the existing server's database")
+
+
+def test_on_a_terminal_a_count_runs_along(config: ServerConfig, old: Path) -> None:
+    legacy.filled(old, 1200, 0)
+    leader, terminal = pty.openpty()
+    done = subprocess.run(
+        command("import-legacy", str(old)),
+        stdout=terminal,
+        env=clean_environment(**settings(config)),
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0
+    with open(terminal, "wb"), open(leader, "rb", buffering=0) as screen:
+        shown = screen.read(10_000).decode()
+    for what in ("telemetry", "telemetry, checked"):
+        assert "".join(f"{what}: {seen} of 1200\r" for seen in (500, 1000, 1200)) in shown
+    assert "\x1b[Ktelemetry: 1200 rows; 1200 of 1200 there, 1200 written now" in shown
+
+
+def import_with(config: ServerConfig, old: Path, opener: Any, monkeypatch: Any) -> int:
+    """Run the command in this process, on the stores of this opener."""
+    for name, value in settings(config).items():
+        monkeypatch.setenv(name, value)
+    return main(["import-legacy", str(old)], opener, open_container, open_both, LegacyDatabase)
+
+
+def test_without_a_terminal_a_line_comes_now_and_then(
+    config: ServerConfig,
+    old: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    legacy.filled(old, 1200, 0)
+    monkeypatch.setattr("server.copying_commands.SAY_EVERY_S", 0)
+    assert import_with(config, old, open_base, monkeypatch) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[3:7] == [
+        *(f"telemetry: {seen} of 1200" for seen in (500, 1000, 1200)),
+        "telemetry, checked: 500 of 1200",
+    ]
+
+
+def test_rows_that_did_not_arrive_are_told_with_exit_code_1(
+    config: ServerConfig,
+    old: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    legacy.filled(old, 1200, 10)
+
+    @asynccontextmanager
+    async def forgetful(config: ServerConfig) -> AsyncIterator[Base]:
+        async with open_base(config) as base:
+            write = base.client.write
+
+            async def lose_one(writes: Sequence[Write]) -> list[str]:
+                versions = await write(writes)
+                if writes[0].collection == "telemetry":
+                    await write([Delete("telemetry", writes[0].id)])
+                return versions
+
+            monkeypatch.setattr(base.client, "write", lose_one)
+            yield base
+
+    assert import_with(config, old, forgetful, monkeypatch) == 1
+    said = capsys.readouterr()
+    assert "telemetry: 1200 rows; 1197 of 1200 there, 1200 written now" in said.out.splitlines()
+    assert said.err.splitlines()[-1] == "bas_server.py: not complete, import again: telemetry"
+    assert "telemetry: 1200 rows; 1200 of 1200 there, 3 written now" in results(
+        import_legacy(config, old)
+    )
