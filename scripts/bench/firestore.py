@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from scripts.bench import host, ingest
@@ -23,10 +24,10 @@ def measure(folder: Path, seconds: float, rest_s: float, calls: int) -> dict[str
     if JAR is None or JAVA is None:
         sys.stderr.write("the Firestore emulator is not installed: it is not measured\n")
         return {}
-    # The emulator may use the core that is free, and its compiler both.
-    with host.anywhere():
-        emulator = FirestoreEmulator().start()
-    with emulator:
+    with ExitStack() as stack:
+        # The emulator may use the core that is free, and its compiler both.
+        with host.anywhere():
+            emulator = stack.enter_context(FirestoreEmulator())
         figures = _inside("calls", emulator.host, str(calls))
         # Afterwards: the emulator takes most of a second for the first request of its life.
         figures |= _inside("init", emulator.host)
