@@ -14,7 +14,7 @@ from scripts.bench import host, ingest
 from tests.support.firestore import JAR, JAVA, SWITCHES, FirestoreEmulator, fresh_project
 from tests.support.process import REPOSITORY, clean_environment
 
-REST_S, CALLS, QUICK_CALLS = 5.0, 400, 20
+REST_S, CALLS, QUICK_CALLS = 5.0, 300, 20
 # What any program pays that imports Google's library, and does nothing else.
 LIBRARY = "import google.cloud.firestore; print(open('/proc/self/status').read())"
 

@@ -205,15 +205,15 @@ async def test_a_firestore_that_is_killed_under_load_costs_only_what_it_held(
             starting = time.monotonic()
             await asyncio.to_thread(emulator.start)
             answers = time.monotonic()
-            ready_s = await eventually(lambda: is_ready(client), "it is ready", RECOVERY_S)
+            await eventually(lambda: is_ready(client), "it is ready", RECOVERY_S)
             await load.more(1)
             assert time.monotonic() - answers < RECOVERY_S
             await load.more()
             # Whoever was logged in is not known to the new one: told so, and not that it is away.
             assert (await client.get("/api/telemetry")).status_code == 401
-            stored_figure = "bas_readings_stored_total"
         async with caller(server.url) as client:
-            assert (await figures(client))[stored_figure] == len(load.acknowledged)
+            counts = await figures(client)
+        assert counts["bas_readings_stored_total"] == len(load.acknowledged)
         found = numbers(await kept(emulator.host, project))
     all_in_time(load.posts)
     outage = [post for post in load.posts if post.began > killed and post.ended < starting]
@@ -225,7 +225,6 @@ async def test_a_firestore_that_is_killed_under_load_costs_only_what_it_held(
     assert set(found) <= {post.number for post in load.posts if post.ended > starting}
     assert set(found.values()) == {1}
     assert "Traceback" not in server.output
-    print(f"ready {ready_s:.1f} s after it answered; {len(outage)} refused")
 
 
 async def test_what_is_posted_until_acknowledged_is_stored_once_through_hangs_and_lost_answers(

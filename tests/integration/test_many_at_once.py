@@ -155,6 +155,23 @@ async def test_a_zone_that_ten_switch_at_once_keeps_its_minimum_times(
     assert min(b - a for a, b in itertools.pairwise(times)) >= MIN_TIME_MS
 
 
+async def test_ten_who_post_to_one_zone_without_a_pause_are_each_stored_once(pair: Pair) -> None:
+    answered: dict[int, bool] = {}
+
+    async def post(poster: int) -> None:
+        caller = Caller(pair[poster % 2].app)
+        for number in range(poster, 300, 10):
+            body = reading(300, device_id="lab", timestamp=number)
+            answer = await caller.post("/api/sensor_data", body)
+            assert answer.status == 200, answer.body
+            answered[number] = answer.json()["cool_active"]
+
+    await asyncio.gather(*(post(poster) for poster in range(10)))
+    kept = await stored(pair[1])
+    assert {one.device_ticks_ms: one.cool_active for one in kept} == answered
+    assert len(kept) == len(answered) == 300
+
+
 async def test_of_ten_operators_who_set_one_zone_at_once_one_is_in_force_and_all_are_audited(
     pair: Pair,
 ) -> None:
