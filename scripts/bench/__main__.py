@@ -91,7 +91,9 @@ def main(arguments: Sequence[str]) -> int:
     """0 if every budget is met, else 1."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=__doc__)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(MEASURES))
-    parser.add_argument("--quick", action="store_true", help="one short run of each: about a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short run of each: about a minute"
+    )
     parser.add_argument("--runs", type=int, help=f"runs of each ({RUNS}; quick {QUICK_RUNS})")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     options = parser.parse_args(arguments)
