@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.bench import host, ingest, lifetime, live, shared
+from scripts.bench import firestore, host, ingest, lifetime, live, shared
 from scripts.bench.table import Row, as_dicts, as_text, rows
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -48,12 +48,19 @@ def _shared(folder: Path, quick: bool) -> Mapping[str, float]:
     return asyncio.run(shared.measure(folder, QUICK_S if quick else shared.SECONDS))
 
 
+def _firestore(folder: Path, quick: bool) -> Mapping[str, float]:
+    if quick:
+        return firestore.measure(folder, QUICK_S, QUICK_S, firestore.QUICK_CALLS)
+    return firestore.measure(folder, ingest.SECONDS, firestore.REST_S, firestore.CALLS)
+
+
 MEASURES: Mapping[str, Measure] = {
     "lifetime": _lifetime,
     "inside": _inside,
     "live": _live,
     "shared": _shared,
     "ingest": _ingest,
+    "firestore": _firestore,
 }
 
 
@@ -84,7 +91,9 @@ def main(arguments: Sequence[str]) -> int:
     """0 if every budget is met, else 1."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=__doc__)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(MEASURES))
-    parser.add_argument("--quick", action="store_true", help="one short run of each: half a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short run of each: about a minute"
+    )
     parser.add_argument("--runs", type=int, help=f"runs of each ({RUNS}; quick {QUICK_RUNS})")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     options = parser.parse_args(arguments)

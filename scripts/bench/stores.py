@@ -23,17 +23,17 @@ async def measure(folder: Path, calls: int) -> dict[str, float]:
         readings = base.stores.telemetry
         for first in range(0, STORED, AT_ONCE):
             numbers = range(first, first + AT_ONCE)
-            await base.client.write([_creation(number, now_ms) for number in numbers])
+            await base.client.write([creation(number, now_ms) for number in numbers])
         await base.admin.create_user("someone", "a long password", "admin", TENANT)
         return {
             "document get p99": await timed(
                 calls, lambda index: base.client.get(COLLECTION, f"reading-{index}")
             ),
             "document write p99": await timed(
-                calls, lambda index: base.client.write([_creation(STORED + index, now_ms)])
+                calls, lambda index: base.client.write([creation(STORED + index, now_ms)])
             ),
             "telemetry query p99": await timed(
-                calls, lambda index: readings.query_recent(TENANT, _device(index), NEWEST)
+                calls, lambda index: readings.query_recent(TENANT, device(index), NEWEST)
             ),
             "user look-up p99": await timed(
                 calls, lambda _: base.stores.users.get_user_by_username("someone")
@@ -51,14 +51,16 @@ async def timed(count: int, call: Callable[[int], Awaitable[object]]) -> float:
     return percentile(delays, 99) * 1000
 
 
-def _device(number: int) -> str:
+def device(number: int) -> str:
+    """The device of a reading, by its number."""
     return f"device-{number % DEVICES}"
 
 
-def _creation(number: int, now_ms: int) -> Create:
+def creation(number: int, now_ms: int) -> Create:
+    """The write of a reading: a second older for each number, of ten devices in turn."""
     reading = Reading(
         tenant_id=TENANT,
-        device_id=_device(number),
+        device_id=device(number),
         timestamp_ms=now_ms - 1000 * number,
         received_ms=now_ms,
         temp_tenths=235,

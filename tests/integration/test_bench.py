@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from scripts.bench.table import WHAT, as_text, percentile, rows
+from scripts.bench.table import CALL_FIGURES, WHAT, as_text, percentile, rows
+from tests.support.firestore import need_firestore
 from tests.support.process import REPOSITORY, clean_environment
 from tests.support.redis import need_redis
 
@@ -105,3 +106,42 @@ def test_a_quick_run_of_two_processes_counts_every_event() -> None:
     assert by_name["two processes, events lost"]["high"] == 0
     assert by_name["two processes, events repeated"]["high"] == 0
     assert by_name["two processes, post to the other's frame, p99"]["low"] > 0
+
+
+def test_a_quick_run_on_firestore_tells_each_call_beside_the_emulators_share_of_it() -> None:
+    need_firestore()
+    done = bench("firestore", "--quick", "--json")
+    assert done.returncode in {0, 1}, done.stderr
+    by_name = {row["what"]: row["median"] for row in json.loads(done.stdout)}
+    calls = {what.partition(": ")[0] for what in WHAT if ": " in what}
+    assert len(calls) == 16
+    for call in calls:
+        p50, p99, share_p50, share_p99, *together = (by_name[f"{call}: {f}"] for f in CALL_FIGURES)
+        assert 0 < p50 <= p99
+        assert 0 < share_p50 <= share_p99
+        assert share_p50 < 2 * p50
+        assert 0 < together[0] <= together[1]
+    assert by_name["readings refused on Firestore"] == 0
+    assert by_name["idle memory beyond the library"] == pytest.approx(
+        by_name["idle memory on Firestore"] - by_name["Google's library alone"]
+    )
+
+
+def test_calls_to_firestore_have_a_line_each_with_the_budget_of_their_p99() -> None:
+    figures = dict(zip(CALL_FIGURES, (1.0, 20.5, 0.5, 3.0, 4.0, 5.0), strict=True))
+    table = rows([{f"get: {figure}": value for figure, value in figures.items()}])
+    assert [row.met for row in table] == [None, False, None, None, None, None]
+    lines = as_text([*table, *rows([{"idle memory": 48.0}])]).splitlines()
+    assert "idle memory" in lines[2]
+    assert [cell.strip() for cell in lines[-1].strip("|").split("|")] == [
+        "get",
+        "< 20",
+        "1.00",
+        "20.5",
+        "20.5 to 20.5",
+        "0.50",
+        "3.00",
+        "4.00",
+        "5.00",
+        "NO",
+    ]

@@ -12,10 +12,12 @@ _HEADERS = 1
 
 class CuttingProxy:
     """Forwards 127.0.0.1:`port` to a server. `lose` answers, one after the other, are not
-    forwarded: their connection is cut when the answer begins."""
+    forwarded: their connection is cut when the answer begins. With `after` that begins once a
+    request with these bytes has gone through."""
 
     def __init__(self, upstream_port: int) -> None:
         self.lose = 0
+        self.after = b""
         self.lost = 0
         self.port = 0
         self._upstream_port = upstream_port
@@ -31,7 +33,7 @@ class CuttingProxy:
         self._writers |= pair
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(_copy(reader, up_writer))
+                both.create_task(self._copy_requests(reader, up_writer))
                 both.create_task(self._copy_frames(up_reader, writer))
         except* (OSError, asyncio.IncompleteReadError):
             pass  # an end of either side ends both
@@ -40,12 +42,22 @@ class CuttingProxy:
                 one.close()
             self._writers -= pair
 
+    async def _copy_requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+            if self.after in data:
+                self.after = b""
+        raise ConnectionResetError
+
     async def _copy_frames(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while True:
             head = await reader.readexactly(_FRAME_HEAD)
-            if head[3] == _HEADERS and self.lose:
+            if head[3] == _HEADERS and self.lose and not self.after:
                 self.lose -= 1
                 self.lost += 1
                 raise ConnectionAbortedError
@@ -63,10 +75,3 @@ class CuttingProxy:
             server.close()
             for writer in self._writers:
                 writer.close()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    raise ConnectionResetError

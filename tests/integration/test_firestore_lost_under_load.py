@@ -1,0 +1,281 @@
+"""A server at full load whose Firestore is killed, hangs, or loses answers: what it acknowledges is
+stored once, what it cannot store it says in time, and it recovers by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from server.services.firestore.base import PAGE_MAX, Document, Query
+from tests.support.cutting_proxy import CuttingProxy
+from tests.support.firestore import (
+    SWITCHES,
+    FirestoreEmulator,
+    fresh_project,
+    need_firestore,
+    opened,
+)
+from tests.support.process import ServerProcess
+from tests.support.stream import caller, eventually, figures, log_in
+from tests.support.switches import MIN_TIME_MS, switches
+
+POSTERS = 8
+# A device gives up after 5 s.
+ANSWERED_S = 3.0
+RECOVERY_S = 8.0
+REPORTED_S = 15.0
+UNAVAILABLE = (503, "STORE_UNAVAILABLE")
+REFUSED_PAUSE_S = 0.02
+
+
+@pytest.fixture
+def emulator() -> Iterator[FirestoreEmulator]:
+    """An emulator of the test's own, to be stopped and killed."""
+    need_firestore()
+    with FirestoreEmulator() as one:
+        yield one
+
+
+@dataclass(frozen=True)
+class Post:
+    """One request and what it was answered; times are monotonic seconds."""
+
+    number: int
+    began: float
+    ended: float
+    status: int
+    code: str | None
+
+    @property
+    def stored(self) -> bool:
+        return self.status == 200
+
+
+@dataclass
+class Load:
+    """Devices that post without a pause, each reading with a number of its own. With `again`, what
+    is refused is posted again under its key, as a device does that keeps what it measured."""
+
+    url: str
+    again: bool = False
+    posts: list[Post] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def acknowledged(self) -> list[int]:
+        return [post.number for post in self.posts if post.stored]
+
+    async def more(self, posters_each: int = 20) -> float:
+        """Wait until every device was acknowledged so many times more; the seconds it took."""
+        began = time.monotonic()
+
+        def check() -> bool:
+            found = Counter(p.number % POSTERS for p in self.posts if p.stored and p.began >= began)
+            return len(found) == POSTERS and min(found.values()) >= posters_each
+
+        return await eventually(check, f"{posters_each} readings of each device", REPORTED_S)
+
+    async def all_are_refused(self, from_s: float = 0.0) -> None:
+        """Wait until every device has been refused what it posted `from_s` from now or later."""
+        since = time.monotonic() + from_s
+
+        def check() -> bool:
+            refused = {p.number % POSTERS for p in self.posts if not p.stored and p.began > since}
+            return len(refused) == POSTERS
+
+        await eventually(check, "every device is refused", REPORTED_S)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Post meanwhile; then wait for the last answers."""
+        async with asyncio.TaskGroup() as group:
+            for poster in range(POSTERS):
+                group.create_task(self._device(poster))
+            try:
+                yield
+            finally:
+                self.over.set()
+
+    async def _device(self, poster: int) -> None:
+        chance = random.Random(poster)
+        async with caller(self.url) as client:
+            for number in itertools.count(poster, POSTERS):
+                body = {
+                    "device_id": f"zone-{poster}",
+                    "temp_tenths": chance.choice([200, 300]),
+                    "sensor_ok": True,
+                    "timestamp": number,
+                }
+                await self._post(client, body)
+                if self.over.is_set():
+                    return
+
+    async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+        number = body["timestamp"]
+        headers = {"Idempotency-Key": f"reading-{number}"} if self.again else {}
+        while True:
+            began = time.monotonic()
+            answer = await client.post("/api/sensor_data", json=body, headers=headers)
+            ended, code = time.monotonic(), answer.json().get("code")
+            self.posts.append(Post(number, began, ended, answer.status_code, code))
+            if answer.status_code == 200 or not self.again:
+                return
+            await asyncio.sleep(REFUSED_PAUSE_S)
+
+
+def settings(host: str, project: str) -> dict[str, str]:
+    """The environment of a server that keeps everything in Firestore."""
+    used = {"USE_EMULATORS": "1", "FIRESTORE_EMULATOR_HOST": host, "GOOGLE_CLOUD_PROJECT": project}
+    return used | {f"USE_FIRESTORE_{switch.upper()}": "1" for switch in SWITCHES}
+
+
+async def kept(host: str, project: str) -> list[Document]:
+    """Every reading in Firestore."""
+    found: list[Document] = []
+    async with opened(host, project) as google:
+        cursor = None
+        while True:
+            page = await google.query(Query("telemetry"), PAGE_MAX, cursor)
+            found += page.documents
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+
+def numbers(documents: list[Document]) -> Counter[int]:
+    """How often each reading is stored."""
+    return Counter(document.fields["device_ticks_ms"] for document in documents)
+
+
+async def failures(client: httpx.AsyncClient) -> float:
+    """How many calls to the store failed, as /metrics counts them."""
+    found = await figures(client)
+    return sum(n for name, n in found.items() if name.startswith("bas_store_failures_total"))
+
+
+async def readiness(client: httpx.AsyncClient) -> tuple[int, str]:
+    answer = await client.get("/readyz")
+    return answer.status_code, answer.json()["checks"]["store"]
+
+
+async def is_ready(client: httpx.AsyncClient) -> bool:
+    return await readiness(client) == (200, "ok")
+
+
+def all_in_time(posts: list[Post]) -> None:
+    """Every answer is a reading stored, or that the store is away, and none came late."""
+    assert {(post.status, post.code) for post in posts} <= {(200, None), UNAVAILABLE}
+    assert max(post.ended - post.began for post in posts) < ANSWERED_S
+
+
+async def test_a_firestore_that_is_killed_under_load_costs_only_what_it_held(
+    tmp_path: Path, emulator: FirestoreEmulator
+) -> None:
+    project = fresh_project()
+    with ServerProcess(tmp_path, **settings(emulator.host, project)) as server:
+        assert server.password is not None
+        session = await log_in(server.url, "admin", server.password)
+        load = Load(server.url)
+        async with caller(server.url, session) as client, load.running():
+            await load.more()
+            assert await failures(client) == 0
+
+            emulator.kill()
+            killed = time.monotonic()
+            refused = [
+                client.post("/auth/login", json={"username": "admin", "password": "a password"}),
+                client.post("/api/set_setpoint", json={"setpoint_tenths": 250}),
+                client.get("/api/telemetry"),
+                client.get("/auth/status"),
+            ]
+            for answer in await asyncio.gather(*refused):
+                assert (answer.status_code, answer.json()["code"]) == UNAVAILABLE, answer.url
+            assert time.monotonic() - killed < ANSWERED_S
+            assert (await readiness(client))[0] == 503
+            assert (await client.get("/healthz")).status_code == 200
+            await load.all_are_refused(from_s=ANSWERED_S)
+            counted = await failures(client)
+            starting = time.monotonic()
+            await asyncio.to_thread(emulator.start)
+            answers = time.monotonic()
+            await eventually(lambda: is_ready(client), "it is ready", RECOVERY_S)
+            await load.more(1)
+            assert time.monotonic() - answers < RECOVERY_S
+            await load.more()
+            # Whoever was logged in is not known to the new one: told so, and not that it is away.
+            assert (await client.get("/api/telemetry")).status_code == 401
+        async with caller(server.url) as client:
+            counts = await figures(client)
+        assert counts["bas_readings_stored_total"] == len(load.acknowledged)
+        found = numbers(await kept(emulator.host, project))
+    all_in_time(load.posts)
+    outage = [post for post in load.posts if post.began > killed and post.ended < starting]
+    assert len(outage) > POSTERS
+    assert {(post.status, post.code) for post in outage} == {UNAVAILABLE}
+    assert counted >= len(outage)
+    after = {post.number for post in load.posts if post.began > killed and post.stored}
+    assert set(found) >= after
+    assert set(found) <= {post.number for post in load.posts if post.ended > starting}
+    assert set(found.values()) == {1}
+    assert "Traceback" not in server.output
+
+
+async def test_what_is_posted_until_acknowledged_is_stored_once_through_hangs_and_lost_answers(
+    tmp_path: Path, emulator: FirestoreEmulator
+) -> None:
+    project = fresh_project()
+    async with CuttingProxy(emulator.port).running() as proxy:
+        host = f"127.0.0.1:{proxy.port}"
+        server = ServerProcess(tmp_path, **settings(host, project))
+        await asyncio.to_thread(server.start)
+        try:
+            load = Load(server.url, again=True)
+            async with load.running(), caller(server.url) as client:
+                for lost in (1, 5, 20):
+                    await load.more()
+                    proxy.lose = lost
+                    await eventually(lambda: not proxy.lose, "the answers are lost", REPORTED_S)
+                # Readings are stored, and for longer than a call may take no answer tells so.
+                await load.more()
+                proxy.after, proxy.lose = b"received_ms", 1_000_000
+                await load.all_are_refused()
+                proxy.lose = 0
+                await eventually(lambda: is_ready(client), "it is ready", RECOVERY_S)
+                for away in (False, True):
+                    await load.more()
+                    emulator.pause()
+                    if away:
+                        await load.all_are_refused()
+                        assert (await readiness(client))[0] == 503
+                    else:
+                        with pytest.raises(TimeoutError):
+                            await asyncio.wait_for(load.more(), 0.5)
+                    emulator.resume()
+                    await eventually(lambda: is_ready(client), "it is ready", RECOVERY_S)
+                await load.more()
+            async with caller(server.url) as client:
+                counts = await figures(client)
+        finally:
+            await asyncio.to_thread(server.kill)
+        documents = await kept(emulator.host, project)
+    assert counts["bas_readings_repeated_total"] > 0
+    all_in_time(load.posts)
+    # Each device went on only when its reading was acknowledged.
+    assert numbers(documents) == dict.fromkeys(sorted(load.acknowledged), 1)
+    for poster in range(POSTERS):
+        own = [one.fields for one in documents if one.fields["device_id"] == f"zone-{poster}"]
+        times = switches((one["received_ms"], one["cool_active"]) for one in own)
+        assert times
+        assert all(b - a >= MIN_TIME_MS for a, b in itertools.pairwise(times))
+    assert "Traceback" not in server.output
