@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -14,6 +14,8 @@ from quart_schema.validation import RequestSchemaValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from server.adapters.threads import Threads
+from server.adapters.views import in_thread
 from server.auth.guard import Guard
 from server.config.config import ServerConfig
 from server.errors import (
@@ -81,13 +83,27 @@ class _Json(DefaultJSONProvider):
         return Response(msgspec.json.encode(body), mimetype="application/json")
 
 
+class _App(Quart):
+    """Quart with threads of its own for plain `def` views: its default ones are shared with name
+    look-ups and files, and too few."""
+
+    def __init__(self, threads: Threads) -> None:
+        super().__init__("server")
+        self._threads = threads
+
+    def sync_to_async(self, func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        return in_thread(self._threads, func)
+
+
 def create_app(
     config: ServerConfig,
     blueprints: Iterable[Blueprint],
     guard: Guard,
+    threads: Threads,
 ) -> Quart:
-    """The application: what the blueprints need they were handed, open, before."""
-    app = Quart("server")
+    """The application: what the blueprints need they were handed, open, before. Views that are
+    plain functions run in `threads`."""
+    app = _App(threads)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     QuartSchema(

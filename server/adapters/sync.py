@@ -127,6 +127,13 @@ class SyncBridge:
         finally:
             del error, call  # the traceback would hold them in a cycle
 
+    def post(self, callback: Callable[[], object]) -> None:
+        """Run `callback` on the loop soon, from any thread. Raises BridgeClosed."""
+        with self._lock:
+            if self._closed:
+                raise BridgeClosed
+            self._on_loop(callback)
+
     async def close(self) -> None:
         """Refuse new calls, end those under way with BridgeClosed, and wait until they are gone."""
         with self._lock:

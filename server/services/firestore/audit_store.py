@@ -56,3 +56,23 @@ class AuditStore:
         query = Query(COLLECTION, tenant, order_by="timestamp_ms", direction="desc")
         page = await self._client.query(query, limit)
         return [msgspec.convert(document.fields, AuditEntry) for document in page.documents]
+
+    async def query_events(
+        self,
+        tenant_id: str,
+        limit: int,
+        *,
+        username: str | None = None,
+        action: str | None = None,
+        window: tuple[int, int] | None = None,
+    ) -> list[AuditEntry]:
+        """The tenant's newest entries of a user, of an action, or with start <= time <= end (Unix
+        ms), newest first. A user's are not asked for by action."""
+        wanted = {"tenant_id": tenant_id, "username": username, "action": action}
+        filters = [Filter(name, "==", value) for name, value in wanted.items() if value is not None]
+        if window is not None:
+            filters.append(Filter("timestamp_ms", ">=", window[0]))
+            filters.append(Filter("timestamp_ms", "<=", window[1]))
+        query = Query(COLLECTION, tuple(filters), order_by="timestamp_ms", direction="desc")
+        page = await self._client.query(query, limit)
+        return [msgspec.convert(document.fields, AuditEntry) for document in page.documents]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from server.clock import Clock
 from server.services.firestore.base import (
     PAGE_MAX,
+    AlreadyExists,
     Create,
     Delete,
     DocumentClient,
     Filter,
     Put,
     Query,
+    Update,
     Write,
     document_id,
 )
@@ -49,6 +53,7 @@ class DevicesStore:
             metadata=(old.metadata if old else {}) if metadata is None else metadata,
             created_at=old.created_at if old else self._clock.now_ms(),
             key_digest=(old.key_digest if old else "") if key_digest is None else key_digest,
+            last_seen_ms=old.last_seen_ms if old else 0,
         )
         writes: list[Write] = [
             Put(COLLECTION, doc_id, fields_of(device), if_version=document.version)
@@ -62,6 +67,17 @@ class DevicesStore:
                 writes.append(Delete(KEYS, old.key_digest))
         await self._client.write(writes)
         return device
+
+    async def make_known(self, tenant_id: str, device_id: str) -> None:
+        """Register the device unless it is."""
+        if await self.get_device(tenant_id, device_id) is None:
+            with suppress(AlreadyExists):  # someone else did it at the same moment
+                await self.register_device(tenant_id, device_id)
+
+    async def update_last_seen(self, tenant_id: str, device_id: str) -> None:
+        """Note that the device was heard of now. Raises VersionConflict if it is not registered."""
+        fields = {"last_seen_ms": self._clock.now_ms()}
+        await self._client.write([Update(COLLECTION, document_id(tenant_id, device_id), fields)])
 
     async def get_device(self, tenant_id: str, device_id: str) -> Device | None:
         """The device, or None."""

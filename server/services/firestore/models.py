@@ -107,13 +107,15 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered device. `key_digest` is empty while the device has no key."""
+    """A registered device. `key_digest` is empty while the device has no key; `last_seen_ms` is
+    when a caller noted it, 0 for never: its own posts are noted in its zone."""
 
     tenant_id: str
     device_id: str
     metadata: Metadata
     created_at: int
     key_digest: str = ""
+    last_seen_ms: int = 0
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
