@@ -128,7 +128,7 @@ async def open_container(
             auth.blueprint(config, base.auth.logins, sessions, guard, watch, clock),
             health.blueprint(config, checks, sse, guard, base.metrics, clock),
         ]
-        app = create_app(config, blueprints, guard, services.view_threads)
+        app = create_app(config, blueprints, guard, services)
         yield Container(base, sse, deciding, services, app)
 
 
