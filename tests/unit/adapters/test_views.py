@@ -176,6 +176,7 @@ async def test_when_too_many_wait_the_next_is_told_to_come_back_and_async_routes
     assert (refused.status, refused.json()["code"]) == (503, "BUSY")
     assert refused.headers["Retry-After"] == "2"
     assert (await caller.get("/healthz")).status == 200
+    assert (await caller.get("/")).status == 200
     shop.gate.set()
     answers = await asyncio.gather(*calls)
     assert {(answer.status, answer.body) for answer in answers} == {(200, b"through")}
@@ -207,3 +208,11 @@ async def test_a_server_that_goes_ends_calls_into_the_loop_and_leaves_no_thread(
         await job
     assert ended == ["BridgeClosed"]
     assert not [one for one in threading.enumerate() if one.name.startswith("view-")]
+
+
+async def test_a_server_without_sync_callers_has_no_thread_for_them(container):
+    caller = await logged_in(container, "admin")
+    for path in ("/", "/auth/login", "/static/style.css", "/api/telemetry", "/api/nothing"):
+        await caller.get(path)
+    assert container.services.view_threads._threads == []
+    assert container.services.wsgi_threads._threads == []
