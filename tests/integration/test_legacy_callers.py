@@ -39,9 +39,9 @@ VIEWS = (
 STREAMS = 100
 # What the hub itself may hold an event back for, and what reading 100 streams costs here.
 FLUSH_S, READING_S = 0.02, 0.1
-# What a busy machine and many new connections at once may cost the loop; a slow call on it is 0.5 s
+# What a busy machine and many new connections at once may cost the loop; a slow call on it is 0.8 s
 # at least.
-LOOP_S = 0.4
+LOOP_S = 0.6
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ async def test_two_hundred_slow_calls_hold_up_neither_the_loop_nor_health(
 ) -> None:
     async with client_of(server) as client, caller(server.url) as other:
         async with own_delay() as own:
-            calls = asyncio.gather(*(view(client, "locked", 0.5) for _ in range(200)))
+            calls = asyncio.gather(*(view(client, "locked", 0.8) for _ in range(200)))
             slowest = 0.0
             while not calls.done():
                 began = time.monotonic()

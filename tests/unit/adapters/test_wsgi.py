@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,22 @@ from server.adapters.wsgi import BODY_MAX, LegacyAppError, load
 from server.app import SECURITY_HEADERS
 from tests.support import legacy_app
 from tests.support.http import Caller, exchange, logged_in, served
+from tests.support.stream import eventually
 
 APP = "tests.support.legacy_app:app"
+
+
+def request_to(path: str, method: str = "GET") -> dict[str, Any]:
+    """The scope of a plain request."""
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+    }
 
 
 @pytest.fixture
@@ -96,15 +111,7 @@ async def test_a_client_that_hangs_up_within_its_body_is_not_served_half_of_it(s
     async def send(message):
         heard.append(message["type"])
 
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/legacy/digest",
-        "query_string": b"",
-        "headers": [(b"content-length", b"10")],
-    }
+    scope = request_to("/legacy/digest", "POST") | {"headers": [(b"content-length", b"10")]}
     await site.app(scope, receive, send)
     assert heard == []
     assert site.services.wsgi_threads._threads == []
@@ -120,15 +127,7 @@ async def test_a_body_that_never_comes_takes_no_thread_and_is_given_up(site, mon
     async def send(message):
         answers.append(message)
 
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/legacy/digest",
-        "query_string": b"",
-        "headers": [],
-    }
+    scope = request_to("/legacy/digest", "POST")
     await site.app(scope, receive, send)
     assert answers[0]["status"] == 408
     assert site.services.wsgi_threads._threads == []
@@ -227,3 +226,58 @@ def test_whatever_its_import_does_is_one_clear_error(tmp_path: Path, monkeypatch
 
 def test_the_old_application_is_the_one_of_the_tests():
     assert load(APP) is legacy_app.app
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_and_its_thread_is_free_again(
+    site, monkeypatch
+):
+    monkeypatch.setattr(wsgi, "STALL_S", 0.05)
+    legacy_app.closed.clear()
+    cut = []
+
+    class Transport:
+        def abort(self):
+            cut.append(1)
+
+    async def receive():
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+    scope = {**request_to("/legacy/endless"), "state": {"transport": Transport()}}
+    async with asyncio.timeout(5):
+        await site.app(scope, receive, send)
+    assert (cut, legacy_app.closed.is_set()) == ([1], True)
+    assert site.services.wsgi_threads._pending == 0
+
+
+async def test_large_bodies_at_once_are_bounded_and_their_places_come_free(site, monkeypatch):
+    monkeypatch.setattr(wsgi, "LARGE_MAX", 1)
+    caller = Caller(site.app)
+    held = asyncio.Event()
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await held.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        raise AssertionError(message)
+
+    messages = [{"type": "http.request", "body": b"x" * 300_000, "more_body": True}]
+    scope = request_to("/legacy/digest", "POST")
+    first = asyncio.create_task(site.app(scope, receive, send))
+    await eventually(lambda: not messages, "the first large body is being read")
+    data = b"y" * 300_000
+    refused = await caller.open("POST", "/legacy/digest", data=data)
+    assert (refused.status, refused.json()["code"]) == (503, "BUSY")
+    assert (await caller.open("POST", "/legacy/digest", data=b"small")).status == 200
+    held.set()
+    await first
+    assert (await caller.open("POST", "/legacy/digest", data=data)).status == 200
