@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quart import Blueprint
 
 from server.adapters import wsgi
 from server.adapters.wsgi import BODY_MAX, LegacyAppError, load
@@ -63,6 +64,24 @@ async def test_new_routes_win_over_old_ones_of_the_same_path(site):
     assert (await caller.get("/api/status")).json()["state"] == "IDLE"
     assert (await caller.get("/healthz")).status == 200
     assert (await caller.get("/")).headers["X-Frame-Options"] == "DENY"
+
+
+async def test_a_route_that_moves_is_answered_here_and_the_others_as_before(site):
+    caller = Caller(site.app)
+    assert b"piece 4" in (await caller.get("/legacy/pieces")).body
+    bp = Blueprint("moved", __name__)
+
+    @bp.get("/legacy/pieces")
+    @site.base.auth.guard.require_auth("read-only")
+    def pieces(principal):
+        return f"one piece for {principal.username}"
+
+    site.app.register_blueprint(bp)
+    assert (await caller.get("/legacy/pieces")).status == 401
+    answer = await (await logged_in(site, "reader")).get("/legacy/pieces")
+    assert answer.body == b"one piece for reader"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert (await caller.get("/legacy/page")).body == b"<script>inline()</script>"
 
 
 async def test_an_answer_of_a_new_route_is_never_taken_for_a_missing_one(site):
