@@ -4,62 +4,37 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from quart import Quart
-
+from server.adapters.own_loop import running
+from server.adapters.services import Services, sync_services
 from server.admin import Admin
 from server.app import create_app
-from server.auth.factory import Auth, create_auth
+from server.auth.factory import create_auth
 from server.auth.firestore_client import connected_firestore, stores_client
 from server.auth.session_watch import SessionWatch
 from server.cli import main
 from server.clock import Clock, SystemClock
 from server.config.config import ServerConfig
-from server.control.factory import Control, control
+from server.container import Base, Container, Site
+from server.control.factory import control
 from server.metrics import Metrics
 from server.neighbours import Neighbours
 from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
 from server.services.embedded.legacy_database import LegacyDatabase
 from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient
-from server.services.firestore.base import DocumentClient, Retention
+from server.services.firestore.base import DocumentClient
 from server.services.firestore.indexes import load_indexes
 from server.services.firestore.routing import AUDIT, collections_on_firestore
-from server.services.firestore.service_factory import Stores, create_stores
+from server.services.firestore.service_factory import create_stores
 from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog
-from server.services.sse_service.service import SSEService
 
 INDEXES = Path(__file__).resolve().parent / "infra" / "firestore.indexes.json"
 FINISH_LOGINS_S = 0.5
-
-
-@dataclass(frozen=True)
-class Base:
-    """What the server and the commands share: the stores, and who may use them."""
-
-    config: ServerConfig
-    clock: Clock
-    metrics: Metrics
-    client: DocumentClient
-    expiring: Retention
-    stores: Stores
-    auth: Auth
-    admin: Admin
-
-
-@dataclass(frozen=True)
-class Container:
-    """One running server process, wired by hand."""
-
-    base: Base
-    sse: SSEService
-    control: Control
-    app: Quart
 
 
 @asynccontextmanager
@@ -94,10 +69,8 @@ async def open_both(config: ServerConfig) -> AsyncIterator[dict[str, DocumentCli
 
 
 @asynccontextmanager
-async def open_container(
-    config: ServerConfig, clock: Clock | None = None
-) -> AsyncIterator[Container]:
-    """Everything a server process needs, running meanwhile; it closes in reverse order."""
+async def open_site(config: ServerConfig, clock: Clock | None = None) -> AsyncIterator[Site]:
+    """Everything but HTTP: what a script works with, and what a server process is built on."""
     async with AsyncExitStack() as resources:
         clock, metrics = clock or SystemClock(), Metrics()
         bounds = {"max_events": config.sse_history_events, "max_bytes": config.sse_history_bytes}
@@ -107,10 +80,7 @@ async def open_container(
         event_log = shared or MemoryLog(**bounds)
         neighbours = event_log.neighbours
         base = await resources.enter_async_context(open_base(config, clock, metrics, neighbours))
-        stores, guard = base.stores, base.auth.guard
-        retention = RetentionTask(base.expiring, clock, metrics)
-        retention.start()
-        resources.push_async_callback(retention.stop)
+        stores = base.stores
         sse = await resources.enter_async_context(
             sse_service(
                 event_log,
@@ -125,7 +95,29 @@ async def open_container(
         deciding = await resources.enter_async_context(
             control(stores, sse, neighbours.notices, clock, metrics, config.telemetry_days)
         )
-        sessions = base.auth.sessions
+        services = await resources.enter_async_context(
+            sync_services(config, stores, base.auth, sse, clock, metrics)
+        )
+        yield Site(base, sse, deciding, services)
+
+
+@asynccontextmanager
+async def open_container(
+    config: ServerConfig, clock: Clock | None = None
+) -> AsyncIterator[Container]:
+    """Everything a server process needs, running meanwhile; it closes in reverse order."""
+    async with AsyncExitStack() as resources:
+        site = await resources.enter_async_context(open_site(config, clock))
+        base, sse, deciding, services = site.base, site.sse, site.control, site.services
+        clock, stores, guard, sessions = (
+            base.clock,
+            base.stores,
+            base.auth.guard,
+            base.auth.sessions,
+        )
+        retention = RetentionTask(base.expiring, clock, base.metrics)
+        retention.start()
+        resources.push_async_callback(retention.stop)
         watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
         watch.start()
         resources.push_async_callback(watch.stop)
@@ -141,9 +133,17 @@ async def open_container(
             devices.blueprint(stores.devices, stores.audit, guard),
             audit.blueprint(stores.audit, guard),
             auth.blueprint(config, base.auth.logins, sessions, guard, watch, clock),
-            health.blueprint(config, checks, sse, guard, metrics, clock),
+            health.blueprint(config, checks, sse, guard, base.metrics, clock),
         ]
-        yield Container(base, sse, deciding, create_app(config, blueprints, guard))
+        app = create_app(config, blueprints, guard, services)
+        yield Container(base, sse, deciding, services, app)
+
+
+@contextmanager
+def open_bridge(config: ServerConfig) -> Iterator[Services]:
+    """The sync faces for a script, on an event loop in a thread of its own."""
+    with running(lambda: open_site(config)) as site:
+        yield site.services
 
 
 if __name__ == "__main__":

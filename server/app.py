@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -12,8 +13,13 @@ from quart.json.provider import DefaultJSONProvider
 from quart_schema import Info, QuartSchema
 from quart_schema.validation import RequestSchemaValidationError
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import NotFound as WerkzeugNotFound
+from werkzeug.security import safe_join
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from server.adapters.services import Services
+from server.adapters.threads import Threads
+from server.adapters.views import in_thread
 from server.auth.guard import Guard
 from server.config.config import ServerConfig
 from server.errors import (
@@ -81,13 +87,33 @@ class _Json(DefaultJSONProvider):
         return Response(msgspec.json.encode(body), mimetype="application/json")
 
 
+class _App(Quart):
+    """Quart with threads of its own for plain `def` views: its default ones are shared with name
+    look-ups and files, and too few. Its own helpers, which wait for nothing, take none."""
+
+    def __init__(self, threads: Threads) -> None:
+        super().__init__("server")
+        self._threads = threads
+
+    def sync_to_async(self, func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        if func.__module__.split(".")[0] not in {"quart", "flask"}:
+            return in_thread(self._threads, func)
+
+        async def at_once(*args: Any, **kwargs: Any) -> Any:
+            return func(*args, **kwargs)
+
+        return at_once
+
+
 def create_app(
     config: ServerConfig,
     blueprints: Iterable[Blueprint],
     guard: Guard,
+    services: Services,
 ) -> Quart:
-    """The application: what the blueprints need they were handed, open, before."""
-    app = Quart("server")
+    """The application: what the blueprints need they were handed, open, before. Views that are
+    plain functions run in the threads of `services`. Raises LegacyAppError."""
+    app = _App(services.view_threads)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     QuartSchema(
@@ -109,6 +135,8 @@ def create_app(
         app.register_blueprint(blueprint)
     if config.cors_origins:
         _allow_origins(app, config.cors_origins)
+    if config.legacy_wsgi:
+        app.asgi_app = _Beside(app, _legacy(config.legacy_wsgi, services))  # type: ignore
     app.asgi_app = _HttpOnly(app.asgi_app)  # type: ignore[method-assign]
     if config.trusted_proxies:
         app.asgi_app = TrustedProxies(app.asgi_app, config.trusted_proxies)  # type: ignore
@@ -128,6 +156,42 @@ class _HttpOnly:
         if scope["type"] == "http" and not scope["path"].startswith("/"):
             scope = {**scope, "path": "/" + scope["path"].rpartition("://")[2].partition("/")[2]}
         await self._app(scope, receive, send)
+
+
+class _Beside:
+    """Hands every path without a route here to the old application, which answers for itself: no
+    guard, no header and no error page of this server touches what it says."""
+
+    def __init__(self, app: Quart, legacy: Any) -> None:
+        self._own = app.asgi_app
+        self._legacy = legacy
+        self._routes = app.url_map.bind("")
+        self._static = app.static_folder
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        own = scope["type"] != "http" or self._has(scope["path"], scope["method"])
+        await (self._own if own else self._legacy)(scope, receive, send)
+
+    def _has(self, path: str, method: str) -> bool:
+        """Whether the path is this server's, be it with another method; a static file: if it is
+        there."""
+        try:
+            endpoint, values = self._routes.match(path, method)
+        except WerkzeugNotFound:
+            return False
+        except HTTPException:
+            return True
+        if endpoint != "static":
+            return True
+        file = safe_join(str(self._static), values["filename"])
+        return file is not None and os.path.isfile(file)
+
+
+def _legacy(name: str, services: Services) -> Any:
+    from server.adapters.wsgi import WsgiApp, load  # only where it is configured
+
+    headers = [(name.lower().encode(), text.encode()) for name, text in SECURITY_HEADERS.items()]
+    return WsgiApp(load(name), services, headers)
 
 
 def _allow_origins(app: Quart, origins: tuple[str, ...]) -> None:

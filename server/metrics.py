@@ -102,6 +102,18 @@ class Metrics:
         self.denials = Counter(
             "bas_denials", "Requests refused by the guard, by code", ["code"], registry=r
         )
+        self.sync_failures = Counter(
+            "bas_sync_failures",
+            "Calls of sync faces that were answered with nothing, since the store would not",
+            ["face", "method"],
+            registry=r,
+        )
+        self.sync_refusals = Counter(
+            "bas_sync_refusals",
+            "Sync calls that found no thread in time, by pool",
+            ["pool"],
+            registry=r,
+        )
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format; of all processes that share a folder, as one."""

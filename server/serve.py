@@ -50,6 +50,8 @@ SWITCH_S = 0.0005
 _SECURITY_HEADERS = [
     (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
 ]
+# So begins what Hypercorn answers by itself: a request it does not understand or cannot pass on.
+_HYPERCORN_S_OWN = [(b"content-length", b"0"), (b"connection", b"close")]
 
 Drain = Callable[[float], Awaitable[None]]
 Ready = Callable[[int], Awaitable[None]]
@@ -103,7 +105,7 @@ class _Wire(h11.Connection):
     def send(self, event: Any) -> Any:
         if isinstance(event, h11.Response) and not event.reason:
             headers = list(event.headers)
-            if not any(name == b"content-security-policy" for name, _ in headers):
+            if headers[:2] == _HYPERCORN_S_OWN:
                 headers += _SECURITY_HEADERS  # what Hypercorn answers by itself has none
             event = h11.Response(
                 status_code=event.status_code,

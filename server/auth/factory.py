@@ -27,6 +27,7 @@ class Auth:
     logins: LoginService
     keys: DeviceKeys
     guard: Guard
+    accounts: AttemptLimiter
 
 
 def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Metrics) -> Auth:
@@ -75,4 +76,5 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
         logins=logins,
         keys=DeviceKeys(stores.devices, config.device_auth),
         guard=Guard(config, sessions, stores.audit, metrics),
+        accounts=accounts,
     )

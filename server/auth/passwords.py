@@ -70,9 +70,9 @@ class Passwords:
         return bool(_LEGACY.fullmatch(stored)) or self._hasher.check_needs_rehash(stored)
 
     def _verify(self, stored: str, password: str) -> bool:
-        legacy = _LEGACY.fullmatch(stored)
+        legacy = legacy_parts(stored)
         if legacy:
-            return _verify_legacy(int(legacy[1]), legacy[2], legacy[3], password)
+            return _verify_legacy(*legacy, password)
         try:
             return self._hasher.verify(stored, password)
         except (VerificationError, InvalidHashError, ValueError):
@@ -102,6 +102,12 @@ def _give_memory_back() -> None:
 def legacy_hash(salt_hex: str, digest_hex: str, rounds: int = 100_000) -> str:
     """The stored form of the existing server's PBKDF2-SHA256 hash."""
     return f"pbkdf2_sha256${rounds}${salt_hex}${digest_hex}"
+
+
+def legacy_parts(stored: str) -> tuple[int, str, str] | None:
+    """Rounds, salt and digest of what `legacy_hash` made; None for any other stored text."""
+    legacy = _LEGACY.fullmatch(stored)
+    return (int(legacy[1]), legacy[2], legacy[3]) if legacy else None
 
 
 def _verify_legacy(rounds: int, salt_hex: str, digest_hex: str, password: str) -> bool:

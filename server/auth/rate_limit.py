@@ -24,12 +24,16 @@ CONFLICTS_MAX = 20
 
 
 class Attempts(msgspec.Struct, frozen=True):
-    """Failed attempts since `since_ms`; none is allowed before `locked_until_ms`."""
+    """Failed attempts since `since_ms`; none is allowed before `locked_until_ms`.
+
+    `lock_s` is how long a lock was set for by hand; 0: as long as the limiter locks.
+    """
 
     count: int
     since_ms: int
     locked_until_ms: int
     expire_at: int
+    lock_s: int = 0
 
 
 class Standing(NamedTuple):
@@ -77,8 +81,8 @@ class AttemptLimiter:
         document = await self._client.get(COLLECTION, self._id(name))
         if document is None:
             return Standing(0, None)
-        locked_until_ms = document.fields["locked_until_ms"]
-        return Standing(self._wait_ms(locked_until_ms, self._clock.now_ms()), document.version)
+        attempts = msgspec.convert(document.fields, Attempts)
+        return Standing(self._wait_ms(attempts, self._clock.now_ms()), document.version)
 
     async def locked(self, names: list[str]) -> dict[str, int]:
         """Those of the names that are locked, or were a moment ago, and for how many milliseconds
@@ -87,7 +91,7 @@ class AttemptLimiter:
         found = await self._reads.get_many(COLLECTION, list(ids))
         now = self._clock.now_ms()
         waits = {
-            ids[doc_id]: self._wait_ms(document.fields["locked_until_ms"], now)
+            ids[doc_id]: self._wait_ms(msgspec.convert(document.fields, Attempts), now)
             for doc_id, document in found.items()
         }
         return {name: wait_ms for name, wait_ms in waits.items() if wait_ms}
@@ -100,7 +104,7 @@ class AttemptLimiter:
         for _ in range(CONFLICTS_MAX):
             before, version = await self._read(name)
             now = self._clock.now_ms()
-            if wait_ms := self._wait_ms(before.locked_until_ms, now):
+            if wait_ms := self._wait_ms(before, now):
                 return Failure(wait_ms, locks=False)
             count = before.count + 1
             locks = count >= self._limit
@@ -118,15 +122,37 @@ class AttemptLimiter:
         now = self._clock.now_ms()
         return self._write(name, Attempts(0, now, 0, expire_at=now), standing.version)
 
+    async def counted(self, name: str) -> Attempts:
+        """The attempts of this name that count now."""
+        return (await self._read(name))[0]
+
+    async def setting(
+        self, name: str, count: int | None, locked_until_ms: int | None
+    ) -> Create | Put:
+        """The write that sets the count, the lock, or both, by hand; a count of 0 alone ends the
+        lock too. AlreadyExists or VersionConflict if a failure was counted since.
+        """
+        before, version = await self._read(name)
+        now = self._clock.now_ms()
+        until = locked_until_ms
+        if until is None:
+            until = 0 if count == 0 else before.locked_until_ms
+        since = before.since_ms if before.count else now
+        after = self._attempts(before.count if count is None else count, since, until)
+        lock_s = before.lock_s if locked_until_ms is None else seconds(max(0, until - now))
+        return self._write(name, msgspec.structs.replace(after, lock_s=lock_s), version)
+
     def _write(self, name: str, attempts: Attempts, version: str | None) -> Create | Put:
         fields = msgspec.to_builtins(attempts)
         if version is None:
             return Create(COLLECTION, self._id(name), fields)
         return Put(COLLECTION, self._id(name), fields, if_version=version)
 
-    def _wait_ms(self, locked_until_ms: int, now: int) -> int:
+    def _wait_ms(self, attempts: Attempts, now: int) -> int:
         # A longer wait than a lock's means that the clock was set back: the lock is over.
-        return locked_until_ms - now if now < locked_until_ms <= now + self._lock_ms else 0
+        longest_ms = max(self._lock_ms, attempts.lock_s * 1000)
+        until = attempts.locked_until_ms
+        return until - now if now < until <= now + longest_ms else 0
 
     def _attempts(self, count: int, since_ms: int, locked_until_ms: int = 0) -> Attempts:
         expire_at = max(since_ms + self._window_ms, locked_until_ms)
@@ -139,7 +165,7 @@ class AttemptLimiter:
         if document is None:
             return self._attempts(0, now), None
         attempts = msgspec.convert(document.fields, Attempts)
-        longest_ms = max(self._window_ms, self._lock_ms)
+        longest_ms = max(self._window_ms, self._lock_ms, attempts.lock_s * 1000)
         if not now < attempts.expire_at <= now + longest_ms:
             attempts = self._attempts(0, now)
         return attempts, document.version

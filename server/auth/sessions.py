@@ -47,10 +47,11 @@ class SessionService:
         self._max_per_user = max_per_user
 
     async def opening(
-        self, user: User, user_agent: str, address: str
+        self, user: User, user_agent: str, address: str, timeout_s: int | None = None
     ) -> tuple[str, list[Create | Delete]]:
         """A new session's secret id, and the writes that open it and end the user's oldest
         sessions if there are too many: to be committed together with what allows it."""
+        life_s = self.timeout_s if timeout_s is None else timeout_s
         session_id = secrets.token_urlsafe(32)
         now = self._clock.now_ms()
         live = await self._sessions.sessions_of(user.username)
@@ -64,8 +65,8 @@ class SessionService:
             user_agent_digest=digest(user_agent),
             address=address,
             created_at=now,
-            expires_at=now + self.timeout_s * 1000,
-            expire_at=now + self.timeout_s * 1000,
+            expires_at=now + life_s * 1000,
+            expire_at=now + life_s * 1000,
         )
         ends = [self._sessions.deletion(old.digest) for old in excess]
         return session_id, [self._sessions.creation(session), *ends]
@@ -91,6 +92,14 @@ class SessionService:
             login_time=session.created_at,
             expire_at=session.expire_at,
         )
+
+    async def alive(self, session_id: str) -> tuple[Session, User] | None:
+        """The session of this secret id and its user, whatever browser asks; None if it is over."""
+        session = await self._sessions.get_session(digest(session_id))
+        user = await self._users.get_user_by_username(session.username) if session else None
+        if session is None or user is None or await self._accounts.locked([user.username]):
+            return None
+        return session, user
 
     async def end(self, session_id: str) -> None:
         """End this session, if it is one."""

@@ -66,6 +66,12 @@ def _header_name(text: str) -> str:
     return text
 
 
+def _wsgi_app(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
+        raise ValueError(f"must be package.module:app, not {text!r}")
+    return text
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
@@ -215,6 +221,13 @@ class ServerConfig:
     )
     audit_days: int = _setting(
         "BAS_AUDIT_DAYS", 180, _integer(1, 36500), "days until audit entries are deleted"
+    )
+
+    sync_threads: int = _setting(
+        "BAS_SYNC_THREADS", 32, _integer(1, 1000), "threads for sync views, and as many for WSGI"
+    )
+    legacy_wsgi: str = _setting(
+        "BAS_LEGACY_WSGI", "", _wsgi_app, "package.module:app that serves what this server has not"
     )
 
     @property

@@ -11,7 +11,7 @@ from tests.conftest import ON_FIRESTORE
 from tests.support.firestore import FirestoreEmulator
 from tests.support.process import REPOSITORY
 
-SUITE = ("tests/unit/routes", "tests/unit/auth", "tests/unit/control")
+SUITE = ("tests/unit/routes", "tests/unit/auth", "tests/unit/control", "tests/unit/adapters")
 SUITE_S = 600
 
 

@@ -76,9 +76,14 @@ class ServerProcess:
     """`python bas_server.py` with a data folder, listening when `start` returns."""
 
     def __init__(
-        self, data_dir: Path, *arguments: str, python: str = sys.executable, **settings: str
+        self,
+        data_dir: Path,
+        *arguments: str,
+        python: str = sys.executable,
+        program: tuple[str, ...] = (str(REPOSITORY / "bas_server.py"),),
+        **settings: str,
     ) -> None:
-        self._arguments = [python, str(REPOSITORY / "bas_server.py"), *arguments]
+        self._arguments = [python, *program, *arguments]
         self._env = clean_environment(
             **{"BAS_DATA_DIR": str(data_dir), "BAS_HOST": "127.0.0.1", "BAS_PORT": "0"} | settings
         )

@@ -110,6 +110,13 @@ SETTINGS = {
     "BAS_SSE_HISTORY_BYTES": ("sse_history_bytes", 8_000_000, [("1000", 1000)], [*NO_NUMBER, "1"]),
     "BAS_TELEMETRY_DAYS": ("telemetry_days", 90, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_AUDIT_DAYS": ("audit_days", 180, [("1", 1)], [*NO_NUMBER, "0"]),
+    "BAS_SYNC_THREADS": ("sync_threads", 32, [("1", 1), ("1000", 1000)], [*NO_NUMBER, "0"]),
+    "BAS_LEGACY_WSGI": (
+        "legacy_wsgi",
+        "",
+        [("", ""), ("old.server:app", "old.server:app")],
+        ["old", "old:", ":app", "old:app()", "/old:app", "old app:app"],
+    ),
 }
 GOOD = [(name, text, value) for name, (_, _, good, _) in SETTINGS.items() for text, value in good]
 BAD = [(name, text) for name, (_, _, _, bad) in SETTINGS.items() for text in bad]

@@ -67,18 +67,20 @@ class AuditStore:
         )
         return Create(COLLECTION, secrets.token_hex(12), fields_of(entry))
 
-    async def log_event(self, action: str, **about: Any) -> None:
-        """Store one entry; the arguments are those of `entry`."""
-        await self.keep([self.entry(action, **about)])
+    async def log_event(self, action: str, **about: Any) -> bool:
+        """Store one entry, as `keep` does; the arguments are those of `entry`."""
+        return await self.keep([self.entry(action, **about)])
 
-    async def keep(self, entries: Sequence[Write]) -> None:
+    async def keep(self, entries: Sequence[Write]) -> bool:
         """Store entries about what has happened already: that they cannot be stored is logged and
-        counted, and changes no answer."""
+        counted, and changes no answer. Whether they are stored."""
         try:
             await self._client.write(entries)
         except StoreUnavailable as error:
             self._metrics.store_failures.labels(kind="audit_lost").inc(len(entries))
             log.error("%d audit entries are lost: %s", len(entries), error)
+            return False
+        return True
 
     async def ping(self) -> None:
         """Return when the entries' store answers. Raises StoreUnavailable."""
@@ -88,5 +90,25 @@ class AuditStore:
         """The tenant's newest entries, newest first."""
         tenant = (Filter("tenant_id", "==", tenant_id),)
         query = Query(COLLECTION, tenant, order_by="timestamp_ms", direction="desc")
+        page = await self._client.query(query, limit)
+        return [msgspec.convert(document.fields, AuditEntry) for document in page.documents]
+
+    async def query_events(
+        self,
+        tenant_id: str,
+        limit: int,
+        *,
+        username: str | None = None,
+        action: str | None = None,
+        window: tuple[int, int] | None = None,
+    ) -> list[AuditEntry]:
+        """The tenant's newest entries of a user, of an action, or with start <= time <= end (Unix
+        ms), newest first. A user's are not asked for by action."""
+        wanted = {"tenant_id": tenant_id, "username": username, "event_type": action}
+        filters = [Filter(name, "==", value) for name, value in wanted.items() if value is not None]
+        if window is not None:
+            filters.append(Filter("timestamp_ms", ">=", window[0]))
+            filters.append(Filter("timestamp_ms", "<=", window[1]))
+        query = Query(COLLECTION, tuple(filters), order_by="timestamp_ms", direction="desc")
         page = await self._client.query(query, limit)
         return [msgspec.convert(document.fields, AuditEntry) for document in page.documents]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from server.clock import Clock
 from server.services.firestore.base import (
     PAGE_MAX,
+    AlreadyExists,
     Create,
     Delete,
     Document,
@@ -15,6 +18,7 @@ from server.services.firestore.base import (
     Put,
     Query,
     Reads,
+    Update,
     Write,
     document_id,
 )
@@ -66,6 +70,17 @@ class DevicesStore:
                 writes.append(Delete(KEYS, old.key_digest))
         await self._client.write(writes)
         return device
+
+    async def make_known(self, tenant_id: str, device_id: str) -> None:
+        """Register the device unless it is."""
+        if await self.get_device(tenant_id, device_id) is None:
+            with suppress(AlreadyExists):  # someone else did it at the same moment
+                await self.register_device(tenant_id, device_id)
+
+    async def update_last_seen(self, tenant_id: str, device_id: str) -> None:
+        """Note that the device was heard of now. Raises VersionConflict if it is not registered."""
+        fields = {"last_seen": self._clock.now_ms()}
+        await self._client.write([Update(COLLECTION, document_id(tenant_id, device_id), fields)])
 
     async def get_device(
         self, tenant_id: str, device_id: str, *, fresh: bool = True

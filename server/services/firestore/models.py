@@ -25,6 +25,8 @@ Metadata = dict[str, str | int | float | bool | None]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 DAY_MS = 86_400_000
+# 9999-12-31T23:59:59.999Z: the last moment that a date can be written of.
+LATEST_MS = 253_402_300_799_999
 _FIELD = re.compile(r"^(.*?)(?: - at `\$\.(\w+).*)?$", re.DOTALL)
 
 
@@ -129,7 +131,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered device. `key_digest` is empty while the device has no key."""
+    """A registered device. `key_digest` is empty while the device has no key; `last_seen` is when
+    a caller noted it, 0 for never: its own posts are noted in its zone."""
 
     tenant_id: Name
     device_id: Name
@@ -156,9 +159,9 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def utc_text(time_ms: int) -> str:
-    """A time as ISO 8601 in UTC, such as 2025-12-17T05:20:05.123Z."""
-    text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"
+    """A time from 1970 to 9999 as ISO 8601 in UTC, such as 2025-12-17T05:20:05.123Z."""
+    seconds, rest_ms = divmod(min(max(time_ms, 0), LATEST_MS), 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ms:03}Z"
 
 
 def fields_of(model: msgspec.Struct) -> dict[str, Any]:

@@ -60,6 +60,13 @@ CALLS: dict[str, list[Callable[[Stores], Awaitable[object]]]] = {
         lambda s: s.telemetry.get_device_statistics("t", None, 1, 2),
         lambda s: s.telemetry.get_device_statistics("t", "d", 1, 2),
     ],
+    "query_events": [
+        lambda s: s.audit.query_events("t", 5),
+        lambda s: s.audit.query_events("t", 5, username="u"),
+        lambda s: s.audit.query_events("t", 5, action="a"),
+        lambda s: s.audit.query_events("t", 5, window=(1, 2)),
+        lambda s: s.audit.query_events("t", 5, action="a", window=(1, 2)),
+    ],
     "heard_last": [lambda s: s.zones.heard_last("t")],
     "all": [lambda s: s.zones.all("t")],
     "count": [lambda s: s.zones.count("t")],

@@ -1,0 +1,158 @@
+"""Threads: how many there are, what waits for them, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from server.adapters.threads import Busy, Stopped, Threads
+from server.metrics import Metrics
+from tests.support.stream import eventually
+
+BOUND_S = 5.0
+NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="none")
+
+
+class Gate:
+    """Work that waits in its thread until it is let go."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.begun: list[int] = []
+
+    def pass_through(self, number: int = 0) -> int:
+        self.begun.append(number)
+        assert self.open.wait(BOUND_S)
+        return number
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+async def threads(gate: Gate) -> AsyncIterator[Threads]:
+    pool = Threads("test", 2, Metrics(), waiting_max=3)
+    yield pool
+    gate.open.set()
+    pool.stop()
+    await pool.join(BOUND_S)
+
+
+def alive() -> list[str]:
+    return [one.name for one in threading.enumerate() if one.name.startswith("test-")]
+
+
+async def test_there_is_no_thread_before_it_is_needed_and_one_is_enough_for_calls_in_turn(
+    threads: Threads,
+) -> None:
+    assert alive() == []
+    for number in range(50):
+        assert await threads.run(lambda number=number: number) == number
+    assert alive() == ["test-0"]
+
+
+async def test_errors_and_context_variables_cross_over(threads: Threads) -> None:
+    NAME.set("attic")
+    assert await threads.run(NAME.get) == "attic"
+    error = OSError("as it was")
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(OSError, match="as it was") as caught:
+        await threads.run(fail)
+    assert caught.value is error
+
+
+async def test_one_call_too_many_is_refused_at_once_and_those_before_it_are_answered(
+    threads: Threads, gate: Gate
+) -> None:
+    calls = [asyncio.create_task(threads.run(lambda n=n: gate.pass_through(n))) for n in range(5)]
+    await eventually(lambda: len(gate.begun) == 2, "both threads are taken")
+    with pytest.raises(Busy):
+        await threads.run(gate.pass_through)
+    assert alive() == ["test-0", "test-1"]
+    gate.open.set()
+    assert await asyncio.gather(*calls) == [0, 1, 2, 3, 4]
+    assert await threads.run(lambda: "room again") == "room again"
+
+
+async def test_a_call_that_waits_for_too_long_is_refused_and_never_begun(gate: Gate) -> None:
+    pool = Threads("test", 1, Metrics(), wait_s=0.05)
+    first = asyncio.create_task(pool.run(gate.pass_through))
+    await eventually(lambda: gate.begun, "the thread is taken")
+    with pytest.raises(Busy, match="no thread was free"):
+        await pool.run(lambda: gate.begun.append(1))
+    gate.open.set()
+    await first
+    assert await pool.run(lambda: list(gate.begun)) == [0]
+    pool.stop()
+    await pool.join(BOUND_S)
+
+
+async def test_who_goes_away_while_waiting_leaves_the_place_to_another(
+    threads: Threads, gate: Gate
+) -> None:
+    calls = [asyncio.create_task(threads.run(lambda n=n: gate.pass_through(n))) for n in range(5)]
+    await eventually(lambda: len(gate.begun) == 2, "both threads are taken")
+    calls[4].cancel()
+    await asyncio.gather(calls[4], return_exceptions=True)
+    other = asyncio.create_task(threads.run(lambda: gate.pass_through(9)))
+    await asyncio.sleep(0)  # it asks for its place while both threads are taken
+    gate.open.set()
+    assert await other == 9
+    await asyncio.gather(*calls[:4])
+    assert sorted(gate.begun) == [0, 1, 2, 3, 9]
+
+
+async def test_work_whose_caller_has_gone_is_done_to_its_end(threads: Threads, gate: Gate) -> None:
+    done = threading.Event()
+
+    def work() -> None:
+        gate.pass_through()
+        done.set()
+
+    call = asyncio.create_task(threads.run(work))
+    await eventually(lambda: gate.begun, "it has begun")
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    gate.open.set()
+    assert await asyncio.to_thread(done.wait, BOUND_S)
+
+
+async def test_at_the_end_waiting_calls_are_refused_running_ones_finished_and_no_thread_is_left(
+    gate: Gate,
+) -> None:
+    pool = Threads("test", 1, Metrics())
+    running = asyncio.create_task(pool.run(gate.pass_through))
+    await eventually(lambda: gate.begun, "one runs")
+    waiting = asyncio.create_task(pool.run(gate.pass_through))
+    await asyncio.sleep(0)
+    pool.stop()
+    with pytest.raises(Stopped):
+        await waiting
+    with pytest.raises(Stopped):
+        await pool.run(gate.pass_through)
+    gate.open.set()
+    assert await running == 0
+    await pool.join(BOUND_S)
+    assert alive() == []
+
+
+async def test_a_call_that_does_not_come_back_holds_nothing_up(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = Threads("test", 1, Metrics())
+    running = asyncio.create_task(pool.run(gate.pass_through))
+    await eventually(lambda: gate.begun, "one runs")
+    pool.stop()
+    await pool.join(0.01)
+    assert "1 test calls did not end in time" in caplog.text
+    gate.open.set()
+    await running

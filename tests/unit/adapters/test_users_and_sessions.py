@@ -1,0 +1,222 @@
+"""The sync faces of users and sessions: the same accounts, locks and sessions as log-in's."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tests.conftest import PASSWORD
+from tests.support.http import AGENT, Caller, lose_store
+
+SALT = "0123456789abcdef" * 2
+OLD_PASSWORD = "from the old server"
+
+
+def pbkdf2(password: str, rounds: int = 100_000) -> str:
+    return hashlib.pbkdf2_hmac("sha256", password.encode(), SALT.encode(), rounds).hex()
+
+
+async def test_an_account_made_with_an_old_hash_can_log_in(container, in_thread):
+    users = container.services.users
+    made = await in_thread(users.create_user, "olga", pbkdf2(OLD_PASSWORD), SALT)
+    assert made == "olga"
+    assert (await Caller(container.app).log_in("olga", OLD_PASSWORD)).status == 200
+
+
+async def test_an_account_may_say_its_rounds_and_its_tenant(container, in_thread):
+    users = container.services.users
+    params = {"iterations": 1000}
+    about = ("olga", pbkdf2(OLD_PASSWORD, 1000), SALT, "admin", params)
+    assert await in_thread(users.create_user, *about, tenant_id="elsewhere") == "olga"
+    answer = await Caller(container.app).log_in("olga", OLD_PASSWORD)
+    assert answer.json()["user"] == {"username": "olga", "role": "admin"}
+    assert (await in_thread(users.get_user_by_id, "olga"))["tenant_id"] == "elsewhere"
+
+
+async def test_a_user_has_the_keys_of_the_existing_server(container, clock, in_thread):
+    users = container.services.users
+    await in_thread(users.create_user, "olga", pbkdf2(OLD_PASSWORD), SALT)
+    user = await in_thread(users.get_user_by_username, "olga")
+    assert user == await in_thread(users.get_user_by_id, "olga")
+    assert user == {
+        "user_id": "olga",
+        "username": "olga",
+        "password_hash": pbkdf2(OLD_PASSWORD),
+        "salt": SALT,
+        "role": "operator",
+        "tenant_id": "default",
+        "created_at": clock.now_ms(),
+        "updated_at": clock.now_ms(),
+        "last_login": 0,
+        "failed_attempts": 0,
+        "locked_until": 0,
+        "password_history": [],
+    }
+    assert await in_thread(users.get_user_by_username, "nobody") is None
+
+
+async def test_an_account_that_cannot_be_made_is_none_and_a_hash_that_is_none_an_error(
+    container, in_thread
+):
+    users = container.services.users
+    digest = pbkdf2("x")
+    assert await in_thread(users.create_user, "operator", digest, SALT) is None
+    assert await in_thread(users.create_user, "no name", digest, SALT) is None
+    assert await in_thread(users.create_user, "olga", digest, SALT, "emperor") is None
+    for bad in (("short", SALT), (digest, ""), (digest, "not hex")):
+        with pytest.raises(ValueError, match="hexadecimal"):
+            await in_thread(users.create_user, "olga", *bad)
+    with pytest.raises(TypeError):
+        await in_thread(users.create_user, "olga", b"bytes", SALT)
+    assert await in_thread(users.get_user_by_username, "olga") is None
+
+
+async def test_a_user_locked_through_the_face_is_locked_at_log_in_and_its_sessions_are_refused(
+    container, clock, in_thread
+):
+    users = container.services.users
+    caller = Caller(container.app)
+    assert (await caller.log_in("operator")).status == 200
+    assert await in_thread(users.is_user_locked, "operator") is False
+    day_ms = 86_400_000
+    until = clock.now_ms() + day_ms
+    assert await in_thread(users.lock_user, "operator", until) is True
+    assert await in_thread(users.is_user_locked, "operator") is True
+    assert (await caller.get("/auth/status")).status == 401
+    assert (await Caller(container.app).log_in("operator")).status == 423
+    assert (await in_thread(users.get_user_by_id, "operator"))["locked_until"] == until
+    clock.advance(day_ms / 1000 - 1)
+    assert (await Caller(container.app).log_in("operator")).status == 423
+    clock.advance(1)
+    assert await in_thread(users.is_user_locked, "operator") is False
+    assert (await Caller(container.app).log_in("operator")).status == 200
+
+
+async def test_failures_counted_through_the_face_and_at_log_in_add_up_to_a_lock(
+    container, in_thread
+):
+    users = container.services.users
+    for _ in range(4):
+        assert await in_thread(users.increment_failed_attempts, "operator") is True
+    assert (await in_thread(users.get_user_by_id, "operator"))["failed_attempts"] == 4
+    await Caller(container.app).log_in("operator", "wrong password")
+    assert await in_thread(users.is_user_locked, "operator") is True
+    assert await in_thread(users.increment_failed_attempts, "operator") is False
+    assert await in_thread(users.clear_failed_attempts, "operator") is True
+    assert await in_thread(users.is_user_locked, "operator") is False
+    assert (await in_thread(users.get_user_by_id, "operator"))["failed_attempts"] == 0
+    assert (await Caller(container.app).log_in("operator")).status == 200
+
+
+async def test_an_unknown_user_is_not_counted_locked_or_changed(container, in_thread):
+    users = container.services.users
+    assert await in_thread(users.increment_failed_attempts, "nobody") is False
+    assert await in_thread(users.lock_user, "nobody", 10**13) is False
+    assert await in_thread(users.clear_failed_attempts, "nobody") is False
+    assert await in_thread(users.update_last_login, "nobody") is False
+    assert await in_thread(users.update_user, "nobody", {"role": "admin"}) is False
+    assert await in_thread(users.is_user_locked, "nobody") is False
+
+
+async def test_an_update_changes_the_account_and_its_counts_together(container, clock, in_thread):
+    users = container.services.users
+    updates = {
+        "role": "admin",
+        "last_login": 7,
+        "failed_attempts": 2,
+        "password_history": ["kept nowhere"],
+    }
+    assert await in_thread(users.update_user, "operator", updates) is True
+    user = await in_thread(users.get_user_by_id, "operator")
+    assert (user["role"], user["last_login"], user["failed_attempts"]) == ("admin", 7, 2)
+    assert await in_thread(users.update_last_login, "operator") is True
+    assert (await in_thread(users.get_user_by_id, "operator"))["last_login"] == clock.now_ms()
+
+
+async def test_an_update_that_is_half_wrong_changes_nothing(container, in_thread):
+    users = container.services.users
+    before = await in_thread(users.get_user_by_id, "operator")
+    updates = {"role": "emperor", "failed_attempts": 3}
+    assert await in_thread(users.update_user, "operator", updates) is False
+    for wrong in (
+        {"role": "admin", "username": "other"},
+        {"role": "admin", "failed_attempts": -1},
+        {"salt": SALT},
+    ):
+        with pytest.raises(ValueError, match=r"cannot|from 0|comes with"):
+            await in_thread(users.update_user, "operator", wrong)
+    assert await in_thread(users.get_user_by_id, "operator") == before
+
+
+async def test_a_new_password_ends_the_account_s_sessions(container, in_thread):
+    users = container.services.users
+    caller = Caller(container.app)
+    await caller.log_in("operator")
+    updates = {"password_hash": pbkdf2(OLD_PASSWORD), "salt": SALT}
+    assert await in_thread(users.update_user, "operator", updates) is True
+    assert (await caller.get("/auth/status")).status == 401
+    assert (await Caller(container.app).log_in("operator", PASSWORD)).status == 401
+    assert (await Caller(container.app).log_in("operator", OLD_PASSWORD)).status == 200
+
+
+async def test_a_session_made_through_the_face_is_one_on_the_routes(container, in_thread):
+    sessions = container.services.sessions
+    about = {"user_agent": AGENT, "ip_address": "192.0.2.1"}
+    made = await in_thread(sessions.create_session, "admin", "admin", "read-only", 60, about)
+    caller = Caller(container.app, headers={"User-Agent": AGENT, "X-Session-ID": made})
+    status = (await caller.get("/auth/status")).json()
+    assert (status["user"]["username"], status["user"]["role"]) == ("admin", "admin")
+    assert 0 < status["expires_in"] <= 60
+    cookie = {"Cookie": f"bas_session_id={made}"}
+    other = Caller(container.app, headers={"User-Agent": "another browser", **cookie})
+    assert (await other.get("/auth/status")).status == 401
+    assert await in_thread(sessions.invalidate_session, made) is True
+    assert (await caller.get("/auth/status")).status == 401
+    assert await in_thread(sessions.invalidate_session, made) is True
+
+
+async def test_a_session_opened_at_log_in_is_known_to_the_face_until_it_ends(
+    container, clock, in_thread
+):
+    sessions = container.services.sessions
+    caller = Caller(container.app)
+    await caller.log_in("reader")
+    session = await in_thread(sessions.get_session, caller.session)
+    assert session == {
+        "id": caller.session,
+        "session_id": caller.session,
+        "user_id": "reader",
+        "username": "reader",
+        "role": "read-only",
+        "tenant_id": "default",
+        "created_at": clock.now_ms(),
+        "expires_at": clock.now_ms() + 1_800_000,
+        "last_access": clock.now_ms(),
+        "ip_address": caller.address,
+    }
+    clock.advance(1800)
+    assert await in_thread(sessions.get_session, caller.session) is None
+    assert await in_thread(sessions.get_session, "no such session") is None
+
+
+async def test_a_face_opens_no_session_for_a_stranger_or_a_locked_user(container, in_thread):
+    services = container.services
+    create = services.sessions.create_session
+    assert await in_thread(create, "nobody", "nobody", "admin") is None
+    await in_thread(services.users.lock_user, "operator", 10**13)
+    assert await in_thread(create, "operator", "operator", "operator") is None
+    with pytest.raises(ValueError, match="expires_in_seconds"):
+        await in_thread(create, "admin", "admin", "admin", 0)
+
+
+async def test_where_the_store_is_lost_nobody_is_known_and_nothing_changes(container, in_thread):
+    users, sessions = container.services.users, container.services.sessions
+    await lose_store(container)
+    assert await in_thread(users.create_user, "olga", pbkdf2("x"), SALT) is None
+    assert await in_thread(users.get_user_by_id, "admin") is None
+    assert await in_thread(users.update_user, "admin", {"role": "operator"}) is False
+    assert await in_thread(users.is_user_locked, "admin") is False
+    assert await in_thread(sessions.create_session, "admin", "admin", "admin") is None
+    assert await in_thread(sessions.get_session, "x" * 20) is None
+    assert await in_thread(sessions.invalidate_session, "x" * 20) is False

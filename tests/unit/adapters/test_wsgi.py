@@ -1,0 +1,302 @@
+"""The old application beside the new routes: what it serves, and that nothing of it is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Blueprint
+
+from server.adapters import wsgi
+from server.adapters.wsgi import BODY_MAX, LegacyAppError, load
+from server.app import SECURITY_HEADERS
+from tests.support import legacy_app
+from tests.support.http import Caller, exchange, logged_in, served
+from tests.support.stream import eventually
+
+APP = "tests.support.legacy_app:app"
+
+
+def request_to(path: str, method: str = "GET") -> dict[str, Any]:
+    """The scope of a plain request."""
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+    }
+
+
+@pytest.fixture
+async def site(config, clock):
+    async with served(config, clock, legacy_wsgi=APP, sync_threads=4) as container:
+        yield container
+
+
+async def test_the_old_application_gets_every_path_without_a_new_route(site):
+    headers = {"X-Test": "yes", "Cookie": "flavour=mint"}
+    answer = await Caller(site.app).get("/legacy/echo?q=1&q=%C3%BC", headers=headers)
+    seen = answer.json()
+    assert seen.pop("thread").startswith("wsgi-")
+    assert seen == {
+        "method": "GET",
+        "path": "/legacy/echo",
+        "args": {"q": ["1", "ü"]},
+        "json": None,
+        "size": 0,
+        "cookies": {"flavour": "mint"},
+        "header": "yes",
+        "address": "192.0.2.10",
+        "url": "http://localhost/legacy/echo?q=1&q=ü",
+    }
+    assert (await Caller(site.app).get("/legacy/Grüße/Öl")).body.decode() == "Grüße, Öl"
+
+
+async def test_new_routes_win_over_old_ones_of_the_same_path(site):
+    caller = Caller(site.app)
+    assert (await caller.get("/api/status")).json()["state"] == "IDLE"
+    assert (await caller.get("/healthz")).status == 200
+    assert (await caller.get("/")).headers["X-Frame-Options"] == "DENY"
+
+
+async def test_a_route_that_moves_is_answered_here_and_the_others_as_before(site):
+    caller = Caller(site.app)
+    assert b"piece 4" in (await caller.get("/legacy/pieces")).body
+    bp = Blueprint("moved", __name__)
+
+    @bp.get("/legacy/pieces")
+    @site.base.auth.guard.require_auth("read-only")
+    def pieces(principal):
+        return f"one piece for {principal.username}"
+
+    site.app.register_blueprint(bp)
+    assert (await caller.get("/legacy/pieces")).status == 401
+    answer = await (await logged_in(site, "reader")).get("/legacy/pieces")
+    assert answer.body == b"one piece for reader"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert (await caller.get("/legacy/page")).body == b"<script>inline()</script>"
+
+
+async def test_an_answer_of_a_new_route_is_never_taken_for_a_missing_one(site):
+    admin = await logged_in(site, "admin")
+    wrong_method = await admin.open("DELETE", "/api/status")
+    assert (wrong_method.status, wrong_method.json()["code"]) == (405, "METHOD_NOT_ALLOWED")
+    assert (await Caller(site.app).get("/api/telemetry")).json()["code"] == "INVALID_SESSION_ID"
+
+
+async def test_a_path_that_neither_has_is_the_old_application_s_404(site):
+    answer = await Caller(site.app).get("/api/nothing")
+    assert answer.status == 404
+    assert b"<!doctype html>" in answer.body
+
+
+async def test_static_files_of_both_are_served(site):
+    caller = Caller(site.app)
+    assert (await caller.get("/static/style.css")).headers["Content-Type"].startswith("text/css")
+    assert (await caller.get("/static/old.css")).body == b"old {}"
+    assert (await caller.get("/static/../bas.db")).status == 404
+
+
+async def test_bodies_arrive_whole_also_large_ones_in_pieces(site):
+    caller = Caller(site.app)
+    assert (await caller.post("/legacy/echo", {"a": [1]})).json()["json"] == {"a": [1]}
+    for size in (0, 1, 300_000, BODY_MAX):
+        data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+        answer = await caller.open("POST", "/legacy/digest", data=data)
+        assert answer.body.decode() == hashlib.sha256(data).hexdigest()
+
+
+async def test_a_body_that_is_too_large_is_refused_before_the_application_hears_of_it(site):
+    data = b"x" * (BODY_MAX + 1)
+    answer = await Caller(site.app).open("POST", "/legacy/digest", data=data)
+    assert (answer.status, answer.json()["code"]) == (413, "TOO_LARGE")
+    assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+async def test_a_client_that_hangs_up_within_its_body_is_not_served_half_of_it(site):
+    heard: list[str] = []
+    messages = [{"type": "http.request", "body": b"half", "more_body": True}]
+
+    async def receive():
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message):
+        heard.append(message["type"])
+
+    scope = request_to("/legacy/digest", "POST") | {"headers": [(b"content-length", b"10")]}
+    await site.app(scope, receive, send)
+    assert heard == []
+    assert site.services.wsgi_threads._threads == []
+
+
+async def test_a_body_that_never_comes_takes_no_thread_and_is_given_up(site, monkeypatch):
+    monkeypatch.setattr(wsgi, "BODY_S", 0.05)
+    answers = []
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        answers.append(message)
+
+    scope = request_to("/legacy/digest", "POST")
+    await site.app(scope, receive, send)
+    assert answers[0]["status"] == 408
+    assert site.services.wsgi_threads._threads == []
+
+
+async def test_the_old_application_answers_for_itself(site):
+    answer = await Caller(site.app).get("/legacy/headers")
+    assert answer.headers.getlist("X-Frame-Options") == ["SAMEORIGIN"]
+    assert answer.headers.getlist("Set-Cookie") == ["first=1; Path=/", "second=2; Path=/"]
+    assert "Date" not in answer.headers  # the server says it
+    page = await Caller(site.app).get("/legacy/page")
+    assert not set(SECURITY_HEADERS) & set(page.headers.keys())
+
+
+async def test_no_rule_of_the_new_server_stands_before_the_old_application(site):
+    headers = {"Origin": "https://elsewhere.example", "X-BAS-Tenant": "plant"}
+    headers["Cookie"] = "bas_session_id=whatever"
+    answer = await Caller(site.app).open("POST", "/legacy/echo", data=b"a=1", headers=headers)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "body"),
+    [
+        ("GET", "/legacy/gone", 410, None),
+        ("GET", "/legacy/moved", 302, None),
+        ("GET", "/legacy/empty", 204, b""),
+        ("HEAD", "/legacy/echo", 200, b""),
+        ("HEAD", "/legacy/pieces", 200, b""),
+        ("GET", "/legacy/pieces", 200, b"".join(b"piece %d\n" % n for n in range(5))),
+        ("DELETE", "/legacy/echo", 405, None),
+    ],
+)
+async def test_every_kind_of_answer_comes_through(site, method, path, status, body):
+    answer = await Caller(site.app).open(method, path)
+    assert answer.status == status
+    assert body is None or answer.body == body
+
+
+async def test_headers_cannot_pass_for_each_other(site):
+    sent = [
+        (b"x_test", b"forged"),
+        (b"proxy", b"http://evil"),
+        (b"x-test", b"a"),
+        (b"x-test", b"b"),
+    ]
+    answer = await exchange(site.app, "GET", "/legacy/echo", headers=sent)
+    assert answer.json()["header"] == "a,b"
+    cookies = [(b"cookie", b"a=1"), (b"cookie", b"b=2")]
+    answer = await exchange(site.app, "GET", "/legacy/echo", headers=cookies)
+    assert answer.json()["cookies"] == {"a": "1", "b": "2"}
+
+
+async def test_the_old_application_publishes_on_the_same_hub(site):
+    stream = await asyncio.to_thread(site.services.sse.subscribe, "client-1")
+    answer = await Caller(site.app).get("/legacy/publish")
+    assert answer.json() == {"deliveries": 1}
+    stream.close()
+
+
+async def test_an_application_without_a_framework_that_fails_is_a_500(config, clock):
+    async with served(config, clock, legacy_wsgi="tests.support.legacy_app:broken") as site:
+        answer = await Caller(site.app).get("/anything")
+        assert (answer.status, answer.json()["code"]) == (500, "INTERNAL")
+        assert b"a bug" not in answer.body
+
+
+async def test_calls_over_the_bound_are_told_to_come_back(config, clock):
+    async with served(config, clock, legacy_wsgi=APP, sync_threads=1) as site:
+        caller = Caller(site.app)
+        calls = [caller.get("/legacy/slow?seconds=0.1") for _ in range(12)]
+        answers = await asyncio.gather(*calls)
+    statuses = sorted(answer.status for answer in answers)
+    assert statuses == [200] * 9 + [503] * 3
+    refused = next(answer for answer in answers if answer.status == 503)
+    assert (refused.json()["code"], refused.headers["Retry-After"]) == ("BUSY", "2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["no_such_package:app", "tests.support.legacy_app:nothing", "tests.support.legacy_app:taken"],
+)
+def test_an_application_that_cannot_be_loaded_is_named_with_its_variable(name):
+    with pytest.raises(LegacyAppError, match=f"BAS_LEGACY_WSGI={name}"):
+        load(name)
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('broken')", "import sys; sys.exit(0)", "]"])
+def test_whatever_its_import_does_is_one_clear_error(tmp_path: Path, monkeypatch, text):
+    (tmp_path / "failing_app.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("failing_app", None)
+    with pytest.raises(LegacyAppError, match="BAS_LEGACY_WSGI=failing_app:app"):
+        load("failing_app:app")
+
+
+def test_the_old_application_is_the_one_of_the_tests():
+    assert load(APP) is legacy_app.app
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_and_its_thread_is_free_again(
+    site, monkeypatch
+):
+    monkeypatch.setattr(wsgi, "STALL_S", 0.05)
+    legacy_app.closed.clear()
+    cut = []
+
+    class Transport:
+        def abort(self):
+            cut.append(1)
+
+    async def receive():
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+    scope = {**request_to("/legacy/endless"), "state": {"transport": Transport()}}
+    async with asyncio.timeout(5):
+        await site.app(scope, receive, send)
+    assert (cut, legacy_app.closed.is_set()) == ([1], True)
+    assert site.services.wsgi_threads._pending == 0
+
+
+async def test_large_bodies_at_once_are_bounded_and_their_places_come_free(site, monkeypatch):
+    monkeypatch.setattr(wsgi, "LARGE_MAX", 1)
+    caller = Caller(site.app)
+    held = asyncio.Event()
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await held.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        raise AssertionError(message)
+
+    messages = [{"type": "http.request", "body": b"x" * 300_000, "more_body": True}]
+    scope = request_to("/legacy/digest", "POST")
+    first = asyncio.create_task(site.app(scope, receive, send))
+    await eventually(lambda: not messages, "the first large body is being read")
+    data = b"y" * 300_000
+    refused = await caller.open("POST", "/legacy/digest", data=data)
+    assert (refused.status, refused.json()["code"]) == (503, "BUSY")
+    assert (await caller.open("POST", "/legacy/digest", data=b"small")).status == 200
+    held.set()
+    await first
+    assert (await caller.open("POST", "/legacy/digest", data=data)).status == 200
