@@ -58,6 +58,8 @@ def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
         state: dict[str, Any] = dict(request.scope.get("state") or {})
         transport = state.get("transport")
         http1 = request.http_version.startswith("1.")
+        # HTTP/1.1 knows chunks; before it, an answer ends with its connection.
+        wire = transport if request.http_version == "1.1" else None
         owner, expire_at = principal.owner, principal.expire_at or None
         names = query_args.names
 
@@ -70,6 +72,7 @@ def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
                 owner=owner,
                 expire_at=expire_at,
                 kill=transport.abort if transport is not None and http1 else kill,
+                wire=wire,
                 snapshot=snapshot if query_args.snapshot else None,
             )
 

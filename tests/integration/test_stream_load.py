@@ -113,3 +113,19 @@ def read_to_the_end(sock: socket.socket) -> bytes:
 
 async def _open_streams(client: httpx.AsyncClient, count: int) -> bool:
     return (await figures(client))["bas_streams_open"] == count
+
+
+async def test_a_client_of_http_1_0_gets_events_without_chunks(server: ServerProcess) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /api/sse/telemetry HTTP/1.0\r\nHost: bas\r\n\r\n")
+    async with asyncio.timeout(10), caller(server.url) as client:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head.lower()
+        await reader.readuntil(b"event: snapshot")
+        await reader.readuntil(b"\n\n")
+        for number in range(3):
+            await post_reading(client, "lab", number)
+            block = await reader.readuntil(b"\n\n")
+            assert block.startswith(b"event: telemetry\nid: ")
+            assert b"\r" not in block
+    writer.close()

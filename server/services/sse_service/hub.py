@@ -13,7 +13,7 @@ from server.errors import Unavailable
 from server.metrics import Metrics
 from server.services.sse_service.backend import EventLog, LogUnavailable
 from server.services.sse_service.channel import Channel
-from server.services.sse_service.subscription import Preamble, Subscription
+from server.services.sse_service.subscription import Preamble, Subscription, Wire
 
 log = logging.getLogger(__name__)
 
@@ -93,13 +93,14 @@ class Hub:
         owner: str | None = None,
         expire_at: int | None = None,
         kill: Callable[[], None] | None = None,
+        wire: Wire | None = None,
         preamble: Preamble = (),
     ) -> Subscription:
         """Open a stream; the caller closes it.
 
         With `last_event_id` it goes on after that event, or is marked `reset` if it cannot.
         `devices` filters (empty: all), `owner` names the session it lives by and `expire_at` (Unix
-        ms) when that ends, `kill` ends a blocked write.
+        ms) when that ends, `kill` ends a blocked write, `wire` is the client's connection.
         Raises TooManyStreams, Draining, LogUnavailable.
         """
         self.check_room()
@@ -115,6 +116,7 @@ class Hub:
             owner=owner,
             expire_at=expire_at,
             kill=kill,
+            wire=wire,
             preamble=preamble,
             retry_ms=RETRY_MIN_MS + next(self._retries) * RETRY_STEP % RETRY_SPAN_MS,
             on_close=self._forget,

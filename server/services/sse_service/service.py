@@ -14,7 +14,7 @@ from server.metrics import Metrics
 from server.services.sse_service.backend import Census, EventLog, LogUnavailable
 from server.services.sse_service.event import Event
 from server.services.sse_service.hub import Hub
-from server.services.sse_service.subscription import Subscription
+from server.services.sse_service.subscription import Subscription, Wire
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class SSEService:
         owner: str | None = None,
         expire_at: int | None = None,
         kill: Callable[[], None] | None = None,
+        wire: Wire | None = None,
         snapshot: Snapshot | None = None,
     ) -> Subscription:
         """Open a stream (see `Hub.subscribe`): hello, then `snapshot`'s zones if given, then live.
@@ -111,6 +112,7 @@ class SSEService:
             owner=owner,
             expire_at=expire_at,
             kill=kill,
+            wire=wire,
             preamble=[hello] if snapshot is None else [hello, state],
         )
 

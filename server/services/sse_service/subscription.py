@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from server.clock import Clock
 from server.metrics import Metrics
 from server.services.sse_service.backend import Cursor, Entry, EventLog, LogUnavailable
-from server.services.sse_service.channel import Channel, join
+from server.services.sse_service.channel import Channel, as_chunk, join
 from server.services.sse_service.event import COMMENT, control_frame, retry_frame
 
 REPLAY_PAGE = 500
 
 Resume = Literal["fresh", "recovered", "reset"]
+
+
+class Wire(Protocol):
+    """A client's connection below the HTTP server, for whole chunks of a chunked answer; that of
+    asyncio has these methods."""
+
+    def write(self, data: bytes) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def is_closing(self) -> bool: ...
+
+
 Preamble = Sequence[Callable[["Subscription"], Awaitable[bytes]]]
 
 
@@ -25,6 +36,8 @@ class Subscription:
 
     Iterate it for the bytes to write: what `preamble` makes, then events and heartbeats. A piece
     counts as written when the next one is asked for. It ends by itself after `end` or `say_bye`.
+    While it waits for the next piece and its `wire` has taken all before, events are written there
+    at once.
     """
 
     def __init__(
@@ -39,6 +52,7 @@ class Subscription:
         owner: str | None,
         expire_at: int | None,
         kill: Callable[[], None] | None,
+        wire: Wire | None,
         preamble: Preamble,
         retry_ms: int,
         on_close: Callable[[Subscription, str], None],
@@ -53,6 +67,7 @@ class Subscription:
         self.owner = owner
         self._expire_at = expire_at
         self._kill = kill
+        self._wire = wire
         self._steps = list(preamble)
         self._retry_ms = retry_ms
         self._on_close = on_close
@@ -225,6 +240,30 @@ class Subscription:
         if not self._waiter.done():
             self._waiter.set_result(None)
         return True
+
+    def write_now(self) -> bool:
+        """Write what was released straight to the connection; False if this client's own task has
+        to: it is not waiting, its connection has not taken everything yet, or there is more."""
+        wire, index, channel = self._wire, self._index, self._channel
+        if wire is None or self._waiter is None or index is None or index < channel.base:
+            return False
+        if self._waiter.done() or self._ended or wire.get_write_buffer_size() or wire.is_closing():
+            return False
+        if index == channel.released:
+            return True
+        if self._devices:
+            entries = channel.tail[index - channel.base : channel.released - channel.base]
+            piece, taken = self._join_wanted(entries, replayed=self._replay_until - index)
+            self._index, self.id = index + taken, entries[taken - 1].id
+            chunk = as_chunk(piece) if piece else b""
+        else:
+            chunk, self._index, self.id = channel.render(index, self._names, chunked=True)
+            self._count_replayed(min(self._index, self._replay_until) - index)
+        if chunk:
+            wire.write(chunk)
+            self._last_write = self._clock.monotonic()
+            self._heartbeat_due = False
+        return self._index == channel.released
 
     def waiting_events(self) -> int:
         """Events that came since the piece now being written was taken, and concern this client."""

@@ -1,0 +1,181 @@
+"""Events that are written straight to a client's connection, past the HTTP server's own writing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import h11
+import pytest
+
+from server.services.sse_service.channel import as_chunk
+from server.services.sse_service.subscription import Subscription
+from tests.support.stream import FrameSplitter
+from tests.unit.sse_service.conftest import HERE, numbers
+
+WAIT_S = 10.0
+# Small, so that a client that does not read is noticed soon.
+BUFFER = 4096
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Connection:
+    """A stream written to a real connection, as an HTTP server does, and its client's end."""
+
+    def __init__(self, near: asyncio.StreamWriter, far: socket.socket) -> None:
+        self.near, self._far = near, far
+        self.by_task = 0
+        self._client = h11.Connection(h11.CLIENT)
+        self._client.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
+        self._client.send(h11.EndOfMessage())
+        self._splitter = FrameSplitter()
+        self.frames = []
+        self.ended = False
+
+    async def serve(self, stream: Subscription) -> None:
+        """Write what the stream's own iteration gives."""
+        self.near.write(HEAD)
+        async for piece in stream:
+            self.by_task += 1
+            self.near.write(as_chunk(piece))
+            await self.near.drain()
+        self.near.write(b"0\r\n\r\n")
+        stream.close()
+
+    async def read(self, size: int = 65536) -> None:
+        """Read once; AssertionError for anything but whole chunks."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(WAIT_S):
+            data = await loop.sock_recv(self._far, size)
+        self._client.receive_data(data)
+        while True:
+            event = self._client.next_event()
+            if event is h11.NEED_DATA or isinstance(event, h11.ConnectionClosed):
+                return
+            if isinstance(event, h11.EndOfMessage):
+                self.ended = True
+                return
+            if isinstance(event, h11.Data):
+                self.frames += self._splitter.feed(bytes(event.data))
+
+    async def read_events(self, count: int) -> list[int]:
+        """The numbers of all events, once there are `count`."""
+        while len(numbers(self.frames)) < count:
+            await self.read()
+        return numbers(self.frames)
+
+
+@pytest.fixture
+async def connection() -> AsyncIterator[Connection]:
+    near, far = socket.socketpair()
+    for sock in (near, far):
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+    _, writer = await asyncio.open_connection(sock=near)
+    writer.transport.set_write_buffer_limits(high=BUFFER)
+    yield Connection(writer, far)
+    writer.transport.abort()
+    far.close()
+
+
+async def opened(rig, connection, **options):
+    stream = await rig.sse.subscribe(HERE, wire=connection.near.transport, **options)
+    task = asyncio.create_task(connection.serve(stream))
+    while not any(frame.event == "hello" for frame in connection.frames):
+        await connection.read()
+    return stream, task
+
+
+async def test_a_client_that_reads_gets_events_without_a_turn_of_its_task(rig, connection):
+    _, task = await opened(rig, connection)
+    for count in range(1, 51):
+        await rig.publish()
+        assert await connection.read_events(count) == list(range(1, count + 1))
+    assert connection.by_task == 1  # the hello
+    task.cancel()
+
+
+async def test_a_client_that_pauses_gets_everything_in_order_once(rig, connection):
+    stream, task = await opened(rig, connection)
+    # Fewer than a client may be behind, and more than its buffers take.
+    for _ in range(95):
+        await rig.publish(1, "a" * 200)
+        await asyncio.sleep(0)
+    assert await connection.read_events(95) == list(range(1, 96))
+    assert connection.by_task > 1
+    before = connection.by_task
+    await asyncio.sleep(0)
+    for count in range(96, 106):
+        await rig.publish()
+        assert await connection.read_events(count) == list(range(1, count + 1))
+    # It has caught up, and is written to directly again.
+    assert connection.by_task <= before + 1
+    stream.close()
+    task.cancel()
+
+
+async def test_a_client_that_reads_nothing_is_let_go_by_the_same_rule(rig, connection):
+    killed = asyncio.Event()
+    _, task = await opened(rig, connection, kill=killed.set)
+    for _ in range(400):
+        await rig.publish(1, "a" * 200)
+        await asyncio.sleep(0)
+        if killed.is_set():
+            break
+    assert killed.is_set()
+    task.cancel()
+
+
+async def test_a_filtered_client_gets_only_its_devices_events(rig, connection):
+    _, task = await opened(rig, connection, devices=["mine"])
+    for count in range(1, 11):
+        await rig.publish(1, "other")
+        await rig.publish(1, "mine")
+        assert await connection.read_events(count) == list(range(2, 2 * count + 1, 2))
+    assert connection.by_task == 1
+    task.cancel()
+
+
+async def test_the_ids_go_on_where_the_direct_frames_ended(rig, connection):
+    stream, task = await opened(rig, connection)
+    await rig.publish(3)
+    await connection.read_events(3)
+    again = await rig.sse.subscribe(HERE, last_event_id=connection.frames[-1].id)
+    assert again.resumed == "recovered"
+    assert stream.id == connection.frames[-1].id
+    again.close()
+    task.cancel()
+
+
+async def test_a_bye_follows_the_last_event_and_ends_the_answer(rig, connection):
+    _, task = await opened(rig, connection)
+    await rig.publish(2)
+    draining = asyncio.create_task(rig.hub.drain(WAIT_S))
+    while not connection.ended:
+        await connection.read()
+    assert [frame.event for frame in connection.frames[-3:]] == ["telemetry", "telemetry", "bye"]
+    await draining
+    await task
+
+
+async def test_a_direct_write_is_a_sign_of_life(rig, connection, clock):
+    _, task = await opened(rig, connection)
+    clock.advance(15)
+    await rig.publish()
+    await connection.read_events(1)
+    clock.advance(15)
+    await rig.publish()
+    await connection.read_events(2)
+    assert not any(frame.event == "heartbeat" for frame in connection.frames)
+    task.cancel()
+
+
+async def test_a_connection_that_is_gone_is_left_to_its_task(rig, connection):
+    _, task = await opened(rig, connection)
+    connection.near.transport.abort()
+    await rig.publish()
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.done()
