@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from server.adapters.own_loop import running
@@ -23,6 +24,7 @@ from server.control.factory import control
 from server.metrics import Metrics
 from server.neighbours import Neighbours
 from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
+from server.routes.plain_posts import PlainPosts
 from server.services.embedded.legacy_database import LegacyDatabase
 from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient
@@ -109,12 +111,8 @@ async def open_container(
     async with AsyncExitStack() as resources:
         site = await resources.enter_async_context(open_site(config, clock))
         base, sse, deciding, services = site.base, site.sse, site.control, site.services
-        clock, stores, guard, sessions = (
-            base.clock,
-            base.stores,
-            base.auth.guard,
-            base.auth.sessions,
-        )
+        clock, stores, access = base.clock, base.stores, base.auth
+        guard, sessions = access.guard, access.sessions
         retention = RetentionTask(base.expiring, clock, base.metrics)
         retention.start()
         resources.push_async_callback(retention.stop)
@@ -126,16 +124,17 @@ async def open_container(
             checks["audit"] = stores.audit.ping
         blueprints = [
             pages.blueprint(),
-            sensor.blueprint(deciding.zones, base.auth.keys, guard),
+            sensor.blueprint(deciding.zones, access.keys, guard),
             setpoint.blueprint(deciding.setpoints, guard),
             telemetry.blueprint(stores.telemetry, guard, clock),
             stream.blueprint(sse, deciding.zones, guard),
             devices.blueprint(stores.devices, stores.audit, guard),
             audit.blueprint(stores.audit, guard),
-            auth.blueprint(config, base.auth.logins, sessions, guard, watch, clock),
+            auth.blueprint(config, access.logins, sessions, guard, watch, clock),
             health.blueprint(config, checks, sse, guard, base.metrics, clock),
         ]
-        app = create_app(config, blueprints, guard, services)
+        plain_posts = partial(PlainPosts, deciding.zones, access.keys)
+        app = create_app(config, blueprints, guard, services, plain_posts)
         yield Container(base, sse, deciding, services, app)
 
 

@@ -110,9 +110,11 @@ def create_app(
     blueprints: Iterable[Blueprint],
     guard: Guard,
     services: Services,
+    plain_posts: Callable[..., Any],
 ) -> Quart:
     """The application: what the blueprints need they were handed, open, before. Views that are
-    plain functions run in the threads of `services`. Raises LegacyAppError."""
+    plain functions run in the threads of `services`; `plain_posts` makes what answers ordinary
+    posts of readings before Quart does. Raises LegacyAppError."""
     app = _App(services.view_threads)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
@@ -127,10 +129,10 @@ def create_app(
     app.json = _Json(app)
     app.before_request(guard.check_origin)
     app.after_request(_secure)
-    app.register_error_handler(BasError, _bas_error)
+    app.register_error_handler(BasError, _answer)
     app.register_error_handler(RequestSchemaValidationError, _schema_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _bug)
+    app.register_error_handler(Exception, _answer)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     if config.cors_origins:
@@ -138,6 +140,7 @@ def create_app(
     if config.legacy_wsgi:
         app.asgi_app = _Beside(app, _legacy(config.legacy_wsgi, services))  # type: ignore
     app.asgi_app = _HttpOnly(app.asgi_app)  # type: ignore[method-assign]
+    app.asgi_app = plain_posts(app.asgi_app, SECURITY_HEADERS, _error)  # type: ignore[method-assign]
     if config.trusted_proxies:
         app.asgi_app = TrustedProxies(app.asgi_app, config.trusted_proxies)  # type: ignore
     return app
@@ -207,19 +210,30 @@ async def _secure(response: Response) -> Response:
     return response
 
 
-async def _bas_error(error: BasError) -> Response:
+def _error(asked: str, error: Exception) -> tuple[int, bytes, dict[str, str]]:
+    """Status, JSON and headers for an error in answering what was `asked`; what is told of it
+    is logged if it is ours."""
+    if not isinstance(error, BasError):
+        log.error("%s failed", asked, exc_info=error)
+        return 500, msgspec.json.encode(ErrorBody("Internal server error", "INTERNAL")), {}
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    response = _json(ErrorBody(error.error, error.code, error.message), status)
+    body = msgspec.json.encode(ErrorBody(error.error, error.code, error.message))
+    headers: dict[str, str] = {}
     if status == 503:
-        log.warning("%s %s: %s", request.method, request.path, error)
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        log.warning("%s: %s", asked, error)
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, (Locked, RateLimited)):
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    return response
+        headers["Retry-After"] = str(error.retry_after_s)
+    return status, body, headers
+
+
+async def _answer(error: Exception) -> Response:
+    status, body, headers = _error(f"{request.method} {request.path}", error)
+    return Response(body, status=status, mimetype="application/json", headers=headers)
 
 
 async def _schema_error(error: RequestSchemaValidationError) -> Response:
-    return await _bas_error(invalid(error.validation_error))
+    return await _answer(invalid(error.validation_error))
 
 
 async def _http_error(error: HTTPException) -> Response | WerkzeugResponse:
@@ -231,11 +245,6 @@ async def _http_error(error: HTTPException) -> Response | WerkzeugResponse:
     if "Allow" in answer.headers:
         response.headers["Allow"] = answer.headers["Allow"]
     return response
-
-
-async def _bug(error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return _json(ErrorBody("Internal server error", "INTERNAL"), 500)
 
 
 def _json(body: ErrorBody, status: int) -> Response:

@@ -28,19 +28,13 @@ def blueprint(zones: ZoneService, keys: DeviceKeys, guard: Guard) -> Blueprint:
     @fails_with(400, 401, 403, 413, 415, 422, 503)
     @json_body(SensorData, empty=_no_data)
     async def sensor_data(data: SensorData) -> Command:
-        key = request.headers.get("X-Device-Key") or _bearer()
+        headers = request.headers
+        key = headers.get("X-Device-Key") or bearer(headers.get("Authorization", ""))
         caller = None if key else await guard.principal_if_any(required=True)
         tenant_id, device_id = await keys.identify(key, data.device_id, caller)
         if key:
             guard.check_tenant(tenant_id)
-        reading = NewReading(
-            temp_tenths=data.temp_tenths,
-            sensor_ok=data.sensor_ok,
-            timestamp=data.timestamp,
-            seq=data.seq,
-            key=_idempotency_key(),
-        )
-        return await zones.accept(tenant_id, device_id, reading)
+        return await zones.accept(tenant_id, device_id, reading_of(data, _idempotency_key()))
 
     @bp.get("/api/status")
     @validate_response(ZoneStatus)
@@ -68,8 +62,20 @@ def _no_data() -> Invalid:
     return Invalid("No data received", "NO_DATA")
 
 
-def _bearer() -> str | None:
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+def reading_of(data: SensorData, key: str | None) -> NewReading:
+    """A body as a reading, with the caller's Idempotency-Key."""
+    return NewReading(
+        temp_tenths=data.temp_tenths,
+        sensor_ok=data.sensor_ok,
+        timestamp=data.timestamp,
+        seq=data.seq,
+        key=key,
+    )
+
+
+def bearer(authorization: str) -> str | None:
+    """The credentials in this header, if it has some of this kind."""
+    scheme, _, credentials = authorization.partition(" ")
     return credentials.strip() or None if scheme.lower() == "bearer" else None
 
 
