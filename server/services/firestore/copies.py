@@ -145,13 +145,14 @@ class Copies(Reads):
         return found
 
     def _life_s(self, collection: str, document: Document | None) -> float:
-        if document is None and collection not in ABSENT:
-            return 0.0
         life_s = LIFE_S[collection] * random.uniform(1 - JITTER, 1)  # noqa: S311 - no secret
         expire_at = document.fields.get(EXPIRY) if document else None
         if isinstance(expire_at, int):
-            life_s = min(life_s, (expire_at - self._clock.now_ms()) / 1000)
-        return life_s
+            rest_s = (expire_at - self._clock.now_ms()) / 1000
+            if rest_s > 0:
+                return min(life_s, rest_s)
+            document = None  # as good as deleted
+        return life_s if document is not None or collection in ABSENT else 0.0
 
     def _keep(self, key: Key, copy: Copy, forgotten: AbstractSet[Key]) -> None:
         if key in forgotten:

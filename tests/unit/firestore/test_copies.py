@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from server.auth.rate_limit import AttemptLimiter
 from server.metrics import Metrics
 from server.neighbours import Neighbours
 from server.notices import NoNotices
@@ -163,6 +164,20 @@ async def test_only_what_is_missing_as_a_rule_is_remembered_as_missing(
     for _ in range(2):
         assert await client.copies.get(collection, "one") is None
     assert len(store.asked) == times
+
+
+async def test_the_failures_that_a_log_in_forgot_are_not_read_with_every_request(
+    client, store, clock
+):
+    limiter = AttemptLimiter(
+        client, client.copies, clock, "user", limit=5, window_s=900, lock_s=900
+    )
+    before = await limiter.standing("reader")
+    await client.write([limiter.forgetting("reader", before)])
+    store.asked.clear()
+    for _ in range(3):
+        assert await limiter.locked(["reader"]) == {}
+    assert len(store.asked) == 1
 
 
 async def test_no_copy_has_a_password_hash(client, store):
