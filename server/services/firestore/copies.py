@@ -113,6 +113,7 @@ class Copies(Reads):
         try:
             shared = await self._read_shared(collection, doc_ids)
             rest = [doc_id for doc_id in doc_ids if doc_id not in shared]
+            began = self._clock.monotonic()
             stored = await self._client.get_many(collection, rest) if rest else {}
         finally:
             del self._under_way[number]
@@ -121,13 +122,15 @@ class Copies(Reads):
             self._keep((collection, doc_id), copy, forgotten)
         fresh = {doc_id: _without_secret(collection, stored.get(doc_id)) for doc_id in rest}
         for doc_id, document in fresh.items():
-            life_s = self._life_s(collection, document)
-            if life_s <= 0:
+            # What a slow store answers may be as old as the question.
+            until = began + self._life_s(collection, document)
+            rest_s = until - self._clock.monotonic()
+            if rest_s <= 0:
                 continue
             key = (collection, doc_id)
-            self._keep(key, Copy(document, self._clock.monotonic() + life_s), forgotten)
+            self._keep(key, Copy(document, until), forgotten)
             if self._shared is not None:
-                milliseconds = int(life_s * 1000)
+                milliseconds = int(rest_s * 1000)
                 self._shared.keep(shared_key(key), _encoder.encode(Held(document)), milliseconds)
         return {doc_id: copy.document for doc_id, copy in shared.items()} | fresh
 

@@ -143,6 +143,20 @@ async def test_a_read_that_a_write_overtook_is_not_remembered(client, store):
     assert document.fields["role"] == "read-only"
 
 
+async def test_the_time_that_a_slow_store_took_counts_to_a_copys_life(client, store, clock):
+    await client.write([Create("users", "one", {"role": "admin"})])
+    store.may_answer.clear()
+    reading = asyncio.create_task(client.copies.get("users", "one"))
+    await store.has_read.wait()
+    await store.write([Put("users", "one", {"role": "read-only"})])  # by another process, unheard
+    clock.advance(LIFE_S["users"])
+    store.may_answer.set()
+    await reading
+    document = await client.copies.get("users", "one")
+    assert document is not None
+    assert document.fields["role"] == "read-only"
+
+
 async def test_a_refused_write_drops_the_copy_that_made_it_fail(client, store):
     (version,) = await client.write([Create("devices", "one", {"value": 1})])
     await client.copies.get("devices", "one")
