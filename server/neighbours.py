@@ -20,7 +20,8 @@ class SharedCache(Protocol):
         """Each key's value, and for how many milliseconds more; empty if it has none."""
 
     def keep(self, key: str, value: bytes, milliseconds: int) -> None:
-        """Keep a value soon, unless the key has one, or was forgotten a moment ago."""
+        """Keep a value soon, for so long from now, unless the key has one, or was forgotten a
+        moment ago. What was never asked anything keeps nothing."""
 
     async def forget(self, keys: Sequence[str]) -> None:
         """Drop these, and for some seconds whatever was read before and would be kept now."""

@@ -35,9 +35,13 @@ async def logs(redis: RedisServer) -> AsyncIterator[list[RedisLog]]:
 
 
 @pytest.fixture
-def caches(logs: list[RedisLog]) -> list[SharedCache]:
+async def caches(logs: list[RedisLog]) -> list[SharedCache]:
+    """Each was asked before, as whoever keeps something has."""
     found = [log.neighbours.cache for log in logs]
-    return [cache for cache in found if cache is not None]
+    caches = [cache for cache in found if cache is not None]
+    for cache in caches:
+        await cache.read(["a"])
+    return caches
 
 
 async def value(cache: SharedCache, key: str) -> bytes:
@@ -76,6 +80,26 @@ async def test_a_value_ends_with_its_life(caches):
 
     assert await value(one, "a") == b"1"
     await eventually(is_gone, "the value is gone")
+
+
+async def test_the_time_that_redis_hung_counts_to_a_values_life(caches, redis):
+    one, _ = caches
+    redis.pause()
+    one.keep("a", b"old", 300)
+    kept_at = time.monotonic()
+
+    async def is_too_old() -> bool:
+        return time.monotonic() - kept_at > 0.5
+
+    await eventually(is_too_old, "the value's life is over")
+    redis.resume()
+
+    async def is_back() -> bool:
+        assert redis.command("GET", "bas:copy:a") == "$-1"
+        one.keep("b", b"new", LONG_MS)
+        return await value(one, "b") == b"new"
+
+    await eventually(is_back, "the cache is back", 20)
 
 
 async def test_what_was_read_before_a_change_is_not_kept_after_it(caches):

@@ -36,6 +36,8 @@ class RedisCache:
         self._execute = execute
         self._now = now
         self._paused_until = 0.0
+        # How far Redis' clock (Unix milliseconds) is ahead of `now`; at most, as it was told.
+        self._ahead_ms: float | None = None
         self._waiting: asyncio.Queue[tuple[list[Command], asyncio.Future[list[Any]]]]
         self._waiting = asyncio.Queue(WAITING_MAX)
 
@@ -48,8 +50,11 @@ class RedisCache:
         return [(value or b"", max(0, ms or 0)) for value, ms in zip(values, times, strict=True)]
 
     def keep(self, key: str, value: bytes, milliseconds: int) -> None:
-        if milliseconds > 0:
-            self._put([("SET", copy_key(key), value, "NX", "PX", milliseconds)])
+        if milliseconds <= 0 or self._ahead_ms is None:
+            return
+        # By Redis' clock: a command may lie in a buffer for as long as Redis hangs.
+        ends_at = int(self._now() * 1000 + self._ahead_ms) + milliseconds
+        self._put([("SET", copy_key(key), value, "NX", "PXAT", ends_at)])
 
     async def forget(self, keys: Sequence[str]) -> None:
         await self._ask([("SET", copy_key(key), b"", "PX", FORGOTTEN_MS) for key in keys])
@@ -69,13 +74,15 @@ class RedisCache:
                 asked.append(self._waiting.get_nowait())
             commands = [command for part, _ in asked for command in part]
             try:
-                answers = await self._execute(commands)
+                time, *answers = await self._execute([("TIME",), *commands])
             except LogUnavailable as error:
                 for _, future in asked:
                     if not future.done():
                         future.set_exception(error)
                         future.exception()  # nobody may be waiting any more
                 continue
+            if time is not None:
+                self._ahead_ms = int(time[0]) * 1000 + int(time[1]) / 1000 - self._now() * 1000
             for part, future in asked:
                 mine, answers = answers[: len(part)], answers[len(part) :]
                 if not future.done():
