@@ -129,6 +129,34 @@ async def test_a_place_moves_with_every_event_and_with_no_other(caches, logs):
     assert await place("here") != before
 
 
+async def test_what_was_forgotten_while_redis_hung_is_read_by_nobody_who_asks_again(caches, redis):
+    one, other = caches
+    one.keep("a", b"old", LONG_MS)
+    assert await value(one, "a") == b"old"
+    redis.pause()
+    await one.forget(["a"])
+    await one.forget(["b"])  # without waiting, since Redis did not answer in time
+    redis.resume()
+    other.keep("b", b"old", LONG_MS)
+
+    async def is_back() -> bool:
+        one.keep("c", b"new", LONG_MS)
+        return await value(one, "c") == b"new"
+
+    await eventually(is_back, "the cache is back", 20)
+    assert await value(one, "a") == b""
+    assert await value(one, "b") == b""
+
+
+async def test_a_full_redis_still_forgets(redis, caches):
+    one, other = caches
+    one.keep("a", b"old", LONG_MS)
+    assert await value(one, "a") == b"old"
+    assert redis.command("CONFIG", "SET", "maxmemory", "1") == "+OK"
+    await one.forget(["a"])
+    assert await value(other, "a") == b""
+
+
 @pytest.mark.parametrize("way", ["pause", "kill"])
 async def test_a_redis_that_does_not_answer_holds_nobody_up(caches, logs, redis, way):
     cache = caches[0]
