@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.support.stream import eventually
 
 LONG_MS = 60_000
 NOTHING = (b"", 0)
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 @pytest.fixture
@@ -195,3 +197,23 @@ async def test_a_full_redis_still_answers_reads(redis, caches):
 async def test_something_else_under_a_key_is_no_value(redis, caches):
     assert redis.command("RPUSH", "bas:copy:a", "x") == ":1"
     assert await value(caches[0], "a") == b""
+
+
+async def test_the_user_that_operations_names_may_do_what_the_cache_does(redis):
+    (line,) = (one for one in OPERATIONS.read_text().splitlines() if one.startswith("user bas on"))
+    rights = [word for word in line.split()[3:] if not word.startswith(">")]
+    assert redis.command("ACL", "SETUSER", "bas", "on", ">pw", *rights) == "+OK"
+    url = redis.url.replace("redis://", "redis://bas:pw@")
+    async with shared_log(
+        url, SystemClock(), Metrics(), max_events=100, max_bytes=100_000
+    ) as opened:
+        assert opened is not None
+        cache = opened.neighbours.cache
+        assert cache is not None
+        await cache.read(["a"])
+        cache.keep("a", b"1", LONG_MS)
+        ((found, milliseconds),) = await cache.read(["a"])
+        assert found == b"1"
+        assert milliseconds > 0
+        await cache.forget(["a"])
+        assert await value(cache, "a") == b""
