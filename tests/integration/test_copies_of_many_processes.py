@@ -89,6 +89,17 @@ async def test_a_log_out_ends_the_session_at_the_other_process(processes):
     assert await seconds_until_refused(there) < SOON_S
 
 
+async def test_a_session_of_one_site_is_none_of_another_that_shares_its_redis(
+    processes, firestore, redis, tmp_path
+):
+    here = await logged_in(processes[0], "admin")
+    redis.command("FLUSHALL")  # and with it that the log-in's documents are not to be kept yet
+    assert not await refused(at(processes[1], here))
+    elsewhere = ServerConfig(data_dir=tmp_path / "other", emulator_redis_url=redis.url)
+    async with open_container(on_firestore(elsewhere, firestore.host, *SWITCHES)) as other:
+        assert await refused(at(other, here))
+
+
 async def test_without_notices_a_session_is_gone_within_its_copys_life(strangers):
     one, other = strangers
     here = await logged_in(one, "reader")
