@@ -141,7 +141,9 @@ class Copies(Reads):
         now = self._clock.monotonic()
         found = {}
         for doc_id, (value, milliseconds) in zip(doc_ids, values, strict=True):
-            held = decoded(_decoder, value) if value else None
+            if not value or milliseconds > LIFE_S[collection] * 1000:
+                continue  # none, or one that outlives its life: Redis' clock was set back
+            held = decoded(_decoder, value)
             if held is not None:
                 found[doc_id] = Copy(held.document, now + milliseconds / 1000)
         self._count(collection, "shared", len(found))
