@@ -6,12 +6,13 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from server.clock import Clock
 from server.config.config import ServerConfig
 from server.metrics import Metrics
-from server.neighbours import Neighbours
+from server.neighbours import CacheOf, Neighbours
 from server.services.firestore import LOCAL_PROJECT, init_client
 from server.services.firestore.base import DocumentClient, StoreUnavailable
 from server.services.firestore.caching import CachingClient
@@ -50,8 +51,12 @@ async def stores_client(
         client = RoutingClient(sqlite, dict.fromkeys(moved, firestore), metrics)
         if neighbours is None:
             yield client
-        else:
-            yield CachingClient(client, moved, neighbours, clock, metrics)
+            return
+        if neighbours.cache is not None:
+            where = config.firestore_emulator_host if config.use_emulators else "google"
+            cache = CacheOf(neighbours.cache, f"{where}/{firestore.database}")
+            neighbours = replace(neighbours, cache=cache)
+        yield CachingClient(client, moved, neighbours, clock, metrics)
 
 
 @asynccontextmanager

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from server.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,17 @@ class SessionWatch:
     async def _look(self) -> None:
         owners = sorted(self._owners())
         for start in range(0, len(owners), AT_ONCE):
-            lost = await self._lost(set(owners[start : start + AT_ONCE]))
+            lost = await self._lost_of(owners[start : start + AT_ONCE])
             if lost:
                 self._end(lost, "session")
+
+    async def _lost_of(self, owners: list[str]) -> set[str]:
+        """Those that are lost. One whose documents cannot be read is, and none else for it."""
+        try:
+            return await self._lost(set(owners))
+        except msgspec.ValidationError:
+            if len(owners) == 1:
+                log.exception("a stream is ended: its session or account cannot be read")
+                return set(owners)
+        middle = len(owners) // 2
+        return await self._lost_of(owners[:middle]) | await self._lost_of(owners[middle:])

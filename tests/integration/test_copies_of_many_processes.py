@@ -13,9 +13,10 @@ import pytest
 
 from bas_server import Container, open_base, open_container
 from server.config.config import ServerConfig
+from server.services.firestore.base import Delete, Query
 from server.services.firestore.copies import LIFE_S
 from tests.conftest import PASSWORD
-from tests.support.firestore import SWITCHES, FirestoreEmulator, on_firestore
+from tests.support.firestore import SWITCHES, FirestoreEmulator, on_firestore, opened
 from tests.support.http import USERS, Answer, Caller, reading
 from tests.support.redis import RedisServer
 from tests.support.stream import eventually
@@ -87,6 +88,34 @@ async def test_a_log_out_ends_the_session_at_the_other_process(processes):
     await here.post("/auth/logout")
     assert await refused(here)
     assert await seconds_until_refused(there) < SOON_S
+
+
+async def test_a_session_of_one_site_is_none_of_another_that_shares_its_redis(
+    processes, firestore, redis, tmp_path
+):
+    here = await logged_in(processes[0], "admin")
+    redis.command("FLUSHALL")  # and with it that the log-in's documents are not to be kept yet
+    assert not await refused(at(processes[1], here))
+    elsewhere = ServerConfig(data_dir=tmp_path / "other", emulator_redis_url=redis.url)
+    async with open_container(on_firestore(elsewhere, firestore.host, *SWITCHES)) as other:
+        assert await refused(at(other, here))
+
+
+async def test_a_copy_that_would_live_for_an_hour_lets_nobody_in(
+    processes, settings, firestore, redis
+):
+    here = await logged_in(processes[0], "reader")
+    redis.command("FLUSHALL")  # and with it that the log-in's documents are not to be kept yet
+    assert not await refused(at(processes[1], here))
+    client = processes[0].base.client
+    (session,) = (await client.query(Query("sessions"), 1)).documents
+    store = f"{firestore.host}/projects/{settings.google_cloud_project}/databases/(default)"
+    # As when the clock of Redis' machine is set back.
+    key = f"bas:copy:{store}/sessions/{session.id}"
+    assert redis.command("PEXPIRE", key, "3600000") == ":1"
+    async with opened(firestore.host, settings.google_cloud_project) as unheard:
+        await unheard.write([Delete("sessions", session.id)])
+    assert await seconds_until_refused(at(processes[1], here)) < LIFE_S["sessions"] + SOON_S
 
 
 async def test_without_notices_a_session_is_gone_within_its_copys_life(strangers):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.support.stream import eventually
 
 LONG_MS = 60_000
 NOTHING = (b"", 0)
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 @pytest.fixture
@@ -35,9 +37,13 @@ async def logs(redis: RedisServer) -> AsyncIterator[list[RedisLog]]:
 
 
 @pytest.fixture
-def caches(logs: list[RedisLog]) -> list[SharedCache]:
+async def caches(logs: list[RedisLog]) -> list[SharedCache]:
+    """Each was asked before, as whoever keeps something has."""
     found = [log.neighbours.cache for log in logs]
-    return [cache for cache in found if cache is not None]
+    caches = [cache for cache in found if cache is not None]
+    for cache in caches:
+        await cache.read(["a"])
+    return caches
 
 
 async def value(cache: SharedCache, key: str) -> bytes:
@@ -78,6 +84,26 @@ async def test_a_value_ends_with_its_life(caches):
     await eventually(is_gone, "the value is gone")
 
 
+async def test_the_time_that_redis_hung_counts_to_a_values_life(caches, redis):
+    one, _ = caches
+    redis.pause()
+    one.keep("a", b"old", 300)
+    kept_at = time.monotonic()
+
+    async def is_too_old() -> bool:
+        return time.monotonic() - kept_at > 0.5
+
+    await eventually(is_too_old, "the value's life is over")
+    redis.resume()
+
+    async def is_back() -> bool:
+        assert redis.command("GET", "bas:copy:a") == "$-1"
+        one.keep("b", b"new", LONG_MS)
+        return await value(one, "b") == b"new"
+
+    await eventually(is_back, "the cache is back", 20)
+
+
 async def test_what_was_read_before_a_change_is_not_kept_after_it(caches):
     one, other = caches
     one.keep("a", b"old", LONG_MS)
@@ -103,6 +129,34 @@ async def test_a_place_moves_with_every_event_and_with_no_other(caches, logs):
     assert await place("here") == before
     await logs[0].append("here", Event("telemetry", "{}", "roof"))
     assert await place("here") != before
+
+
+async def test_what_was_forgotten_while_redis_hung_is_read_by_nobody_who_asks_again(caches, redis):
+    one, other = caches
+    one.keep("a", b"old", LONG_MS)
+    assert await value(one, "a") == b"old"
+    redis.pause()
+    await one.forget(["a"])
+    await one.forget(["b"])  # without waiting, since Redis did not answer in time
+    redis.resume()
+    other.keep("b", b"old", LONG_MS)
+
+    async def is_back() -> bool:
+        one.keep("c", b"new", LONG_MS)
+        return await value(one, "c") == b"new"
+
+    await eventually(is_back, "the cache is back", 20)
+    assert await value(one, "a") == b""
+    assert await value(one, "b") == b""
+
+
+async def test_a_full_redis_still_forgets(redis, caches):
+    one, other = caches
+    one.keep("a", b"old", LONG_MS)
+    assert await value(one, "a") == b"old"
+    assert redis.command("CONFIG", "SET", "maxmemory", "1") == "+OK"
+    await one.forget(["a"])
+    assert await value(other, "a") == b""
 
 
 @pytest.mark.parametrize("way", ["pause", "kill"])
@@ -143,3 +197,23 @@ async def test_a_full_redis_still_answers_reads(redis, caches):
 async def test_something_else_under_a_key_is_no_value(redis, caches):
     assert redis.command("RPUSH", "bas:copy:a", "x") == ":1"
     assert await value(caches[0], "a") == b""
+
+
+async def test_the_user_that_operations_names_may_do_what_the_cache_does(redis):
+    (line,) = (one for one in OPERATIONS.read_text().splitlines() if one.startswith("user bas on"))
+    rights = [word for word in line.split()[3:] if not word.startswith(">")]
+    assert redis.command("ACL", "SETUSER", "bas", "on", ">pw", *rights) == "+OK"
+    url = redis.url.replace("redis://", "redis://bas:pw@")
+    async with shared_log(
+        url, SystemClock(), Metrics(), max_events=100, max_bytes=100_000
+    ) as opened:
+        assert opened is not None
+        cache = opened.neighbours.cache
+        assert cache is not None
+        await cache.read(["a"])
+        cache.keep("a", b"1", LONG_MS)
+        ((found, milliseconds),) = await cache.read(["a"])
+        assert found == b"1"
+        assert milliseconds > 0
+        await cache.forget(["a"])
+        assert await value(cache, "a") == b""

@@ -138,6 +138,11 @@ class LegacyDatabase:
                     f"{self._path} is not the existing server's database: its table {table} has"
                     f" no {names[0]} and {names[1]}"
                 )
+            if "rowid" in {name.lower() for name in there}:
+                raise OSError(
+                    f"{self._path} is not the existing server's database: its table {table} has"
+                    " a column rowid, by which rows cannot be told apart"
+                )
             found[table] = there
         if not found:
             raise OSError(

@@ -14,6 +14,7 @@ from server.metrics import Metrics
 from server.services.firestore.base import (
     Create,
     DocumentClient,
+    Fields,
     Filter,
     Query,
     StoreUnavailable,
@@ -24,6 +25,8 @@ from server.services.firestore.models import DAY_MS, AuditEntry, fields_of, utc_
 log = logging.getLogger(__name__)
 
 COLLECTION = "audit_log"
+# Names of fields in the entries that earlier versions stored, and what they are called now.
+RENAMED = {"action": "event_type", "address": "ip_address"}
 
 
 class AuditStore:
@@ -91,7 +94,7 @@ class AuditStore:
         tenant = (Filter("tenant_id", "==", tenant_id),)
         query = Query(COLLECTION, tenant, order_by="timestamp_ms", direction="desc")
         page = await self._client.query(query, limit)
-        return [msgspec.convert(document.fields, AuditEntry) for document in page.documents]
+        return [_entry(document.fields) for document in page.documents]
 
     async def query_events(
         self,
@@ -111,4 +114,9 @@ class AuditStore:
             filters.append(Filter("timestamp_ms", "<=", window[1]))
         query = Query(COLLECTION, tuple(filters), order_by="timestamp_ms", direction="desc")
         page = await self._client.query(query, limit)
-        return [msgspec.convert(document.fields, AuditEntry) for document in page.documents]
+        return [_entry(document.fields) for document in page.documents]
+
+
+def _entry(fields: Fields) -> AuditEntry:
+    named = {RENAMED.get(name, name): value for name, value in fields.items()}
+    return msgspec.convert(named, AuditEntry)

@@ -113,6 +113,7 @@ class Copies(Reads):
         try:
             shared = await self._read_shared(collection, doc_ids)
             rest = [doc_id for doc_id in doc_ids if doc_id not in shared]
+            began = self._clock.monotonic()
             stored = await self._client.get_many(collection, rest) if rest else {}
         finally:
             del self._under_way[number]
@@ -121,13 +122,15 @@ class Copies(Reads):
             self._keep((collection, doc_id), copy, forgotten)
         fresh = {doc_id: _without_secret(collection, stored.get(doc_id)) for doc_id in rest}
         for doc_id, document in fresh.items():
-            life_s = self._life_s(collection, document)
-            if life_s <= 0:
+            # What a slow store answers may be as old as the question.
+            until = began + self._life_s(collection, document)
+            rest_s = until - self._clock.monotonic()
+            if rest_s <= 0:
                 continue
             key = (collection, doc_id)
-            self._keep(key, Copy(document, self._clock.monotonic() + life_s), forgotten)
+            self._keep(key, Copy(document, until), forgotten)
             if self._shared is not None:
-                milliseconds = int(life_s * 1000)
+                milliseconds = int(rest_s * 1000)
                 self._shared.keep(shared_key(key), _encoder.encode(Held(document)), milliseconds)
         return {doc_id: copy.document for doc_id, copy in shared.items()} | fresh
 
@@ -138,20 +141,23 @@ class Copies(Reads):
         now = self._clock.monotonic()
         found = {}
         for doc_id, (value, milliseconds) in zip(doc_ids, values, strict=True):
-            held = decoded(_decoder, value) if value else None
+            if not value or milliseconds > LIFE_S[collection] * 1000:
+                continue  # none, or one that outlives its life: Redis' clock was set back
+            held = decoded(_decoder, value)
             if held is not None:
                 found[doc_id] = Copy(held.document, now + milliseconds / 1000)
         self._count(collection, "shared", len(found))
         return found
 
     def _life_s(self, collection: str, document: Document | None) -> float:
-        if document is None and collection not in ABSENT:
-            return 0.0
         life_s = LIFE_S[collection] * random.uniform(1 - JITTER, 1)  # noqa: S311 - no secret
         expire_at = document.fields.get(EXPIRY) if document else None
         if isinstance(expire_at, int):
-            life_s = min(life_s, (expire_at - self._clock.now_ms()) / 1000)
-        return life_s
+            rest_s = (expire_at - self._clock.now_ms()) / 1000
+            if rest_s > 0:
+                return min(life_s, rest_s)
+            document = None  # as good as deleted
+        return life_s if document is not None or collection in ABSENT else 0.0
 
     def _keep(self, key: Key, copy: Copy, forgotten: AbstractSet[Key]) -> None:
         if key in forgotten:

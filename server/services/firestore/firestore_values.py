@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from typing import Any
 
 from google.cloud.firestore_v1 import types
@@ -110,5 +111,11 @@ def _decode(value: Any) -> Any:
         case "timestamp_value":
             time = value.timestamp_value
             return time.seconds * 1000 + time.nanos // 1_000_000
+        # Only other programs write these two; callers are promised JSON values.
+        case "geo_point_value":
+            point = value.geo_point_value
+            return {"latitude": point.latitude, "longitude": point.longitude}
+        case "bytes_value":
+            return b64encode(value.bytes_value).decode()
         case _:
             return getattr(value, kind)

@@ -116,17 +116,18 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A log-in. `digest` stands for the secret id, which is not kept; so does `user_agent`'s.
 
     `role` is the account's at log-in: what somebody may do now is read from the account.
+    What has a default is not in documents of earlier versions.
     """
 
     digest: str
-    user_id: str
+    user_id: str = ""
     username: str
-    role: str
+    role: str = ""
     tenant_id: str
     user_agent_digest: str
-    address: str = msgspec.field(name="ip_address")
+    address: str = msgspec.field(name="ip_address", default="")
     created_at: int
-    expires_at: int
+    expires_at: int = 0
     expire_at: int
 
 

@@ -94,7 +94,7 @@ class RecentReadings:
         shared_key = f"recent/{stamp.place}/{key}"
         if shared is not None:
             ((value, milliseconds),) = await shared.read([shared_key])
-            if value:
+            if value and milliseconds <= LIFE_S * 1000:
                 readings = decoded(_decoder, value)
                 if readings is not None:
                     self._count("shared")

@@ -138,6 +138,11 @@ def make_own(path: Path) -> None:
         connection.execute("CREATE TABLE users (id TEXT PRIMARY KEY, version INTEGER, body TEXT)")
 
 
+def make_column_rowid(path: Path) -> None:
+    with writing(path) as connection:
+        connection.execute("CREATE TABLE telemetry (timestamp, temp_tenths, RowId TEXT)")
+
+
 def make_view(path: Path) -> None:
     with writing(path) as connection:
         connection.execute("CREATE VIEW telemetry AS SELECT 1 AS timestamp, 2 AS temp_tenths")
@@ -156,6 +161,7 @@ def make_pipe(path: Path) -> None:
         (make_text, "it is not an SQLite database"),
         (make_nothing, "it has none of the tables users, telemetry, audit_log"),
         (make_other, "it has none of the tables"),
+        (make_column_rowid, "its table telemetry has a column rowid"),
         (make_view, "it has none of the tables"),
         (make_own, "its table users has no password_hash and salt"),
     ],

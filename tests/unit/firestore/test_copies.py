@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from server.auth.rate_limit import AttemptLimiter
 from server.metrics import Metrics
 from server.neighbours import Neighbours
 from server.notices import NoNotices
@@ -142,6 +143,20 @@ async def test_a_read_that_a_write_overtook_is_not_remembered(client, store):
     assert document.fields["role"] == "read-only"
 
 
+async def test_the_time_that_a_slow_store_took_counts_to_a_copys_life(client, store, clock):
+    await client.write([Create("users", "one", {"role": "admin"})])
+    store.may_answer.clear()
+    reading = asyncio.create_task(client.copies.get("users", "one"))
+    await store.has_read.wait()
+    await store.write([Put("users", "one", {"role": "read-only"})])  # by another process, unheard
+    clock.advance(LIFE_S["users"])
+    store.may_answer.set()
+    await reading
+    document = await client.copies.get("users", "one")
+    assert document is not None
+    assert document.fields["role"] == "read-only"
+
+
 async def test_a_refused_write_drops_the_copy_that_made_it_fail(client, store):
     (version,) = await client.write([Create("devices", "one", {"value": 1})])
     await client.copies.get("devices", "one")
@@ -163,6 +178,20 @@ async def test_only_what_is_missing_as_a_rule_is_remembered_as_missing(
     for _ in range(2):
         assert await client.copies.get(collection, "one") is None
     assert len(store.asked) == times
+
+
+async def test_the_failures_that_a_log_in_forgot_are_not_read_with_every_request(
+    client, store, clock
+):
+    limiter = AttemptLimiter(
+        client, client.copies, clock, "user", limit=5, window_s=900, lock_s=900
+    )
+    before = await limiter.standing("reader")
+    await client.write([limiter.forgetting("reader", before)])
+    store.asked.clear()
+    for _ in range(3):
+        assert await limiter.locked(["reader"]) == {}
+    assert len(store.asked) == 1
 
 
 async def test_no_copy_has_a_password_hash(client, store):

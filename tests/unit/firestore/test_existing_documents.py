@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from server.services.firestore.base import Create, Query
+from server.services.firestore.base import Create, Put, Query
+from tests.conftest import PASSWORD
 from tests.support.http import Caller, logged_in
 
 THEN_MS = 1_734_398_405_123
@@ -40,6 +41,8 @@ ENTRY = {
     "user_agent": None,
     "details": {},
 }
+# What sessions of earlier versions lack.
+LATER = {"user_id", "role", "expires_at", "ip_address"}
 
 
 async def stored(container, collection):
@@ -97,3 +100,40 @@ async def test_sessions_and_entries_have_the_fields_of_the_existing_documents(co
     (entry,) = await stored(container, "audit_log")
     assert entry["event_type"] == "LOGIN_SUCCESS"
     assert set(ENTRY) - {"user_agent"} <= set(entry)
+
+
+async def test_a_session_that_an_earlier_version_opened_goes_on(container):
+    reader = await logged_in(container, "reader")
+    client = container.base.client
+    (document,) = (await client.query(Query("sessions"), 100)).documents
+    fields = {name: value for name, value in document.fields.items() if name not in LATER}
+    await client.write([Put("sessions", document.id, {**fields, "address": "10.0.0.7"})])
+    assert (await reader.get("/auth/status")).status == 200
+    again = await Caller(container.app).post(
+        "/auth/login", {"username": "reader", "password": PASSWORD}
+    )
+    assert again.status == 200
+
+
+async def test_an_audit_entry_of_an_earlier_version_is_shown(container, clock):
+    entry = {
+        "tenant_id": "default",
+        "timestamp_ms": clock.now_ms() - 1000,
+        "action": "USER_LOCKED",
+        "username": "reader",
+        "address": "10.0.0.7",
+        "success": False,
+        "details": {"code": "X"},
+        "expire_at": clock.now_ms() + 1000,
+    }
+    await container.base.client.write([Create("audit_log", "earlier", entry)])
+    admin = await logged_in(container, "admin")
+    entries = (await admin.get("/api/audit/recent")).json()
+    assert entries[-1] == {
+        "timestamp": entry["timestamp_ms"],
+        "action": "USER_LOCKED",
+        "username": "reader",
+        "address": "10.0.0.7",
+        "success": False,
+        "details": {"code": "X"},
+    }

@@ -36,6 +36,10 @@ class RedisCache:
         self._execute = execute
         self._now = now
         self._paused_until = 0.0
+        # How far Redis' clock (Unix milliseconds) is ahead of `now`; at most, as it was told.
+        self._ahead_ms: float | None = None
+        # To be forgotten with the next batch that Redis takes.
+        self._owed: dict[str, None] = {}
         self._waiting: asyncio.Queue[tuple[list[Command], asyncio.Future[list[Any]]]]
         self._waiting = asyncio.Queue(WAITING_MAX)
 
@@ -48,11 +52,18 @@ class RedisCache:
         return [(value or b"", max(0, ms or 0)) for value, ms in zip(values, times, strict=True)]
 
     def keep(self, key: str, value: bytes, milliseconds: int) -> None:
-        if milliseconds > 0:
-            self._put([("SET", copy_key(key), value, "NX", "PX", milliseconds)])
+        if milliseconds <= 0 or self._ahead_ms is None:
+            return
+        # By Redis' clock: a command may lie in a buffer for as long as Redis hangs.
+        ends_at = int(self._now() * 1000 + self._ahead_ms) + milliseconds
+        self._put([("SET", copy_key(key), value, "NX", "PXAT", ends_at)])
 
     async def forget(self, keys: Sequence[str]) -> None:
-        await self._ask([("SET", copy_key(key), b"", "PX", FORGOTTEN_MS) for key in keys])
+        """Also after an answer that did not come: before this process asks anything again."""
+        self._owed |= dict.fromkeys(map(copy_key, keys))
+        while len(self._owed) > WAITING_MAX:
+            del self._owed[next(iter(self._owed))]
+        await self._ask([])
 
     async def place(self, tenant_id: str) -> str:
         """Where the tenant's history ends. Raises LogUnavailable."""
@@ -68,14 +79,20 @@ class RedisCache:
             while len(asked) < AT_ONCE and not self._waiting.empty():
                 asked.append(self._waiting.get_nowait())
             commands = [command for part, _ in asked for command in part]
+            owed, self._owed = self._owed, {}
+            before = [command for name in owed for command in _forgetting(name)]
             try:
-                answers = await self._execute(commands)
+                time, *answers = await self._execute([("TIME",), *before, *commands])
             except LogUnavailable as error:
+                self._owed = owed | self._owed
                 for _, future in asked:
                     if not future.done():
                         future.set_exception(error)
                         future.exception()  # nobody may be waiting any more
                 continue
+            if time is not None:
+                self._ahead_ms = int(time[0]) * 1000 + int(time[1]) / 1000 - self._now() * 1000
+            del answers[: len(before)]
             for part, future in asked:
                 mine, answers = answers[: len(part)], answers[len(part) :]
                 if not future.done():
@@ -103,3 +120,8 @@ class RedisCache:
             return None
         except LogUnavailable:
             return None
+
+
+def _forgetting(name: str) -> list[Command]:
+    # A full Redis refuses to set anything, but not to delete it.
+    return [("DEL", name), ("SET", name, b"", "PX", FORGOTTEN_MS)]
