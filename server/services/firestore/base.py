@@ -182,7 +182,9 @@ class DocumentClient(Protocol):
 class Reads(Protocol):
     """Two reads of `DocumentClient`, of documents that may be a moment old (see `caching`).
 
-    What is refused on their word is asked of the store again.
+    A device key, session or account that they do not have is asked of the store before anyone is
+    refused; a role that was raised, or a lock that ended, may be refused for as long as a copy
+    lives.
     """
 
     async def get(self, collection: str, doc_id: str) -> Document | None: ...

@@ -20,8 +20,8 @@ from server.services.embedded.sqlite_client import SqliteClient
 from server.services.embedded.turnstile import Turnstile
 from server.services.firestore.base import Create
 
-BOUND_S = 20.0
-TIMEOUT_S = 10.0
+BOUND_S = 10.0
+TIMEOUT_S = 2.0
 
 
 class Process:
@@ -31,6 +31,8 @@ class Process:
         self.connection = sqlite3.connect(
             folder / "store.db", timeout=0, isolation_level=None, check_same_thread=False
         )
+        # As the store has it: in a rollback journal a commit has to wait for who only looks.
+        self.connection.execute("PRAGMA journal_mode=WAL")
         self.turnstile = Turnstile(folder, timeout_s=timeout_s)
         self.turnstile.open()
 

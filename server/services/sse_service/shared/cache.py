@@ -70,7 +70,7 @@ class RedisCache:
         answers = await self._ask([("HMGET", head_key(tenant_id), "epoch", "tip")])
         if answers is None or answers[0] is None:
             raise LogUnavailable(message="Redis does not answer soon enough")
-        return b"-".join(part or b"" for part in answers[0]).decode()
+        return b"-".join(part or b"" for part in answers[0]).decode(errors="replace")
 
     async def work(self) -> None:
         """Send what is asked; runs until cancelled."""
