@@ -36,6 +36,7 @@ from server.errors import (
     UnsupportedMedia,
 )
 from server.proxies import TrustedProxies
+from server.routes.handed_streams import HandedStreams
 from server.routes.models import ErrorBody
 from server.routes.requests import invalid
 from server.version import VERSION
@@ -137,6 +138,7 @@ def create_app(
         app.register_blueprint(blueprint)
     if config.cors_origins:
         _allow_origins(app, config.cors_origins)
+    app.asgi_app = HandedStreams(app.asgi_app)  # type: ignore
     if config.legacy_wsgi:
         app.asgi_app = _Beside(app, _legacy(config.legacy_wsgi, services))  # type: ignore
     app.asgi_app = _HttpOnly(app.asgi_app)  # type: ignore[method-assign]

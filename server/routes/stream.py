@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
 from typing import Any
 
 from quart import Blueprint, Response, request
-from quart.wrappers.response import ResponseBody
 from quart_schema import validate_querystring
 
 from server.auth.guard import Guard
 from server.auth.principal import Principal
 from server.control.views import ZoneStatus
 from server.control.zones import ZoneService
-from server.errors import InvalidField, Unavailable
+from server.errors import InvalidField
+from server.routes.handed_streams import HANDED
 from server.routes.models import StreamQuery
 from server.routes.requests import fails_with
 from server.services.sse_service.service import SSEService
 from server.services.sse_service.subscription import Subscription
-
-log = logging.getLogger(__name__)
 
 DEVICES_MAX = 1000
 HEADERS = {
@@ -76,46 +71,14 @@ def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
                 snapshot=snapshot if query_args.snapshot else None,
             )
 
-        response = Response(StreamBody(subscribe), headers=HEADERS)
-        response.timeout = None
-        return response
+        scope: dict[str, Any] = request.scope  # type: ignore[assignment]
+        scope[HANDED] = subscribe
+        return Response(_head_alone(), headers=HEADERS)
 
     return bp
 
 
-class StreamBody(ResponseBody):
-    """A response body that is subscribed exactly while it is being written."""
-
-    def __init__(self, subscribe: Callable[[Callable[[], None]], Any]) -> None:
-        self._subscribe = subscribe
-        self._subscription: Subscription | None = None
-
-    async def __aenter__(self) -> AsyncIterator[bytes]:
-        writer = asyncio.current_task()
-        assert writer is not None
-        try:
-            self._subscription = await self._subscribe(lambda: _cancel(writer))
-        except Unavailable as error:
-            # The status line is out already: end the stream, and the client comes back to a 503.
-            log.warning("a stream could not be opened: %s", error)
-            return _nothing()
-        return self._subscription
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._subscription is not None:
-            self._subscription.close()
-
-
-def _cancel(writer: asyncio.Task[Any]) -> None:
-    writer.cancel()
-
-
-async def _nothing() -> AsyncIterator[bytes]:
+async def _head_alone() -> AsyncIterator[bytes]:
     return
     yield b""
 

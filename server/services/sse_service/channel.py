@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from server.clock import Clock
 from server.services.sse_service.backend import Cursor, Entry
@@ -19,6 +19,15 @@ RENDERED_MAX = 16
 # A flush costs every subscriber one write, about 5 µs: spend at most about half of the time on it.
 FLUSH_S_PER_SUBSCRIBER = 10e-6
 FLUSH_MAX_S = 0.1
+
+
+class Wire(Protocol):
+    """A client's connection below the HTTP server, for whole chunks of a chunked answer; that of
+    asyncio has these methods."""
+
+    def write(self, data: bytes) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def is_closing(self) -> bool: ...
 
 
 class Channel:

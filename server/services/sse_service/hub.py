@@ -12,8 +12,8 @@ from server.clock import Clock
 from server.errors import Unavailable
 from server.metrics import Metrics
 from server.services.sse_service.backend import EventLog, LogUnavailable
-from server.services.sse_service.channel import Channel
-from server.services.sse_service.subscription import Preamble, Subscription, Wire
+from server.services.sse_service.channel import Channel, Wire
+from server.services.sse_service.subscription import Preamble, Subscription
 
 log = logging.getLogger(__name__)
 

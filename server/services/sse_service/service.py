@@ -12,9 +12,10 @@ from server.clock import Clock
 from server.errors import Unavailable
 from server.metrics import Metrics
 from server.services.sse_service.backend import Census, EventLog, LogUnavailable
+from server.services.sse_service.channel import Wire
 from server.services.sse_service.event import Event
 from server.services.sse_service.hub import Hub
-from server.services.sse_service.subscription import Subscription, Wire
+from server.services.sse_service.subscription import Subscription
 
 log = logging.getLogger(__name__)
 

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 
 from server.clock import Clock
 from server.metrics import Metrics
 from server.services.sse_service.backend import Cursor, Entry, EventLog, LogUnavailable
-from server.services.sse_service.channel import Channel, as_chunk, join
+from server.services.sse_service.channel import Channel, Wire, as_chunk, join
 from server.services.sse_service.event import COMMENT, control_frame, retry_frame
 
 REPLAY_PAGE = 500
 
 Resume = Literal["fresh", "recovered", "reset"]
-
-
-class Wire(Protocol):
-    """A client's connection below the HTTP server, for whole chunks of a chunked answer; that of
-    asyncio has these methods."""
-
-    def write(self, data: bytes) -> None: ...
-    def get_write_buffer_size(self) -> int: ...
-    def is_closing(self) -> bool: ...
 
 
 Preamble = Sequence[Callable[["Subscription"], Awaitable[bytes]]]
@@ -39,6 +30,15 @@ class Subscription:
     While it waits for the next piece and its `wire` has taken all before, events are written there
     at once.
     """
+
+    # Half the memory of a dict for as many, of which there is one a stream.
+    __slots__ = (
+        "_bye_retry_ms", "_channel", "_client", "_clock", "_closed", "_devices", "_ended",
+        "_expire_at", "_first_page", "_heartbeat_due", "_index", "_kill", "_last_write", "_log",
+        "_metrics", "_names", "_on_close", "_replay_until", "_replaying", "_retry_ms", "_seen_head",
+        "_steps", "_unread", "_waiter", "_wire", "_writing_since", "id", "owner", "resumed",
+        "tenant_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class Subscription:
         self._ended: str | None = None
         self._bye_retry_ms: int | None = None
         self._closed = False
+        self._client: asyncio.Future[Any] | None = None
 
     async def resume(self, last_event_id: str | None) -> None:
         """Go on after the event that `last_event_id` names, if the history reaches back to it."""
@@ -294,6 +295,8 @@ class Subscription:
 
     def end(self, reason: str) -> None:
         """End the stream now; a write under way is cut off."""
+        if self._closed:
+            return
         if self._ended is None:
             self._ended = reason
             if reason in {"slow", "stalled"}:
@@ -302,9 +305,16 @@ class Subscription:
         if not self.wake() and self._writing_since is not None and self._kill is not None:
             self._kill()
 
+    def ends_with(self, client: asyncio.Future[Any]) -> None:
+        """End the stream once this is done: its client has gone. It is cancelled at the end."""
+        self._client = client
+        client.add_done_callback(lambda _: self.end("client"))
+
     def close(self, reason: str = "client") -> None:
         """Forget the stream. The reason counts unless `end` gave one first."""
         if not self._closed:
             self._closed = True
+            if self._client is not None:
+                self._client.cancel()
             self._channel.subscriptions.discard(self)
             self._on_close(self, self._ended or reason)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from server.metrics import Metrics
+from server.routes.handed_streams import HANDED, HandedStreams
 from server.services.sse_service.backend import Cursor, EventLog
 from server.services.sse_service.hub import Hub
 from server.services.sse_service.memory_backend import MemoryLog
@@ -139,6 +140,17 @@ def frames_of(*pieces: bytes) -> list[Frame]:
     """The frames in some pieces of a stream."""
     splitter = FrameSplitter()
     return [frame for piece in pieces for frame in splitter.feed(piece)]
+
+
+def handed(open_stream: Any) -> HandedStreams:
+    """What writes a stream once a view has said how to open it."""
+
+    async def view(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scope[HANDED] = open_stream
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return HandedStreams(view)
 
 
 async def next_piece(stream: Subscription) -> bytes:

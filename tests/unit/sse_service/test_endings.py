@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from server.routes.stream import StreamBody
 from server.services.sse_service.hub import Draining, TooManyStreams
 from server.services.sse_service.subscription import Subscription
 from tests.support.stream import eventually
@@ -17,6 +17,7 @@ from tests.unit.sse_service.conftest import (
     WAIT_S,
     Rig,
     frames_of,
+    handed,
     next_piece,
     numbers,
 )
@@ -35,39 +36,46 @@ def counts(rig: Rig) -> list[float]:
 
 
 async def test_the_count_follows_every_way_to_end(rig: Rig) -> None:
-    def body() -> StreamBody:
-        async def subscribe(kill: Callable[[], None]) -> Subscription:
-            return await rig.sse.subscribe(HERE, kill=kill, owner="someone")
+    async def subscribe(kill: Callable[[], None]) -> Subscription:
+        return await rig.sse.subscribe(HERE, kill=kill, owner="someone")
 
-        return StreamBody(subscribe)
+    served = handed(subscribe)
+    never = asyncio.Event()
+    hung_up = asyncio.Event()
 
-    async def write(response: StreamBody, pieces: int | None) -> None:
-        async with response as stream:
-            async for _ in stream:
-                pieces = None if pieces is None else pieces - 1
-                if pieces == 0:
-                    raise ConnectionResetError
+    async def broken(message: dict[str, Any]) -> None:
+        if message.get("body"):
+            raise ConnectionResetError
+
+    async def blocked(message: dict[str, Any]) -> None:
+        if message.get("body"):
+            await never.wait()
+
+    async def taken(message: dict[str, Any]) -> None:
+        return
+
+    async def disconnect() -> dict[str, Any]:
+        await hung_up.wait()
+        return {"type": "http.disconnect"}
 
     assert counts(rig) == [0, 0, 0]
-    unused = body()
-    assert counts(rig) == [0, 0, 0]
-    endless = [asyncio.create_task(write(body(), None)) for _ in range(3)]
-    broken = asyncio.create_task(write(body(), 1))
-    never_read = await body().__aenter__()
+    endless = [asyncio.create_task(served({}, never.wait, taken)) for _ in range(3)]
+    going = asyncio.create_task(served({}, disconnect, taken))
+    never_taken = asyncio.create_task(served({}, never.wait, blocked))
+    with pytest.raises(ConnectionResetError):
+        await served({}, never.wait, broken)
+    await eventually(lambda: counts(rig) == [5, 5, 5], "five are open")
+    hung_up.set()
     async with asyncio.timeout(WAIT_S):
-        await asyncio.gather(broken, return_exceptions=True)
-    assert isinstance(broken.exception(), ConnectionResetError)
+        await going
     assert counts(rig) == [4, 4, 4]
-    endless[0].cancel()
-    await asyncio.gather(endless[0], return_exceptions=True)
-    assert counts(rig) == [3, 3, 3]
-    never_read.close()  # type: ignore[attr-defined]
-    never_read.close()  # type: ignore[attr-defined]
+    for task in (endless[0], never_taken):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
     assert counts(rig) == [2, 2, 2]
     rig.hub.end_owned({"someone"}, "session")
     async with asyncio.timeout(WAIT_S):
         await asyncio.gather(*endless[1:])
-    del unused
     gc.collect()
     assert counts(rig) == [0, 0, 0]
     closed = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from server.routes.stream import StreamBody
 from server.services.sse_service.backend import LogUnavailable
 from server.services.sse_service.subscription import Subscription
 from tests.unit.sse_service.conftest import (
@@ -15,6 +15,7 @@ from tests.unit.sse_service.conftest import (
     WAIT_S,
     Rig,
     frames_of,
+    handed,
     next_piece,
     numbers,
 )
@@ -96,6 +97,13 @@ async def test_a_response_whose_log_does_not_answer_ends_without_a_byte(make_rig
     async def subscribe(kill: Callable[[], None]) -> Subscription:
         return await rig.sse.subscribe(HERE, kill=kill)
 
-    async with StreamBody(subscribe) as stream, asyncio.timeout(WAIT_S):
-        assert [piece async for piece in stream] == []
+    sent: list[dict[str, Any]] = []
+
+    async def take(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(WAIT_S):
+        await handed(subscribe)({}, asyncio.Event().wait, take)
+    assert [message.get("status", message.get("body")) for message in sent] == [200, b""]
+    assert not sent[-1]["more_body"]
     assert rig.hub.subscriber_count() == rig.figure("bas_streams_open") == 0
