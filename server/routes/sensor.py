@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, request
+from quart import Blueprint
 from quart_schema import validate_querystring, validate_response
 
 from server.auth.device_keys import DeviceKeys
 from server.auth.guard import Guard
 from server.auth.principal import DEFAULT_TENANT
+from server.control.batches import BatchService
 from server.control.readings import NewReading
 from server.control.views import Command, ZoneStatus
 from server.control.zone import MIN_OFF_MS, MIN_ON_MS
 from server.control.zones import ZoneService
-from server.errors import Invalid, InvalidField
+from server.errors import Invalid
 from server.routes.models import Config, DeviceQuery, SensorData
-from server.routes.requests import fails_with, json_body
+from server.routes.requests import device_key, fails_with, idempotency_key, json_body
+from server.routes.sensor_batch import add_batch
 
-IDEMPOTENCY_KEY_MAX = 255
 
-
-def blueprint(zones: ZoneService, keys: DeviceKeys, guard: Guard) -> Blueprint:
+def blueprint(
+    zones: ZoneService, batches: BatchService, keys: DeviceKeys, guard: Guard
+) -> Blueprint:
     """Public routes: a stranger is the default tenant; a session or a device key names its own."""
     bp = Blueprint("sensor", __name__)
+    add_batch(bp, batches, keys, guard)
 
     @bp.post("/api/sensor_data")
     @validate_response(Command)
     @fails_with(400, 401, 403, 413, 415, 422, 503)
     @json_body(SensorData, empty=_no_data)
     async def sensor_data(data: SensorData) -> Command:
-        key = request.headers.get("X-Device-Key") or _bearer()
+        key = device_key()
         caller = None if key else await guard.principal_if_any(required=True)
         tenant_id, device_id = await keys.identify(key, data.device_id, caller)
         if key:
@@ -38,7 +41,7 @@ def blueprint(zones: ZoneService, keys: DeviceKeys, guard: Guard) -> Blueprint:
             sensor_ok=data.sensor_ok,
             timestamp=data.timestamp,
             seq=data.seq,
-            key=_idempotency_key(),
+            key=idempotency_key(),
         )
         return await zones.accept(tenant_id, device_id, reading)
 
@@ -66,15 +69,3 @@ def blueprint(zones: ZoneService, keys: DeviceKeys, guard: Guard) -> Blueprint:
 
 def _no_data() -> Invalid:
     return Invalid("No data received", "NO_DATA")
-
-
-def _bearer() -> str | None:
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    return credentials.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
-        raise InvalidField("Idempotency-Key", f"1 to {IDEMPOTENCY_KEY_MAX} characters")
-    return key
