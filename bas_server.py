@@ -124,7 +124,7 @@ async def open_container(
             checks["audit"] = stores.audit.ping
         blueprints = [
             pages.blueprint(),
-            sensor.blueprint(deciding.zones, access.keys, guard),
+            sensor.blueprint(deciding.zones, deciding.batches, access.keys, guard),
             setpoint.blueprint(deciding.setpoints, guard),
             telemetry.blueprint(stores.telemetry, guard, clock),
             stream.blueprint(sse, deciding.zones, guard),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +15,25 @@ from scripts.bench.table import percentile
 from tests.support.process import ServerProcess
 
 CONNECTIONS, SECONDS, WARM_UP_S = 32, 10.0, 1.0
+GATEWAYS, BATCH = 4, 1000
+# How many devices a gateway's batch holds readings of, as many of each.
+DEVICES = (50, 1000)
 
 
 async def measure(data_dir: Path, seconds: float = SECONDS) -> dict[str, float]:
-    """Both ways in turn on one server, each device posting as soon as it is answered."""
+    """Each way in turn on one server, each device or gateway posting as soon as it is answered."""
     with server(data_dir) as process:
         await load(process, WARM_UP_S)
         kept = await load(process, seconds)
         single = await load(process, seconds, close=True)
-    figures: dict[str, float] = {"readings refused": kept.refused + single.refused}
+        batches = {}
+        for devices in DEVICES:
+            await load_batches(process, WARM_UP_S, devices)
+            batches[devices] = await load_batches(process, seconds, devices)
+    loads = [kept, single, *batches.values()]
+    figures: dict[str, float] = {"readings refused": sum(one.refused for one in loads)}
+    for devices, one in batches.items():
+        figures |= one.figures(f"ingest, batches of {devices} devices", BATCH)
     figures |= kept.figures("ingest, 32 connections")
     return figures | single.figures("ingest, connection a reading")
 
@@ -35,11 +47,11 @@ class Load:
         self.cpu_s = 0.0
         self._seconds = seconds
 
-    def figures(self, what: str) -> dict[str, float]:
-        """Under their names in the table."""
+    def figures(self, what: str, readings: int = 1) -> dict[str, float]:
+        """Under their names in the table, with so many readings in a post."""
         return {
-            what: len(self.delays) / self._seconds,
-            f"{what}, processor": self.cpu_s / len(self.delays) * 1e6,
+            what: len(self.delays) * readings / self._seconds,
+            f"{what}, processor": self.cpu_s / (len(self.delays) * readings) * 1e6,
             f"{what}, p50": percentile(self.delays, 50) * 1000,
             f"{what}, p99": percentile(self.delays, 99) * 1000,
         }
@@ -55,6 +67,56 @@ async def load(process: ServerProcess, seconds: float, *, close: bool = False) -
     )
     done.cpu_s += cpu_s(process.pid)
     return done
+
+
+async def load_batches(process: ServerProcess, seconds: float, devices: int) -> Load:
+    """Batches of readings for so long, of so many gateways, each with devices of its own."""
+    done = Load(seconds)
+    done.cpu_s = -cpu_s(process.pid)
+    end = time.perf_counter() + seconds
+    await asyncio.gather(
+        *(_gateway(process.port, f"gateway-{n}", devices, end, done) for n in range(GATEWAYS))
+    )
+    done.cpu_s += cpu_s(process.pid)
+    return done
+
+
+async def _gateway(port: int, name: str, devices: int, end: float, done: Load) -> None:
+    connection = wire.Connection(port)
+    temperatures = _temperatures()
+    # Made before: it is the server that is measured.
+    bodies = [_batch(name, devices, temperatures) for _ in range(10)]
+    for number, body in zip(itertools.count(), itertools.cycle(bodies)):
+        began = time.perf_counter()
+        if began >= end:
+            break
+        key = {"Idempotency-Key": f"{name}/{devices}/{began}/{number}"}
+        try:
+            _, answer = await connection.request("POST", "/api/sensor_data/batch", body, key)
+        except (wire.Refused, OSError, asyncio.IncompleteReadError):
+            done.refused += BATCH
+            connection.close()
+        else:
+            done.delays.append(time.perf_counter() - began)
+            if not answer.startswith(b'{"accepted":%d,' % BATCH):
+                done.refused += BATCH
+    connection.close()
+
+
+def _batch(name: str, devices: int, temperatures: Iterator[int]) -> bytes:
+    """A body: each device's readings, dated 2 s apart, the newest now."""
+    each, now_ms = BATCH // devices, time.time_ns() // 1_000_000
+    rows = [
+        {
+            "device_id": f"{name}-{device}",
+            "temp_tenths": next(temperatures),
+            "sensor_ok": True,
+            "timestamp": now_ms - 2000 * (each - 1 - number),
+        }
+        for number in range(each)
+        for device in range(devices)
+    ]
+    return json.dumps(rows, separators=(",", ":")).encode()
 
 
 async def _device(port: int, name: str, end: float, done: Load, close: bool) -> None:

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.auth.sessions import digest
-from server.errors import Forbidden, Unauthenticated
+from server.errors import BasError, Forbidden, Unauthenticated
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Device
 
 UNNAMED = "unknown"
 KEY_MAX = 256
+
+
+class KeyOfAnother(Forbidden):
+    """The post names another device than its key is of."""
+
+    error = "Key of another device"
+    code = "DEVICE_MISMATCH"
+
+
+class KeyRequired(Unauthenticated):
+    """The device must present a key."""
+
+    error = "Device key required"
+    code = "DEVICE_KEY_REQUIRED"
+
+    def __init__(self) -> None:
+        super().__init__(message="send it as Authorization: Bearer KEY or X-Device-Key")
 
 
 class DeviceKeys:
@@ -43,21 +61,43 @@ class DeviceKeys:
         if key and self._mode != "off":
             device = await self._by_key(key)
             if device_id is not None and device_id != device.device_id:
-                raise Forbidden("Key of another device", "DEVICE_MISMATCH")
+                raise KeyOfAnother
             return device.tenant_id, device.device_id
-        if caller is not None and not caller.may("operator"):
-            raise Forbidden(message=f"{caller.role} role cannot perform this action")
-        tenant_id = caller.tenant_id if caller else DEFAULT_TENANT
+        tenant_id = _tenant_of(caller)
         device_id = device_id or UNNAMED
         if self._mode == "required" or (
             self._mode == "optional" and await self._has_key(tenant_id, device_id)
         ):
-            raise Unauthenticated(
-                "Device key required",
-                "DEVICE_KEY_REQUIRED",
-                "send it as Authorization: Bearer KEY or X-Device-Key",
-            )
+            raise KeyRequired
         return tenant_id, device_id
+
+    async def identify_many(
+        self, key: str | None, named: Collection[str | None], caller: Principal | None
+    ) -> tuple[str, dict[str | None, str | BasError]]:
+        """As `identify`, of one post that names several devices: its tenant, and for each name the
+        device or why this post does not speak for it.
+
+        Raises what would be said of every name: Unauthenticated for a wrong key, or for none where
+        every device must have one, Forbidden for a caller who may not speak for devices.
+        """
+        if key and self._mode != "off":
+            device = await self._by_key(key)
+            own = {None, device.device_id}
+            return device.tenant_id, {
+                name: device.device_id if name in own else KeyOfAnother() for name in named
+            }
+        tenant_id = _tenant_of(caller)
+        if self._mode == "required":
+            raise KeyRequired
+        answer: dict[str | None, str | BasError] = {name: name or UNNAMED for name in named}
+        if self._mode == "optional":
+            device_ids = list({name or UNNAMED for name in named})
+            for fresh in (False, True):  # nobody is refused for what may have changed since
+                found = await self._devices.get_devices(tenant_id, device_ids, fresh=fresh)
+                device_ids = [name for name, device in found.items() if device.key_digest]
+            keyed = set(device_ids)
+            answer |= {name: KeyRequired() for name in named if (name or UNNAMED) in keyed}
+        return tenant_id, answer
 
     async def _by_key(self, key: str) -> Device:
         if len(key) <= KEY_MAX:
@@ -73,3 +113,10 @@ class DeviceKeys:
             if device is None or not device.key_digest:
                 return False
         return True
+
+
+def _tenant_of(caller: Principal | None) -> str:
+    """Whose devices a caller without a device's key speaks for. Raises Forbidden."""
+    if caller is not None and not caller.may("operator"):
+        raise Forbidden(message=f"{caller.role} role cannot perform this action")
+    return caller.tenant_id if caller else DEFAULT_TENANT

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from server.clock import Clock
+from server.control.batches import BatchService
 from server.control.setpoints import SETTINGS_CHANGED, SetpointService
 from server.control.zone_cache import ZoneCache
 from server.control.zones import ZoneService
@@ -21,9 +22,10 @@ FINISH_S = 0.5
 
 @dataclass(frozen=True)
 class Control:
-    """What decides about zones; both share one view of them."""
+    """What decides about zones; all share one view of them."""
 
     zones: ZoneService
+    batches: BatchService
     setpoints: SetpointService
 
 
@@ -51,6 +53,18 @@ async def control(
         metrics=metrics,
         telemetry_days=telemetry_days,
     )
+    batches = BatchService(
+        client=stores.client,
+        zones=stores.zones,
+        telemetry=stores.telemetry,
+        devices=stores.devices,
+        cache=cache,
+        work=work,
+        sse=sse,
+        clock=clock,
+        metrics=metrics,
+        telemetry_days=telemetry_days,
+    )
     setpoints = SetpointService(
         client=stores.client,
         zones=stores.zones,
@@ -64,6 +78,6 @@ async def control(
     )
     notices.listen(SETTINGS_CHANGED, cache.forget_settings)
     try:
-        yield Control(zones, setpoints)
+        yield Control(zones, batches, setpoints)
     finally:
         await work.close(FINISH_S)

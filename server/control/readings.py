@@ -16,33 +16,43 @@ EARLIEST_DATE_MS = 1_577_836_800_000  # 2020-01-01T00:00:00Z
 LATEST_AHEAD_MS = 5 * 60_000
 # A device counts `seq` from its power-on: the same number this much later is another reading.
 SEQ_MEMORY_MS = 10 * 60_000
+# Digits of an id that a batch's readings share; 80 bits are left to tell them apart.
+NEAR = 12
 
 
 class NewReading(msgspec.Struct, frozen=True, kw_only=True):
-    """A reading as it was posted. `key` is the caller's Idempotency-Key."""
+    """A reading as it was posted. `key` is the caller's Idempotency-Key.
+
+    `near` begins the id it is stored under, where that need not be found otherwise: what is stored
+    together lies together, which spares the store a page for each reading.
+    """
 
     temp_tenths: int
     sensor_ok: bool
     timestamp: int | None = None
     seq: int | None = None
     key: str | None = None
+    near: str = ""
 
     def digest(self) -> str:
-        """What was measured, as one short text: equal for a repeated post."""
+        """What was measured, as one short text: equal for a repeated post, and for no other of
+        the same moment."""
         parts = (self.temp_tenths, self.sensor_ok, self.timestamp, self.seq)
-        return _digest(*map(str, parts))
+        key = () if self.key is None else (self.key,)
+        return _digest(*map(str, parts), *key)
 
     def source_ids(self, tenant_id: str, device_id: str, now_ms: int) -> list[str]:
         """The document ids a repetition of this post may be stored under; it is stored under the
         first. A key's is for ever, a `seq`'s for one span of memory, so the last span counts too.
         """
         if self.key is not None:
-            return [_digest(tenant_id, device_id, "key", self.key)]
+            own = _digest(tenant_id, device_id, "key", self.key)
+            return [self.near + own[len(self.near) :]]
         if self.seq is not None:
             span = now_ms // SEQ_MEMORY_MS
             seq = self.digest()
             return [_digest(tenant_id, device_id, seq, str(one)) for one in (span, span - 1)]
-        return [secrets.token_hex(12)]
+        return [self.near + secrets.token_hex(12 - len(self.near) // 2)]
 
     @property
     def may_repeat(self) -> bool:
@@ -52,6 +62,11 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True):
     def repeats(self, stored: Reading, now_ms: int) -> bool:
         """Whether `stored`, found under one of this post's ids, is this very reading."""
         return self.key is not None or now_ms - stored.received_ms < SEQ_MEMORY_MS
+
+
+def near_each_other(batch_key: str | None = None) -> str:
+    """How the ids of readings that come together begin; the same again for a repeated batch."""
+    return secrets.token_hex(NEAR // 2) if batch_key is None else _digest(batch_key)[:NEAR]
 
 
 def announcement_key(reading: Reading) -> str:
@@ -71,8 +86,10 @@ def stored_reading(
     deadband_tenths: int,
     now_ms: int,
     keep_days: int,
+    digest: str | None = None,
 ) -> Reading:
-    """The reading as it is kept, with the command it is answered with."""
+    """The reading as it is kept, with the command it is answered with; `digest` is its own, where
+    it was made before."""
     date = new.timestamp
     dated = date is not None and EARLIEST_DATE_MS <= date <= now_ms + LATEST_AHEAD_MS
     timestamp_ms = date if dated and date is not None else now_ms
@@ -91,7 +108,7 @@ def stored_reading(
         sensor_ok=new.sensor_ok,
         expire_at=now_ms + keep_days * DAY_MS,
         device_ticks_ms=None if dated else date,
-        source_digest=new.digest() if new.may_repeat else None,
+        source_digest=digest or (new.digest() if new.may_repeat else None),
     )
 
 

@@ -5,6 +5,8 @@ Temperatures are tenths of a degree Celsius; times are milliseconds on any one c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 SETPOINT_DEFAULT, SETPOINT_MIN, SETPOINT_MAX = 230, 100, 400
@@ -70,3 +72,36 @@ def decide(
     if wanted != relays.cool and may_switch:
         return Relays(cool=wanted, heat=True, cool_changed_ms=now_ms)
     return Relays(cool=relays.cool, heat=True, cool_changed_ms=changed_ms)
+
+
+def decide_batch(
+    relays: Relays,
+    readings: Sequence[tuple[int, bool]],
+    *,
+    newest: bool,
+    setpoint_tenths: int,
+    deadband_tenths: int,
+    now_ms: float,
+) -> Relays:
+    """The relays after readings that came together: (temp_tenths, sensor_ok), oldest first.
+
+    Only the present may switch something on, and of readings that come together only the last one
+    is the present: it decides as in `decide`. The temperatures before it switch nothing. A fault
+    among them cuts as it would have alone, and its minimum off time begins: a sensor that fails now
+    and then must not be safer for being reported one by one. Without `newest` the last one is not
+    the newest either: there are more to come.
+    """
+
+    def after(relays: Relays, temp_tenths: int, sensor_ok: bool) -> Relays:
+        return decide(
+            relays,
+            temp_tenths=temp_tenths,
+            sensor_ok=sensor_ok,
+            setpoint_tenths=setpoint_tenths,
+            deadband_tenths=deadband_tenths,
+            now_ms=now_ms,
+        )
+
+    if not all(sensor_ok for _, sensor_ok in readings):
+        relays = after(relays, 0, sensor_ok=False)
+    return after(relays, *readings[-1]) if newest else relays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -56,11 +56,7 @@ class ZoneCache:
     @asynccontextmanager
     async def locked(self, tenant_id: str, device_id: str) -> AsyncIterator[Slot]:
         """The zone's slot, for one caller at a time. Raises ZoneBusy when too many wait."""
-        key = (tenant_id, device_id)
-        slot = self._slots.get(key)
-        if slot is None:
-            self._make_room()
-            slot = self._slots[key] = Slot()
+        slot = self._slot(tenant_id, device_id)
         if slot.waiting >= WAITING_FOR_ONE_ZONE_MAX:
             raise ZoneBusy(message=f"{slot.waiting} requests for device {device_id} wait already")
         slot.waiting += 1
@@ -69,6 +65,36 @@ class ZoneCache:
                 yield slot
         finally:
             slot.waiting -= 1
+
+    @asynccontextmanager
+    async def locked_if_free(
+        self, tenant_id: str, device_ids: Iterable[str]
+    ) -> AsyncIterator[dict[str, Slot]]:
+        """The slots of those zones that nobody holds or waits for, for this caller alone.
+
+        It waits for nobody, so that who holds many zones cannot be waited for in a circle.
+        """
+        slots: dict[str, Slot] = {}
+        try:
+            for device_id in device_ids:
+                slot = self._slot(tenant_id, device_id)
+                if not slot.waiting:
+                    slot.waiting += 1
+                    await slot.lock.acquire()  # free: at once
+                    slots[device_id] = slot
+            yield slots
+        finally:
+            for slot in slots.values():
+                slot.waiting -= 1
+                slot.lock.release()
+
+    def _slot(self, tenant_id: str, device_id: str) -> Slot:
+        key = (tenant_id, device_id)
+        slot = self._slots.get(key)
+        if slot is None:
+            self._make_room()
+            slot = self._slots[key] = Slot()
+        return slot
 
     def _make_room(self) -> None:
         if len(self._slots) >= ZONES_MAX:

@@ -40,6 +40,40 @@ class SensorData(Struct):
     seq: Milliseconds | None = None
 
 
+class BatchRow(SensorData):
+    """One reading of a batch; `key` is to it what the header Idempotency-Key is to a post."""
+
+    key: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+
+class DeviceCommand(Struct, frozen=True):
+    """What one device is told to do, after its last reading of the batch."""
+
+    device_id: str
+    cool_active: bool
+    heat_active: bool
+    setpoint_tenths: int
+    deadband_tenths: int
+
+
+class RowError(Struct, omit_defaults=True):
+    """Why a row was not accepted. `index` is its place in the array, or among the lines that are
+    not blank, from 0; the rest is as in every error answer."""
+
+    index: int
+    error: str
+    code: str | None = None
+    message: str | None = None
+
+
+class BatchAnswer(Struct):
+    """`accepted` rows are stored, now or, if they are repeated, before; `errors` has the others."""
+
+    accepted: int
+    commands: list[DeviceCommand]
+    errors: list[RowError]
+
+
 class SetSetpoint(Struct):
     """What is left out stays. Without `device_id` every zone of the tenant is set."""
 

@@ -16,7 +16,8 @@ import msgspec
 from server.auth.device_keys import DeviceKeys
 from server.control.zones import ZoneService
 from server.routes.models import SensorData
-from server.routes.sensor import bearer, reading_of
+from server.routes.requests import bearer
+from server.routes.sensor import reading_of
 
 PATH = "/api/sensor_data"
 BODY_MAX_BYTES = 4096

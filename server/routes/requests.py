@@ -14,8 +14,10 @@ from quart_schema import document_request, document_response
 from server.errors import BasError, Invalid, InvalidField, UnsupportedMedia
 from server.routes.models import ErrorBody
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 View = Callable[..., Any]
+
+IDEMPOTENCY_KEY_MAX = 255
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _NOTHING = re.compile(rb"\s*(\{\s*\})?\s*")
@@ -61,7 +63,7 @@ def fails_with(*statuses: int) -> Callable[[View], View]:
 
 
 def decode(raw: bytes, model: type[T]) -> T:
-    """JSON as `model`. Raises Invalid for what is no JSON object, InvalidField for a field."""
+    """JSON as `model`. Raises Invalid for another kind of JSON, InvalidField for a field."""
     try:
         return msgspec.json.decode(raw, type=model)
     except msgspec.ValidationError as error:
@@ -82,3 +84,23 @@ def invalid(error: Exception) -> BasError:
     if path and path["path"] and not path["path"].startswith("["):
         return InvalidField(path["path"], text[: path.start()])
     return Invalid("Invalid JSON", "INVALID_JSON", text)
+
+
+def device_key() -> str | None:
+    """The device key of this request."""
+    headers = request.headers
+    return headers.get("X-Device-Key") or bearer(headers.get("Authorization", ""))
+
+
+def bearer(authorization: str) -> str | None:
+    """The credentials in this header, if it has some of this kind."""
+    scheme, _, credentials = authorization.partition(" ")
+    return credentials.strip() or None if scheme.lower() == "bearer" else None
+
+
+def idempotency_key() -> str | None:
+    """What the caller knows this request by, if it may come again. Raises InvalidField."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
+        raise InvalidField("Idempotency-Key", f"1 to {IDEMPOTENCY_KEY_MAX} characters")
+    return key

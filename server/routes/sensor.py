@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, request
+from quart import Blueprint
 from quart_schema import validate_querystring, validate_response
 
 from server.auth.device_keys import DeviceKeys
 from server.auth.guard import Guard
 from server.auth.principal import DEFAULT_TENANT
+from server.control.batches import BatchService
 from server.control.readings import NewReading
 from server.control.views import Command, ZoneStatus
 from server.control.zone import MIN_OFF_MS, MIN_ON_MS
 from server.control.zones import ZoneService
-from server.errors import Invalid, InvalidField
+from server.errors import Invalid
 from server.routes.models import Config, DeviceQuery, SensorData
-from server.routes.requests import fails_with, json_body
+from server.routes.requests import device_key, fails_with, idempotency_key, json_body
+from server.routes.sensor_batch import add_batch
 
-IDEMPOTENCY_KEY_MAX = 255
 
-
-def blueprint(zones: ZoneService, keys: DeviceKeys, guard: Guard) -> Blueprint:
+def blueprint(
+    zones: ZoneService, batches: BatchService, keys: DeviceKeys, guard: Guard
+) -> Blueprint:
     """Public routes: a stranger is the default tenant; a session or a device key names its own."""
     bp = Blueprint("sensor", __name__)
+    add_batch(bp, batches, keys, guard)
 
     @bp.post("/api/sensor_data")
     @validate_response(Command)
     @fails_with(400, 401, 403, 413, 415, 422, 503)
     @json_body(SensorData, empty=_no_data)
     async def sensor_data(data: SensorData) -> Command:
-        headers = request.headers
-        key = headers.get("X-Device-Key") or bearer(headers.get("Authorization", ""))
+        key = device_key()
         caller = None if key else await guard.principal_if_any(required=True)
         tenant_id, device_id = await keys.identify(key, data.device_id, caller)
         if key:
             guard.check_tenant(tenant_id)
-        return await zones.accept(tenant_id, device_id, reading_of(data, _idempotency_key()))
+        return await zones.accept(tenant_id, device_id, reading_of(data, idempotency_key()))
 
     @bp.get("/api/status")
     @validate_response(ZoneStatus)
@@ -71,16 +73,3 @@ def reading_of(data: SensorData, key: str | None) -> NewReading:
         seq=data.seq,
         key=key,
     )
-
-
-def bearer(authorization: str) -> str | None:
-    """The credentials in this header, if it has some of this kind."""
-    scheme, _, credentials = authorization.partition(" ")
-    return credentials.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
-        raise InvalidField("Idempotency-Key", f"1 to {IDEMPOTENCY_KEY_MAX} characters")
-    return key

@@ -107,6 +107,19 @@ async def test_positions_start_at_one_and_grow_by_one(log: EventLog) -> None:
     assert len({cursor.epoch for cursor in cursors}) == 1
 
 
+async def test_many_at_once_are_appended_in_their_order_but_for_those_whose_key_came_before(
+    log: EventLog,
+) -> None:
+    events = [Event(name="telemetry", data=str(n), key=f"k{n % 200}") for n in range(250)]
+    await log.append_many("t", events[:1])
+    start = await log.tip("t")
+    await log.append_many("t", events)
+    entries = await log.read_after("t", start, 1000)
+    assert entries is not None
+    data = [int(entry.frame.split(b"data: ")[1]) for entry in entries]
+    assert data == list(range(1, 200))
+
+
 async def test_every_cursor_can_be_sent_as_an_id_and_parsed_back(log: EventLog) -> None:
     for cursor in [await log.tip("here"), *await append(log, 3)]:
         assert len(str(cursor)) <= 128

@@ -13,7 +13,7 @@ from tests.support.firestore import need_firestore
 from tests.support.process import REPOSITORY, clean_environment
 from tests.support.redis import need_redis
 
-ROW = {"what", "unit", "budget", "median", "low", "high", "met"}
+ROW = {"what", "unit", "budget", "median", "low", "high", "met", "least"}
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -94,6 +94,7 @@ PUBLIC = {
     "health.ready",
     "health.exposition",
     "sensor.sensor_data",
+    "sensor.sensor_data_batch",
     "sensor.status",
     "sensor.config",
     "auth.login",
@@ -104,6 +105,7 @@ PUBLIC = {
 DOCUMENTED = [
     ("get", "/api/health", "Health"),
     ("post", "/api/sensor_data", "Command"),
+    ("post", "/api/sensor_data/batch", "BatchAnswer"),
     ("get", "/api/status", "ZoneStatus"),
     ("get", "/api/config", "Config"),
     ("post", "/api/set_setpoint", "SetpointSet"),

@@ -50,6 +50,12 @@ SPECIAL_BODIES = [
     b'{"device_id": "d", "metadata": {"a": ' + b'{"a": ' * 5000 + b"1" + b"}" * 5000 + b"}}",
     b'{"device_id": "' + b"x" * 200_000 + b'"}',
     b'{"device_id": "d", "metadata": {"x": 1e308, "y": -1e-320, "z": 1e400}}',
+    b"[]",
+    b"[{}, 7, null, [], {}]",
+    b'[{"temp_tenths": 235, "device_id": "\\ud800"}, {"seq": 1e999}, {"key": "\\u0000"}]',
+    b'[{"temp_tenths": 1}' + b', {"temp_tenths": 1}' * 1000 + b"]",
+    b'{"temp_tenths": 1}\r\n\n{"temp_tenths": \n[[[\n\xff\n{}',
+    b"[" + b"[" * 20_000 + b"]" * 20_000 + b"]",
     b" " * (256 * 1024 + 1),
 ]
 
@@ -99,6 +105,7 @@ header_values = st.one_of(
     st.sampled_from(
         [
             b"application/json",
+            b"application/x-ndjson",
             b"application/json; charset=utf-16",
             b"application/x-www-form-urlencoded",
             b"multipart/form-data",
@@ -231,7 +238,8 @@ async def test_no_request_breaks_a_route_or_leaves_anything_behind_when_refused(
     method = data.draw(st.sampled_from(sorted(rule.methods)) | methods)
     sent = await session() if data.draw(st.booleans()) else []
     if data.draw(st.booleans()):
-        sent.append((b"content-type", b"application/json"))
+        kinds = st.sampled_from([b"application/json", b"application/x-ndjson"])
+        sent.append((b"content-type", data.draw(kinds)))
     sent += data.draw(headers)
     before = await kept(container)
     answer = await exchange(

@@ -12,6 +12,8 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Sequence
+from functools import lru_cache
+from struct import iter_unpack
 from typing import NamedTuple
 
 from server.services.embedded.documents import to_json
@@ -20,7 +22,6 @@ from server.services.firestore.base import (
     AlreadyExists,
     Create,
     Delete,
-    Fields,
     Put,
     Update,
     VersionConflict,
@@ -56,7 +57,11 @@ class WriteSet:
     """The writes of one batch. ValueError for an impossible collection, id, field or value."""
 
     def __init__(self, writes: Sequence[Write]) -> None:
-        self.steps = [_step(write) for write in writes]
+        # Drawn at once: a call into the system costs more than a version.
+        drawn = iter_unpack("=Q", secrets.token_bytes(8 * len(writes)))
+        self.steps = [
+            _step(write, str(number >> 1)) for write, (number,) in zip(writes, drawn, strict=True)
+        ]
         self.versions = [step.version for step in self.steps]
 
     def __call__(self, connection: sqlite3.Connection) -> list[str]:
@@ -91,57 +96,59 @@ def _applied(connection: sqlite3.Connection, shape: Shape, rows: Sequence[str]) 
     return shape.conflict is None or changed == len(rows)
 
 
-def _step(write: Write) -> Step:
+def _step(write: Write, version: str) -> Step:
     """A write's shape and row.
 
-    Each write draws its version at random, so that a document that was deleted and created again
+    Each write has a version drawn at random, so that a document that was deleted and created again
     never meets a version somebody still holds, and no counter is shared between processes.
     """
-    name = table(write.collection)
     check_id(write.id)
-    version = str(secrets.randbits(63))
     demanded = None if isinstance(write, Create) else write.if_version
-    matched = f"{name}.id = value ->> 0"
-    if demanded is not None:
-        matched += f" AND {name}.version = value ->> 3"
-        if not (demanded.isascii() and demanded.isdecimal()):
-            demanded = ""  # matches nothing: no such version was ever given out
-
-    insert = (
-        f"INSERT INTO {name} SELECT value ->> 0, value ->> 1, value -> 2"
-        " FROM json_each(?) WHERE TRUE ON CONFLICT"
-    )
-    match write:
-        case Create():
-            shape = Shape(f"{insert} DO NOTHING", AlreadyExists)
-        case Put(if_version=None):
-            shape = Shape(
-                f"{insert} (id) DO UPDATE SET version = excluded.version, body = excluded.body",
-                VersionConflict,
-            )
-        case Put() | Update():
-            body = "value -> 2" if isinstance(write, Put) else _merged(write.fields)
-            shape = Shape(
-                f"UPDATE {name} SET version = value ->> 1, body = {body}"
-                f" FROM json_each(?) WHERE {matched}",
-                VersionConflict,
-            )
-        case Delete():
-            version = ""
-            shape = Shape(
-                f"DELETE FROM {name} WHERE rowid IN"
-                f" (SELECT {name}.rowid FROM json_each(?) CROSS JOIN {name} WHERE {matched})",
-                None if demanded is None else VersionConflict,
-            )
+    names = tuple(write.fields) if isinstance(write, Update) else ()
+    shape = _shape(type(write), write.collection, demanded is not None, names)
+    if demanded is not None and not (demanded.isascii() and demanded.isdecimal()):
+        demanded = ""  # matches nothing: no such version was ever given out
+    if isinstance(write, Delete):
+        version = ""
     fields = "null" if isinstance(write, Delete) else to_json(write.fields)
     row = f'[{to_json(write.id)},{version or "null"},{fields},"{demanded or ""}"]'
     return Step(shape, row, (write.collection, write.id), version)
 
 
-def _merged(fields: Fields) -> str:
+@lru_cache(maxsize=256)
+def _shape(kind: type[Write], collection: str, demands: bool, names: tuple[str, ...]) -> Shape:
+    """The statement for writes of this kind; `names` are the fields that an Update sets."""
+    name = table(collection)
+    matched = f"{name}.id = value ->> 0"
+    if demands:
+        matched += f" AND {name}.version = value ->> 3"
+    insert = (
+        f"INSERT INTO {name} SELECT value ->> 0, value ->> 1, value -> 2"
+        " FROM json_each(?) WHERE TRUE ON CONFLICT"
+    )
+    if kind is Create:
+        return Shape(f"{insert} DO NOTHING", AlreadyExists)
+    if kind is Put and not demands:
+        return Shape(
+            f"{insert} (id) DO UPDATE SET version = excluded.version, body = excluded.body",
+            VersionConflict,
+        )
+    if kind is Delete:
+        return Shape(
+            f"DELETE FROM {name} WHERE rowid IN"
+            f" (SELECT {name}.rowid FROM json_each(?) CROSS JOIN {name} WHERE {matched})",
+            VersionConflict if demands else None,
+        )
+    body = "value -> 2" if kind is Put else _merged(names)
+    return Shape(
+        f"UPDATE {name} SET version = value ->> 1, body = {body} FROM json_each(?) WHERE {matched}",
+        VersionConflict,
+    )
+
+
+def _merged(names: Sequence[str]) -> str:
     """The SQL for a body with these of its top-level fields set to the row's."""
     expression = "body"
-    names = list(fields)
     for start in range(0, len(names), _FIELDS_PER_SET):
         pairs = "".join(
             f", {path(name)}, json(value -> '$[2].{name}')"

@@ -8,7 +8,8 @@ a whole number, and has no figures: Firestore keeps it as a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ Op = Literal["==", "<", "<=", ">", ">="]
 Direction = Literal["asc", "desc"]
 
 BATCH_MAX = 500
+_ESCAPED = re.compile("[%_/]")
 PAGE_MAX = 10_000
 
 
@@ -205,9 +207,16 @@ def document_id(*parts: str) -> str:
     >>> document_id("a_b", "c") == document_id("a", "b_c")
     False
     """
+    if not _ESCAPED.search("".join(parts)):
+        return "_".join(parts)
     return "_".join(
-        part.replace("%", "%25").replace("_", "%5F").replace("/", "%2F") for part in parts
+        [part.replace("%", "%25").replace("_", "%5F").replace("/", "%2F") for part in parts]
     )
+
+
+def in_parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The ids, as many at a time as one call may name."""
+    return (ids[start : start + BATCH_MAX] for start in range(0, len(ids), BATCH_MAX))
 
 
 def required_index(query: Query) -> tuple[tuple[str, ...], tuple[str, Direction]] | None:

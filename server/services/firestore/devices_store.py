@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
@@ -21,6 +22,7 @@ from server.services.firestore.base import (
     Update,
     Write,
     document_id,
+    in_parts,
 )
 from server.services.firestore.models import Device, Metadata, fields_of
 
@@ -89,6 +91,20 @@ class DevicesStore:
         reads = self._client if fresh else self._reads
         document = await reads.get(COLLECTION, document_id(tenant_id, device_id))
         return _device(document, tenant_id)
+
+    async def get_devices(
+        self, tenant_id: str, device_ids: Sequence[str], *, fresh: bool = True
+    ) -> dict[str, Device]:
+        """Those of the devices that exist, by device id; as `get_device`."""
+        reads = self._client if fresh else self._reads
+        devices: dict[str, Device] = {}
+        for some in in_parts(device_ids):
+            ids = [document_id(tenant_id, device_id) for device_id in some]
+            found = await reads.get_many(COLLECTION, ids)
+            for device in (_device(document, tenant_id) for document in found.values()):
+                if device is not None:
+                    devices[device.device_id] = device
+        return devices
 
     async def get_device_by_key(self, key_digest: str, *, fresh: bool = True) -> Device | None:
         """The device whose key has this digest, of whatever tenant, or None; as `get_device`."""

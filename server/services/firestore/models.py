@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -159,6 +160,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     expire_at: int = 0
 
 
+@lru_cache(maxsize=256)
 def utc_text(time_ms: int) -> str:
     """A time from 1970 to 9999 as ISO 8601 in UTC, such as 2025-12-17T05:20:05.123Z."""
     seconds, rest_ms = divmod(min(max(time_ms, 0), LATEST_MS), 1000)

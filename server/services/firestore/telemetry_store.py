@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
-from server.services.firestore.base import Create, DocumentClient, Filter, Page, Query
+from server.services.firestore.base import (
+    Create,
+    DocumentClient,
+    Filter,
+    Page,
+    Query,
+    in_parts,
+)
 from server.services.firestore.models import Reading, fields_of
 from server.services.firestore.recent import RecentReadings
 
@@ -41,6 +48,16 @@ class TelemetryStore:
         found = (await self._client.get_many(COLLECTION, doc_ids)).values()
         readings = (msgspec.convert(document.fields, Reading) for document in found)
         return [reading for reading in readings if reading.tenant_id == tenant_id]
+
+    async def by_id(self, tenant_id: str, doc_ids: Sequence[str]) -> dict[str, Reading]:
+        """As `get_many`, of any number, by document id."""
+        readings: dict[str, Reading] = {}
+        for some in in_parts(doc_ids):
+            for doc_id, document in (await self._client.get_many(COLLECTION, some)).items():
+                reading = msgspec.convert(document.fields, Reading)
+                if reading.tenant_id == tenant_id:
+                    readings[doc_id] = reading
+        return readings
 
     async def query_recent(
         self, tenant_id: str, device_id: str | None = None, limit: int = 100

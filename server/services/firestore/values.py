@@ -8,6 +8,9 @@ import re
 # https://firebase.google.com/docs/firestore/quotas
 DEPTH_MAX = 20
 ID_BYTES_MAX = 1500
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+# Whatever their value.
+_PLAIN = frozenset({str, bool, type(None)})
 _NO_ID = re.compile(r"\.|\.\.|__.*__|.*[/\0].*", re.DOTALL)
 # Two underscores begin Firestore's own names, `sqlite_` SQLite's.
 _COLLECTION = re.compile(r"(?!sqlite_|__)[a-z_]+")
@@ -44,10 +47,10 @@ def check_field(name: str) -> None:
 def check(value: object, depth: int = 0) -> None:
     """ValueError if a value is not JSON of at most DEPTH_MAX levels."""
     kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind in _PLAIN:
         return
     if isinstance(value, int) and kind is int:
-        if not -(2**63) <= value < 2**63:
+        if not INTEGER_MIN <= value <= INTEGER_MAX:
             raise ValueError("An integer does not fit into 64 bits")
     elif isinstance(value, float) and kind is float:
         if not math.isfinite(value):
@@ -55,12 +58,17 @@ def check(value: object, depth: int = 0) -> None:
     elif depth >= DEPTH_MAX:
         raise ValueError("A value is nested too deeply")
     elif isinstance(value, dict):
-        for key, inner in value.items():
-            if type(key) is not str:
-                raise ValueError(f"Not a field name: {key!r}")
-            check(inner, depth + 1)
+        _check_fields(value, depth)
     elif isinstance(value, list):
         for inner in value:
             check(inner, depth + 1)
     else:
         raise ValueError(f"Not a JSON value: {kind.__name__}")
+
+
+def _check_fields(fields: dict[object, object], depth: int) -> None:
+    for key, value in fields.items():
+        if type(key) is not str:
+            raise ValueError(f"Not a field name: {key!r}")
+        if type(value) not in _PLAIN:  # most fields are: a call each would be most of the check
+            check(value, depth + 1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from server.services.firestore.base import (
     PAGE_MAX,
     Create,
+    Document,
     DocumentClient,
     Filter,
     Put,
@@ -42,9 +45,16 @@ class ZonesStore:
     async def get(self, tenant_id: str, device_id: str) -> Versioned:
         """The zone; a new one, at version None, if nothing was heard of it."""
         document = await self._client.get(ZONES, document_id(tenant_id, device_id))
-        if document is None or document.fields.get("tenant_id") != tenant_id:
-            return Versioned(ZoneRecord(tenant_id=tenant_id, device_id=device_id), None)
-        return Versioned(msgspec.convert(document.fields, ZoneRecord), document.version)
+        return _versioned(document, tenant_id, device_id)
+
+    async def get_many(self, tenant_id: str, device_ids: Sequence[str]) -> dict[str, Versioned]:
+        """Each of these zones, at most BATCH_MAX, as `get` has it."""
+        ids = {device_id: document_id(tenant_id, device_id) for device_id in device_ids}
+        found = await self._client.get_many(ZONES, list(ids.values()))
+        return {
+            device_id: _versioned(found.get(doc_id), tenant_id, device_id)
+            for device_id, doc_id in ids.items()
+        }
 
     async def heard_last(self, tenant_id: str) -> ZoneRecord | None:
         """The zone that posted last."""
@@ -84,6 +94,12 @@ class ZonesStore:
     def settings_write(settings: TenantSettings, version: str | None) -> Create | Put:
         """The write of a tenant's settings that fails if anyone wrote them since `version`."""
         return _conditional(SETTINGS, document_id(settings.tenant_id), fields_of(settings), version)
+
+
+def _versioned(document: Document | None, tenant_id: str, device_id: str) -> Versioned:
+    if document is None or document.fields.get("tenant_id") != tenant_id:
+        return Versioned(ZoneRecord(tenant_id=tenant_id, device_id=device_id), None)
+    return Versioned(msgspec.convert(document.fields, ZoneRecord), document.version)
 
 
 def _heard_first(tenant_id: str) -> Query:

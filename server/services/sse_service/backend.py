@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -130,6 +131,9 @@ class EventLog(Protocol):
         it is appended as soon as that is possible. Raises LogUnavailable if the event is lost.
         None too, and nothing else happens, for an event whose `key` came in the last KEY_S.
         """
+
+    async def append_many(self, tenant_id: str, events: Sequence[Event]) -> None:
+        """`append` each, in this order. Raises LogUnavailable if one is lost."""
 
     async def tip(self, tenant_id: str) -> Cursor:
         """The place after the newest event; position 0 while there is none. LogUnavailable."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
+from collections.abc import Sequence
 
 from server.neighbours import Neighbours
 from server.notices import NoNotices
@@ -37,6 +38,10 @@ class MemoryLog:
         if history is None:
             history = self._histories[tenant_id] = _History()
         return history
+
+    async def append_many(self, tenant_id: str, events: Sequence[Event]) -> None:
+        for event in events:
+            await self.append(tenant_id, event)
 
     async def append(self, tenant_id: str, event: Event) -> Cursor | None:
         history = self._history(tenant_id)

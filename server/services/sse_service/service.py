@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -40,6 +40,7 @@ class SSEService:
         self._metrics = metrics
         self._heartbeat_s = heartbeat_s
         self._census = census
+        self._encoder = msgspec.json.Encoder()
 
     async def publish(
         self,
@@ -69,6 +70,27 @@ class SSEService:
         self._metrics.events_published.inc()
         self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
         return self.hub.subscriber_count(tenant_id)
+
+    async def publish_many(
+        self, tenant_id: str, name: str, many: Sequence[tuple[object, str | None, str]]
+    ) -> None:
+        """`publish` each of (data, device_id, key), in this order."""
+        encode = self._encoder.encode
+        events = [
+            Event(name=name, data=encode(data).decode(), device_id=device_id, key=key)
+            for data, device_id, key in many
+        ]
+        began = self._clock.monotonic()
+        try:
+            await self._log.append_many(tenant_id, events)
+        except LogUnavailable as error:
+            self._metrics.publish_failures.inc(len(events))
+            log.error(
+                "%d events of tenant %s were not published: %s", len(events), tenant_id, error
+            )
+            return
+        self._metrics.events_published.inc(len(events))
+        self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
 
     async def subscribe(
         self,

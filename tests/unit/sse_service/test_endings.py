@@ -82,7 +82,7 @@ async def test_the_count_follows_every_way_to_end(rig: Rig) -> None:
         reason: rig.figure("bas_streams_closed_total", reason=reason)
         for reason in ("client", "session")
     }
-    assert closed == {"client": 3, "session": 2}
+    assert closed == {"client": 4, "session": 2}
     assert rig.figure("bas_streams_opened_total") == sum(closed.values())
 
 

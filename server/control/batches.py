@@ -1,0 +1,283 @@
+"""BatchService: many readings in one post; each zone is decided on once, many share a write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from server.clock import Clock
+from server.control.batch_parts import Batch, bundles, each, rounds
+from server.control.readings import announcement_key
+from server.control.settings import in_force
+from server.control.tries import tries
+from server.control.views import Command, telemetry_row
+from server.control.zone_batch import Moment, Plan, Row, Share, command_of, plan
+from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
+from server.errors import BasError, Forbidden
+from server.metrics import Metrics
+from server.services.firestore.base import (
+    AlreadyExists,
+    DocumentClient,
+    StoreUnavailable,
+    VersionConflict,
+    Write,
+)
+from server.services.firestore.devices_store import DevicesStore
+from server.services.firestore.models import Reading
+from server.services.firestore.telemetry_store import TelemetryStore
+from server.services.firestore.zones_store import Versioned, ZonesStore
+from server.services.sse_service.backend import KEY_S
+from server.services.sse_service.service import SSEService
+from server.work import Work
+
+WRITES_AT_ONCE = 4
+# Zones that somebody else holds, or writes, are waited for one by one, so many at a time.
+ALONE_AT_ONCE = 16
+# Nothing of a batch is begun later: what is left is for the caller to send again.
+BEGIN_S = 3.0
+
+
+class Answer(NamedTuple):
+    """The command of each device after its last reading, and which rows were refused why."""
+
+    commands: dict[str, Command]
+    errors: dict[int, BasError]
+
+
+class BatchService:
+    """Batches of all tenants, over the zones that `ZoneService` decides on one by one."""
+
+    def __init__(
+        self,
+        *,
+        client: DocumentClient,
+        zones: ZonesStore,
+        telemetry: TelemetryStore,
+        devices: DevicesStore,
+        cache: ZoneCache,
+        work: Work,
+        sse: SSEService,
+        clock: Clock,
+        metrics: Metrics,
+        telemetry_days: int,
+    ) -> None:
+        self._client = client
+        self._zones = zones
+        self._telemetry = telemetry
+        self._devices = devices
+        self._cache = cache
+        self._work = work
+        self._sse = sse
+        self._clock = clock
+        self._metrics = metrics
+        self._keep_days = telemetry_days
+
+    async def accept(self, tenant_id: str, devices: Mapping[str, Sequence[Row]]) -> Answer:
+        """Decide on each device's readings, oldest first, store and announce them.
+
+        A row without an error is stored. Those of one device are stored in their order: once one
+        could not be, none after it is.
+        """
+        return await self._work.finish(self._accept(tenant_id, devices))
+
+    async def _accept(self, tenant_id: str, devices: Mapping[str, Sequence[Row]]) -> Answer:
+        batch = Batch(self._clock.monotonic() + BEGIN_S)
+        for shares in rounds(devices):
+            going = [share for share in shares if share.device_id not in batch.failed]
+            for share in shares:
+                if share.device_id in batch.failed:
+                    batch.refuse(share, batch.failed[share.device_id])
+            await each(
+                bundles(going),
+                WRITES_AT_ONCE,
+                lambda bundle: self._store_together(tenant_id, bundle, batch),
+            )
+        for announcement in batch.announcements:
+            await announcement
+        return Answer(batch.commands, batch.errors)
+
+    async def _store_together(self, tenant_id: str, shares: Sequence[Share], batch: Batch) -> None:
+        """Store the shares of all zones that are free in one write, the others by themselves."""
+        async with self._cache.locked_if_free(
+            tenant_id, [one.device_id for one in shares]
+        ) as slots:
+            held = [share for share in shares if share.device_id in slots]
+            alone = [share for share in shares if share.device_id not in slots]
+            # First as if no key had come before, which the store refuses if one did.
+            for surely in (False, True):
+                if not held or await self._tried(tenant_id, held, slots, batch, surely):
+                    break
+            else:
+                alone = list(shares)
+        await each(alone, ALONE_AT_ONCE, lambda one: self._store_alone(tenant_id, one, batch))
+
+    async def _store_alone(self, tenant_id: str, share: Share, batch: Batch) -> None:
+        try:
+            async with self._cache.locked(tenant_id, share.device_id) as slot:
+                for pause_s in tries(self._clock):
+                    slots = {share.device_id: slot}
+                    if await self._tried(tenant_id, [share], slots, batch, surely=True):
+                        return
+                    await asyncio.sleep(pause_s)
+            raise ZoneBusy(message=f"device {share.device_id} is written by too many at once")
+        except ZoneBusy as busy:
+            batch.refuse(share, busy)
+
+    async def _tried(
+        self,
+        tenant_id: str,
+        shares: Sequence[Share],
+        slots: Mapping[str, Slot],
+        batch: Batch,
+        surely: bool,
+    ) -> bool:
+        """Whether the shares are stored or refused; else somebody else wrote before."""
+        if self._clock.monotonic() >= batch.deadline:
+            error = ZoneBusy(message="the batch took too long; send this row again")
+            for share in shares:
+                batch.refuse(share, error)
+            return True
+        try:
+            await self._decide_and_store(tenant_id, shares, slots, batch, surely)
+        except (VersionConflict, AlreadyExists):
+            _forget(shares, slots)
+            return False
+        except StoreUnavailable as error:
+            _forget(shares, slots)  # whether it was written is unknown: read it again
+            for share in shares:
+                batch.refuse(share, error)
+        return True
+
+    async def _decide_and_store(
+        self,
+        tenant_id: str,
+        shares: Sequence[Share],
+        slots: Mapping[str, Slot],
+        batch: Batch,
+        surely: bool,
+    ) -> None:
+        shares = [share for share in shares if share.device_id not in batch.failed]
+        shares = await self._load(tenant_id, shares, slots, batch)
+        settings = await self._cache.settings(tenant_id)
+        moment = Moment(
+            self._clock.now_ms(),
+            self._clock.uptime_ms(),
+            self._clock.steady_ms(),
+            self._clock.boot,
+        )
+        earlier = await self._earlier(tenant_id, shares, moment.now_ms, surely)
+        plans: list[tuple[Share, Slot, Plan]] = []
+        for share in shares:
+            slot = slots[share.device_id]
+            assert slot.current is not None
+            before = slot.current.zone
+            values = in_force(before, settings)
+            planned = plan(share, before, values, earlier, moment, self._keep_days)
+            plans.append((share, slot, planned))
+        await self._write(plans)
+        batch.take(planned for _, _, planned in plans)
+        self._metrics.readings_stored.inc(sum(len(one.creations) for _, _, one in plans))
+        self._metrics.readings_repeated.inc(sum(one.repeated for _, _, one in plans))
+        readings = [reading for _, _, one in plans for reading in one.announced]
+        # Still under the locks, so that each zone's readings are announced in their order.
+        batch.announcements.append(
+            asyncio.create_task(self._announce(tenant_id, readings, moment.now_ms))
+        )
+        await self._answer_repeats(tenant_id, plans, batch)
+
+    async def _write(self, plans: Sequence[tuple[Share, Slot, Plan]]) -> None:
+        """Write all readings and zones at once, each zone over what its slot holds."""
+        writes: list[Write] = []
+        changed: list[tuple[Slot, Plan]] = []
+        for _, slot, planned in plans:
+            if planned.zone is not None and slot.current is not None:
+                changed.append((slot, planned))
+                writes.append(self._zones.zone_write(planned.zone, slot.current.version))
+        for _, planned in changed:
+            writes += planned.creations
+        if not writes:
+            return
+        versions = await self._client.write(writes)
+        for (slot, planned), version in zip(changed, versions, strict=False):
+            assert planned.zone is not None
+            slot.current = Versioned(planned.zone, version)
+
+    async def _answer_repeats(
+        self, tenant_id: str, plans: Sequence[tuple[Share, Slot, Plan]], batch: Batch
+    ) -> None:
+        """Where all came before: the command as the store has it, whoever has switched since."""
+        repeated = [(share, slot) for share, slot, one in plans if not one.zone and one.repeated]
+        if not repeated:
+            return
+        try:
+            settings = await self._cache.settings(tenant_id)
+            found = await self._zones.get_many(tenant_id, [one.device_id for one, _ in repeated])
+        except StoreUnavailable as error:
+            for share, _ in repeated:
+                batch.refuse(share, error)
+            return
+        for share, slot in repeated:
+            slot.current = found[share.device_id]
+            zone = slot.current.zone
+            batch.commands[share.device_id] = command_of(zone, in_force(zone, settings))
+
+    async def _load(
+        self,
+        tenant_id: str,
+        shares: Sequence[Share],
+        slots: Mapping[str, Slot],
+        batch: Batch,
+    ) -> list[Share]:
+        """Fill the slots from the store; the shares of zones that may exist, the rest is refused.
+
+        A stranger who makes up device ids must not fill the store.
+        """
+        unknown = [one.device_id for one in shares if slots[one.device_id].current is None]
+        loaded = await self._zones.get_many(tenant_id, unknown) if unknown else {}
+        homeless: list[str] = []
+        for device_id, zone in loaded.items():
+            slots[device_id].current = zone
+            if zone.version is None and not await self._cache.has_room(tenant_id):
+                homeless.append(device_id)
+        if not homeless:
+            return list(shares)
+        registered = await self._devices.get_devices(tenant_id, homeless)
+        refused = set(homeless) - registered.keys()
+        for share in shares:
+            if share.device_id in refused:
+                slots[share.device_id].current = None
+                message = "register this device first"
+                batch.refuse(share, Forbidden("Too many devices", "DEVICE_LIMIT", message))
+        return [share for share in shares if share.device_id not in refused]
+
+    async def _earlier(
+        self, tenant_id: str, shares: Sequence[Share], now_ms: int, surely: bool
+    ) -> dict[str, Reading]:
+        """What is stored already under the ids of these rows. Unless `surely`, keys are not looked
+        up: a stored one is a conflict."""
+        doc_ids = [
+            doc_id
+            for share in shares
+            for _, new in share.rows
+            if new.may_repeat and (surely or new.key is None)
+            for doc_id in new.source_ids(tenant_id, share.device_id, now_ms)
+        ]
+        return await self._telemetry.by_id(tenant_id, doc_ids) if doc_ids else {}
+
+    async def _announce(self, tenant_id: str, readings: Iterable[Reading], now_ms: int) -> None:
+        """Repeated ones too, since who stored them may have died before they were told."""
+        await self._sse.publish_many(
+            tenant_id,
+            "telemetry",
+            [
+                (telemetry_row(one), one.device_id, announcement_key(one))
+                for one in readings
+                if now_ms - one.received_ms < KEY_S * 1000
+            ],
+        )
+
+
+def _forget(shares: Iterable[Share], slots: Mapping[str, Slot]) -> None:
+    for share in shares:
+        slots[share.device_id].current = None

@@ -1,0 +1,101 @@
+"""kill -9 in the middle of batches: every row that was accepted is there, and none comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.integration.test_durability import OPEN, stored
+from tests.support.process import ServerProcess
+from tests.support.stream import caller
+
+GATEWAYS, DEVICES, ROWS, BATCHES_MIN = 3, 5, 400, 6
+
+
+@dataclass
+class Gateway:
+    """Posts batches of readings that are all different, by their timestamp, until it is cut."""
+
+    name: str
+    first_ms: int
+    answered: list[int] = field(default_factory=list)
+    attempted: int = -1
+
+    def device(self, row: int) -> str:
+        return f"{self.name}-{row % DEVICES}"
+
+    def timestamp(self, number: int, row: int) -> int:
+        return self.first_ms + number * ROWS + row
+
+    def batch(self, number: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "device_id": self.device(row),
+                "temp_tenths": 235,
+                "sensor_ok": True,
+                "timestamp": self.timestamp(number, row),
+            }
+            for row in range(ROWS)
+        ]
+
+    def timestamps(self, device: str, numbers: list[int]) -> list[int]:
+        """When a device's readings of these batches were made."""
+        return [
+            self.timestamp(number, row)
+            for number in numbers
+            for row in range(ROWS)
+            if self.device(row) == device
+        ]
+
+    async def post(self, client: httpx.AsyncClient, number: int) -> None:
+        """Post a batch with its key. Raises httpx.TransportError when the server is gone."""
+        self.attempted = max(self.attempted, number)
+        headers = {"Idempotency-Key": f"{self.name}/{number}"}
+        body = self.batch(number)
+        answer = await client.post("/api/sensor_data/batch", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["accepted"] == ROWS, answer.text
+        self.answered.append(number)
+
+    async def post_until_cut(self, url: str) -> None:
+        async with caller(url) as client:
+            for number in itertools.count():
+                try:
+                    await self.post(client, number)
+                except httpx.TransportError:
+                    return
+
+
+async def test_after_a_kill_every_accepted_row_is_there_once_and_a_repeat_adds_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    first_ms = time.time_ns() // 1_000_000 - 10_000_000
+    gateways = [Gateway(f"g{number}", first_ms) for number in range(GATEWAYS)]
+    with ServerProcess(tmp_path, **OPEN) as server:
+        load = asyncio.gather(*(gateway.post_until_cut(server.url) for gateway in gateways))
+        async with asyncio.timeout(30):
+            while min(len(gateway.answered) for gateway in gateways) < BATCHES_MIN:
+                assert not load.done()
+                await asyncio.sleep(0.001)
+            server.kill()
+            await load
+    with ServerProcess(tmp_path, **OPEN) as server:
+        async with caller(server.url) as client:
+            for gateway in gateways:
+                accepted, tried = gateway.answered, list(range(gateway.attempted + 1))
+                for device in (gateway.device(number) for number in range(DEVICES)):
+                    there = [row["timestamp"] for row in await stored(client, device)]
+                    assert len(there) == len(set(there))
+                    assert set(gateway.timestamps(device, accepted)) <= set(there)
+                    assert set(there) <= set(gateway.timestamps(device, tried))
+                for number in tried:
+                    await gateway.post(client, number)
+                for device in (gateway.device(number) for number in range(DEVICES)):
+                    there = [row["timestamp"] for row in await stored(client, device)]
+                    assert sorted(there) == gateway.timestamps(device, tried)
