@@ -73,7 +73,7 @@ class Readers:
         if self._closed:
             raise self._unavailable("closed", "The store is closed")
         if self._waiting >= self._max_waiting:
-            raise self._unavailable("queue_full", "Too many reads are waiting")
+            raise self.refusal()
         stop = _Stop()
         self._waiting += 1
         try:
@@ -88,6 +88,10 @@ class Readers:
         finally:
             self._waiting -= 1
             stop.wanted = True
+
+    def refusal(self) -> StoreUnavailable:
+        """The error for one read too many."""
+        return self._unavailable("queue_full", "Too many reads are waiting")
 
     def _answer(self, read: Callable[[sqlite3.Connection], T], stop: _Stop) -> T:
         connection = self._idle.get()

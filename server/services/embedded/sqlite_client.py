@@ -15,6 +15,7 @@ from server.clock import Clock
 from server.metrics import Metrics
 from server.services.embedded import queries, schema
 from server.services.embedded.documents import from_rows
+from server.services.embedded.gathered import Found, Gathered
 from server.services.embedded.readers import Readers
 from server.services.embedded.turnstile import Turnstile
 from server.services.embedded.writer import Writer
@@ -83,6 +84,7 @@ class SqliteClient(DocumentClient, Retention):
             timeout_s=read_timeout_s,
             max_waiting=max_waiting,
         )
+        self._gathered = Gathered(self._read_ids, max_waiting, self.readers.refusal)
         # Figures over many documents take seconds: they must not stand in the way of a reading.
         self.reports = Readers(
             self._connect_reader,
@@ -126,8 +128,8 @@ class SqliteClient(DocumentClient, Retention):
     async def get_many(self, collection: str, doc_ids: Sequence[str]) -> Mapping[str, Document]:
         if len(doc_ids) > BATCH_MAX:
             raise ValueError(f"At most {BATCH_MAX} ids, not {len(doc_ids)}")
-        found = await self._documents(collection, queries.select_ids(collection, doc_ids))
-        return {document.id: document for document in found}
+        await self._table(collection)
+        return await self._gathered.get_many(collection, doc_ids)
 
     async def write(self, writes: Sequence[Write]) -> list[str]:
         if not 1 <= len(writes) <= BATCH_MAX:
@@ -173,6 +175,20 @@ class SqliteClient(DocumentClient, Retention):
         return await self.readers.run(
             lambda connection: from_rows(connection.execute(*statement).fetchone()[0])
         )
+
+    async def _read_ids(self, wanted: Mapping[str, Sequence[str]]) -> Found:
+        statements = {name: queries.select_ids(name, ids) for name, ids in wanted.items()}
+
+        def read(connection: sqlite3.Connection) -> Found:
+            return {
+                name: {
+                    document.id: document
+                    for document in from_rows(connection.execute(*statement).fetchone()[0])
+                }
+                for name, statement in statements.items()
+            }
+
+        return await self.readers.run(read)
 
     async def _table(self, collection: str) -> None:
         """Make the collection's table if this is its first use."""

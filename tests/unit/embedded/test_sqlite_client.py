@@ -432,13 +432,15 @@ async def test_too_many_reads_are_refused_and_close_stops_the_rest(path: Path) -
 
         running = asyncio.create_task(client.readers.run(endless))
         await asyncio.wait_for(busy.wait(), BOUND_S)
-        reads = [asyncio.create_task(client.get("zones", "a")) for _ in range(2)]
+        reads = [asyncio.create_task(client.get("zones", "a")) for _ in range(3)]
         with pytest.raises(StoreUnavailable):
-            await reads[1]
-        assert failures(client, "queue_full") == 1
+            await reads[2]
+        with pytest.raises(StoreUnavailable):
+            await client.query(Query("zones"), 1)
+        assert failures(client, "queue_full") == 2
         await asyncio.wait_for(client.close(), BOUND_S)
-        outcomes = await asyncio.gather(running, reads[0], return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
+        outcomes = await asyncio.gather(running, *reads[:2], return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
 
 
 async def test_readers_cannot_write(client: SqliteClient) -> None:
