@@ -1,0 +1,108 @@
+"""Fan-out: so many streams of a real server, events posted at each of several rates."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.bench.peers.loop import Loop
+from scripts.bench.peers.producers import Producers
+from scripts.bench.peers.servers import Peer, Running
+from scripts.bench.peers.streams import Streams, delays_ms
+from scripts.bench.peers.usage import Usage
+from scripts.bench.table import percentile
+
+CONNECT_S, LIVE_S, LATE_S = 60.0, 30.0, 30.0
+SAMPLED, AT_ONCE = 50, 100
+POSTERS, POSTERS_SATURATED = 10, 32
+WARM_UP_S, WARM_UP_RATE = 0.3, 20
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Events for a while, on the streams that are open; `a_second` None: as fast as answered."""
+
+    name: str
+    a_second: float | None
+    seconds: float
+
+
+Figures = dict[str, float]
+
+
+def measure(peer: Peer, folder: Path, clients: int, phases: list[Phase]) -> dict[str, Figures]:
+    """The figures of each phase, by its name: deliveries a second, what was lost and repeated, the
+    time from post to frame, processor and memory of the server, and the load's own processor."""
+    with peer.start(folder) as running:
+        loop = Loop()
+        streams = Streams(loop, running.port)
+        try:
+            before_kb = running.processes.memory_kb()
+            opened_s = streams.open(
+                clients,
+                lambda _: running.stream(b""),
+                sampled=SAMPLED,
+                at_once=AT_ONCE,
+                speaks_first=peer.speaks_first,
+                timeout_s=CONNECT_S,
+            )
+            opened_s += settle(loop, streams, running)
+            client_kb = (running.processes.memory_kb() - before_kb) / clients
+            figures = {}
+            for phase in phases:
+                figures[phase.name] = _phase(loop, streams, running, phase)
+                figures[phase.name] |= {"client_kb": client_kb, "connect_s": opened_s}
+            return figures
+        finally:
+            streams.close()
+            loop.close()
+
+
+def settle(loop: Loop, streams: Streams, running: Running) -> float:
+    """Post until every stream gets every event; the seconds until each had got one."""
+    producers = Producers(loop, running.port, 1, running.event)
+    began = time.perf_counter()
+    try:
+        while time.perf_counter() - began < LIVE_S:
+            streams.begin()
+            producers.forget()
+            start = time.perf_counter()
+            producers.post(WARM_UP_S, WARM_UP_RATE)
+            expected = len(producers.sent)
+            loop.run(lambda: streams.events >= expected * len(streams.all), 2.0)  # noqa: B023
+            if all(stream.events == expected for stream in streams.all):
+                streams.begin()
+                return start - began
+    finally:
+        producers.close()
+    got = sum(stream.events > 0 for stream in streams.all)
+    raise TimeoutError(f"{got} of {len(streams.all)} streams are live after {LIVE_S:g} s")
+
+
+def _phase(loop: Loop, streams: Streams, running: Running, phase: Phase) -> Figures:
+    streams.begin()
+    count = POSTERS_SATURATED if phase.a_second is None else POSTERS
+    producers = Producers(loop, running.port, count, running.event)
+    usage = Usage(running.processes)
+    try:
+        producers.post(phase.seconds, phase.a_second)
+        events, clients = len(producers.sent), len(streams.all)
+        loop.run(lambda: streams.events >= events * clients, LATE_S)
+    finally:
+        producers.close()
+    used = usage.until_now()
+    delays = delays_ms(streams.sampled, producers.sent) or [float("nan")]
+    delivered = max(1, streams.events)
+    return {
+        "a_second": streams.events / used.took_s,
+        "events_a_second": events / used.took_s,
+        "lost": streams.lost(events),
+        "repeated": streams.repeated(events),
+        "refused": producers.refused,
+        "p50_ms": percentile(delays, 50),
+        "p99_ms": percentile(delays, 99),
+        "max_ms": max(delays),
+        "cpu_us": used.server_s / delivered * 1e6,
+        **used.percent(),
+    }
