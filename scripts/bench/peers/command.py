@@ -78,7 +78,9 @@ def main(arguments: Sequence[str]) -> int:
 def measured(names: Sequence[str], peers: Sequence[str], runs: int, size: Size) -> Results:
     """All runs of all: in each, every work of every peer, the order turned round each time."""
     results = Results()
-    for peer in peers:
+    for peer in dict.fromkeys(peer for name in names for peer in WORKS[name].peers):
+        if peer not in peers:
+            continue
         try:
             results.versions[peer] = PEERS[peer].version()
         except Missing as missing:

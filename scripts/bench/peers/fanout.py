@@ -38,17 +38,13 @@ def measure(peer: Peer, folder: Path, clients: int, phases: list[Phase]) -> dict
         loop = Loop()
         streams = Streams(loop, running.port)
         try:
+            # What a server loads for its first client is not what a client takes.
+            _open(streams, running, 1, peer.speaks_first)
+            settle(loop, streams, running)
             before_kb = running.processes.memory_kb()
-            opened_s = streams.open(
-                clients,
-                lambda _: running.stream(b""),
-                sampled=SAMPLED,
-                at_once=AT_ONCE,
-                speaks_first=peer.speaks_first,
-                timeout_s=CONNECT_S,
-            )
+            opened_s = _open(streams, running, clients - 1, peer.speaks_first)
             opened_s += settle(loop, streams, running)
-            client_kb = (running.processes.memory_kb() - before_kb) / clients
+            client_kb = (running.processes.memory_kb() - before_kb) / (clients - 1)
             figures = {}
             for phase in phases:
                 figures[phase.name] = _phase(loop, streams, running, phase)
@@ -57,6 +53,17 @@ def measure(peer: Peer, folder: Path, clients: int, phases: list[Phase]) -> dict
         finally:
             streams.close()
             loop.close()
+
+
+def _open(streams: Streams, running: Running, count: int, speaks_first: bool) -> float:
+    return streams.open(
+        count,
+        lambda _: running.stream(b""),
+        sampled=min(count, SAMPLED),
+        at_once=AT_ONCE,
+        speaks_first=speaks_first,
+        timeout_s=CONNECT_S,
+    )
 
 
 def settle(loop: Loop, streams: Streams, running: Running) -> float:
@@ -92,8 +99,9 @@ def _phase(loop: Loop, streams: Streams, running: Running, phase: Phase) -> Figu
     finally:
         producers.close()
     used = usage.until_now()
-    delays = delays_ms(streams.sampled, producers.sent) or [float("nan")]
-    delivered = max(1, streams.events)
+    delays = delays_ms(streams.sampled, producers.sent)
+    if not delays:
+        raise RuntimeError(f"{phase.name}: {events} events were posted, none could be read")
     return {
         "a_second": streams.events / used.took_s,
         "events_a_second": events / used.took_s,
@@ -103,6 +111,6 @@ def _phase(loop: Loop, streams: Streams, running: Running, phase: Phase) -> Figu
         "p50_ms": percentile(delays, 50),
         "p99_ms": percentile(delays, 99),
         "max_ms": max(delays),
-        "cpu_us": used.server_s / delivered * 1e6,
+        "cpu_us": used.server_s / streams.events * 1e6,
         **used.percent(),
     }

@@ -18,7 +18,7 @@ from scripts.bench.peers.loop import READ, WRITE, Loop
 END = ord("}")
 FRAME = re.compile(
     rb"(?:id: ?([^\r\n]+)\r?\n)?(?:event: ?[^\r\n]*\r?\n)?"
-    rb'data: ?\{"timestamp": ?(\d{13})[^\r\n]*\r?\n\r?\n'
+    rb'data: ?\{"timestamp": ?(\d{13})[^\r\n]*\r?\n(?:id: ?[^\r\n]*\r?\n)?\r?\n'
 )
 # Closing sends a reset: no address stays in TIME_WAIT.
 RESET = struct.pack("ii", 1, 0)
