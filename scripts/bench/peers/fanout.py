@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.bench.peers.loop import Loop
 from scripts.bench.peers.producers import Producers
 from scripts.bench.peers.servers import Peer, Running
-from scripts.bench.peers.streams import Streams, delays_ms
+from scripts.bench.peers.streams import Streams, delays_ms, missing
 from scripts.bench.peers.usage import Usage
 from scripts.bench.table import percentile
 
@@ -105,7 +105,8 @@ def _phase(loop: Loop, streams: Streams, running: Running, phase: Phase) -> Figu
     return {
         "a_second": streams.events / used.took_s,
         "events_a_second": events / used.took_s,
-        "lost": streams.lost(events),
+        # The sampled streams are looked at event by event as well.
+        "lost": max(streams.lost(events), missing(streams.sampled, producers.sent)),
         "repeated": streams.repeated(events),
         "refused": producers.refused,
         "p50_ms": percentile(delays, 50),

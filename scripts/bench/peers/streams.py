@@ -10,7 +10,7 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from scripts.bench import wire
 from scripts.bench.peers.loop import READ, WRITE, Loop
@@ -186,6 +186,11 @@ class SampledStream(Stream):
                 self.last_id = frame[1]
             end = frame.end()
         self._rest = text[end:][-REST_MAX:]
+
+
+def missing(streams: Iterable[SampledStream], sent: Collection[int]) -> int:
+    """Deliveries of the events in `sent` that these streams did not get."""
+    return sum(len(set(sent) - {stamp for stamp, _ in stream.got}) for stream in streams)
 
 
 def delays_ms(streams: Iterable[SampledStream], sent: dict[int, float]) -> list[float]:
