@@ -16,7 +16,7 @@ from scripts.bench.table import percentile
 CONNECT_S, LIVE_S, LATE_S = 60.0, 30.0, 30.0
 SAMPLED, AT_ONCE = 50, 100
 POSTERS, POSTERS_SATURATED = 10, 32
-WARM_UP_S, WARM_UP_RATE = 0.3, 20
+WARM_UP_S, WARM_UP_RATE, WARM_UP_LATE_S = 0.3, 5, 5.0
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,18 @@ def settle(loop: Loop, streams: Streams, running: Running) -> float:
     """Post until every stream gets every event; the seconds until each had got one."""
     producers = Producers(loop, running.port, 1, running.event)
     began = time.perf_counter()
+
+    def all_have_all() -> bool:
+        return streams.events >= len(producers.sent) * len(streams.all)
+
     try:
         while time.perf_counter() - began < LIVE_S:
             streams.begin()
             producers.forget()
             start = time.perf_counter()
             producers.post(WARM_UP_S, WARM_UP_RATE)
-            expected = len(producers.sent)
-            loop.run(lambda: streams.events >= expected * len(streams.all), 2.0)  # noqa: B023
-            if all(stream.events == expected for stream in streams.all):
+            loop.run(all_have_all, WARM_UP_LATE_S)
+            if all(stream.events == len(producers.sent) for stream in streams.all):
                 streams.begin()
                 return start - began
     finally:

@@ -41,8 +41,11 @@ def bench_python() -> str:
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            raise Missing(f"pip install -r {PINS.relative_to(REPOSITORY)} into .bench-venv: {last}")
+            last = "".join((done.stderr or done.stdout).strip().splitlines()[-1:])
+            raise Missing(
+                f"{PINS.relative_to(REPOSITORY)} could not be installed into .bench-venv "
+                f"(python3-venv and the network are needed): {last}"
+            )
     stamp.write_text(wanted)
     return str(PYTHON)
 
