@@ -146,7 +146,8 @@ class Stream:
         if not self.heard:
             self.heard = True
             if not BUFFER.startswith(b"HTTP/1.1 200"):
-                raise wire.Refused(BUFFER[: min(count, 300)].decode("latin1"))
+                head, _, body = bytes(BUFFER[:count]).decode("latin1").partition("\r\n\r\n")
+                raise wire.Refused(f"a stream got {head.splitlines()[0]}: {body[:300]}")
             if streams._speaks_first:
                 streams.opened += 1
         return count
