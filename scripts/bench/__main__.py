@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.bench import firestore, host, ingest, lifetime, live, shared
+from scripts.bench.peers import command as peers
 from scripts.bench.table import Row, as_dicts, as_text, rows
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -89,7 +90,13 @@ def _machine() -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """0 if every budget is met, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=__doc__)
+    if arguments[:1] == ["peers"]:
+        return peers.main(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.bench",
+        description=__doc__,
+        epilog="`peers` compares this server with others; see `peers --help`.",
+    )
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(MEASURES))
     parser.add_argument(
         "--quick", action="store_true", help="one short run of each: about a minute"

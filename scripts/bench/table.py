@@ -172,29 +172,30 @@ def as_text(table: Iterable[Row]) -> str:
     tables = []
     if plain:
         head = ("what", "budget", "measured", "min to max", "met")
-        tables.append(_lines(head, [_cells(row) for row in plain]))
+        tables.append(lines(head, [_cells(row) for row in plain]))
     if calls:
         head = ("call, in ms", "p99 budget", "p50", "p99", "p99 min to max", *CALL_FIGURES[2:])
-        lines = [_call_cells(call, figures) for call, figures in calls.items()]
-        tables.append(_lines((*head, "met"), lines))
+        cells = [_call_cells(call, figures) for call, figures in calls.items()]
+        tables.append(lines((*head, "met"), cells))
     return "\n\n".join(tables)
 
 
-def _lines(head: tuple[str, ...], rest: Sequence[tuple[str, ...]]) -> str:
+def lines(head: tuple[str, ...], rest: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table."""
     cells = [head, *rest]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
-    lines = [
+    made = [
         "| "
         + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
         + " |"
         for line in cells
     ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+    made.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(made)
 
 
 def _call_cells(call: str, figures: Mapping[str, Row]) -> tuple[str, ...]:
-    p50, p99, *others = (_short(figures[name].median) for name in CALL_FIGURES)
+    p50, p99, *others = (short(figures[name].median) for name in CALL_FIGURES)
     _, budget, _, span, met = _cells(figures["p99"])
     return (call, budget.removesuffix(" ms"), p50, p99, span, *others, met)
 
@@ -206,11 +207,11 @@ def _cells(row: Row) -> tuple[str, ...]:
         sign = ">" if row.least else "<"
         budget = f"{sign} {row.budget:g}{unit}" if row.budget else "0"
     met = {True: "yes", False: "NO", None: ""}[row.met]
-    span = f"{_short(row.low)} to {_short(row.high)}"
-    return (row.what, budget, _short(row.median) + unit, span, met)
+    span = f"{short(row.low)} to {short(row.high)}"
+    return (row.what, budget, short(row.median) + unit, span, met)
 
 
-def _short(figure: float) -> str:
+def short(figure: float) -> str:
     """Three figures that mean something."""
     if figure == 0 or abs(figure) >= 100:
         return f"{figure:.0f}"

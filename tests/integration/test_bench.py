@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from scripts.bench.peers import command, installed
+from scripts.bench.peers.loop import Loop
+from scripts.bench.peers.results import TARGETS, Results
+from scripts.bench.peers.results import as_text as comparison
+from scripts.bench.peers.streams import Streams
+from scripts.bench.peers.works import FAST, INGEST, MANY, QUICK, RECONNECT, SATURATED, SLOW
 from scripts.bench.table import CALL_FIGURES, WHAT, as_text, percentile, rows
 from tests.support.firestore import need_firestore
 from tests.support.process import REPOSITORY, clean_environment
@@ -145,3 +153,87 @@ def test_calls_to_firestore_have_a_line_each_with_the_budget_of_their_p99() -> N
         "5.00",
         "NO",
     ]
+
+
+def test_a_quick_comparison_counts_every_delivery_of_this_server_and_the_floor() -> None:
+    done = bench("peers", "--quick", "--json", "--peer", "bas", "--peer", "floor")
+    assert done.returncode in {0, 1}, done.stderr
+    found = json.loads(done.stdout)
+    assert found["failed"] == found["left_out"] == {}
+    rows = {(row["work"], row["peer"]): row["figures"] for row in found["rows"]}
+    for work in (FAST, SLOW, SATURATED, MANY):
+        for peer in ("bas", "floor"):
+            worst = {name: figure[2] for name, figure in rows[work, peer].items()}
+            assert worst["lost"] == worst["repeated"] == worst["refused"] == 0
+            assert 0 < worst["p50_ms"] <= worst["p99_ms"] <= worst["max_ms"]
+            assert worst["a_second"] > 0
+    for work in (INGEST, RECONNECT):
+        assert (work, "floor") not in rows
+        median, low, high = rows[work, "bas"]["a_second"]
+        assert 0 < low <= median <= high
+        assert rows[work, "bas"]["lost"] == [0, 0, 0]
+    targets = {target["what"]: target for target in found["targets"]}
+    assert targets[f"{SATURATED}: lost"]["met"] is True
+    assert targets[f"{SATURATED}: rate, of nchan's"]["met"] is None
+    start = targets["lifetime: start to first 200"]
+    assert start["met"] is (start["measured"] < start["limit"])
+
+
+def test_a_quick_soak_finds_the_server_as_it_was() -> None:
+    done = bench("peers", "soak", "--quick", "--seconds", "1", "--json")
+    targets = {target["what"]: target for target in json.loads(done.stdout)["targets"]}
+    for what in ("lost", "files more than before", "threads more than before"):
+        assert targets[f"soak: {what}"]["measured"] <= 0
+
+
+def test_a_peer_that_is_not_installed_is_left_out_and_the_table_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(installed, "NGINX", None)
+    results = command.measured(["many"], ["nchan"], 1, QUICK)
+    text = comparison(results, [(MANY, "nchan")])
+    assert "nchan is left out: apt-get install nginx libnginx-mod-nchan" in text
+    assert "left out" in text.splitlines()[4]
+    assert [target.met(results) for target in TARGETS] == [None] * len(TARGETS)
+
+
+def test_a_ratio_is_taken_within_a_run_and_never_between_two() -> None:
+    (target,) = (one for one in TARGETS if one.what == f"{SATURATED}: rate, of nchan's")
+    results = Results()
+    results.add("bas", 0, {SATURATED: {"a_second": 80.0}})
+    results.add("nchan", 1, {SATURATED: {"a_second": 1.0}})
+    assert target.met(results) is None
+    results.add("nchan", 0, {SATURATED: {"a_second": 10.0}})
+    assert (target.measured(results), target.met(results)) == (8.0, True)
+    results.add("nchan", 0, {SATURATED: {"a_second": 10.1}})
+    assert target.met(results) is False
+
+
+def test_streams_count_frames_that_come_in_any_pieces_and_miss_what_did_not_come() -> None:
+    frames = [b'id: x-%d\ndata: {"timestamp":%d,"a":1}\n\n' % (n, 10**12 + n) for n in range(3)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=_send_in_pieces, args=(listener, frames))
+        server.start()
+        loop = Loop()
+        streams = Streams(loop, listener.getsockname()[1])
+        streams.open(2, lambda _: b"GET\n", sampled=1, at_once=1, speaks_first=True, timeout_s=10.0)
+        assert loop.run(lambda: streams.ended == 2, 10.0)
+        server.join()
+        loop.close()
+    (sampled,) = streams.sampled
+    assert [stamp for stamp, _ in sampled.got] == [10**12, 10**12 + 1, 10**12 + 2]
+    assert sampled.last_id == b"x-2"
+    assert (streams.lost(3), streams.repeated(3)) == (1, 0)
+    assert (streams.lost(2), streams.repeated(2)) == (0, 1)
+
+
+def _send_in_pieces(listener: socket.socket, frames: list[bytes]) -> None:
+    """All frames to the first who comes, a few bytes at a time; all but the last to the second."""
+    for some in (frames, frames[:-1]):
+        connection, _ = listener.accept()
+        with connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.recv(100)
+            text = b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(some)
+            for begin in range(0, len(text), 7):
+                connection.sendall(text[begin : begin + 7])

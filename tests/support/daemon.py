@@ -71,6 +71,12 @@ class Daemon(ABC):
             self._process.wait()
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
     def _signal(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)

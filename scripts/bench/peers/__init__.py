@@ -1,0 +1,1 @@
+"""This server beside others on the same work: `python -m scripts.bench peers`."""
