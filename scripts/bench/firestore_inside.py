@@ -125,7 +125,7 @@ async def calls(host: str, count: int) -> dict[str, float]:
     clock = SystemClock()
     client = init_client(host, load_indexes(INDEXES), clock, Metrics(), fresh_project())
     kept = client._rpc._api = Kept(client._rpc._api)
-    stores = create_stores(client, clock, audit_days=1)
+    stores = create_stores(client, clock, audit_days=1, metrics=Metrics())
     figures: dict[str, float] = {}
     try:
         async with grpc.aio.insecure_channel(host, options=OPTIONS) as channel:

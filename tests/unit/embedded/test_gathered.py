@@ -17,9 +17,11 @@ class Store:
         self.reads: list[dict[str, list[str]]] = []
         self.gate = asyncio.Semaphore(0)
         self.error: StoreUnavailable | None = None
+        self.began = asyncio.Event()
 
     async def read(self, wanted):
         self.reads.append(wanted)
+        self.began.set()
         number = len(self.reads)
         await self.gate.acquire()
         if self.error is not None:
@@ -43,8 +45,7 @@ def gathered(store):
 async def begun(store, gathered):
     """A read that is under way."""
     task = asyncio.create_task(gathered.get_many("zones", ["first"]))
-    while not store.reads:
-        await asyncio.sleep(0)
+    await store.began.wait()
     return task
 
 
