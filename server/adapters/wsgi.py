@@ -160,7 +160,7 @@ class WsgiApp:
                     close()
         except (_Gone, BridgeClosed):
             return
-        except Exception as error:
+        except BaseException as error:  # sys.exit() in a view ends this request, not the server
             if reply.gone:
                 return
             log.error("%s failed", environ["PATH_INFO"], exc_info=error)

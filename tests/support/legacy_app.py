@@ -125,6 +125,11 @@ def status():
     return "the old status, which nobody sees"
 
 
+def leaving(environ, start_response):
+    """A WSGI application that wants to end the process."""
+    raise SystemExit(3)
+
+
 def broken(environ, start_response):
     """A WSGI application without a framework around it, which fails."""
     raise KeyError("a bug")

@@ -91,6 +91,14 @@ async def extended(config, clock, shop):
         def broken():
             raise KeyError("a bug")
 
+        @bp.get("/api/exhausted")
+        def exhausted():
+            return next(iter([]))
+
+        @bp.get("/api/exit")
+        def leave():
+            raise SystemExit(3)
+
         container.app.register_blueprint(bp)
         yield container
 
@@ -144,6 +152,13 @@ async def test_a_bug_in_a_view_is_a_500_without_its_text(extended):
     answer = await Caller(extended.app).get("/api/broken")
     assert (answer.status, answer.json()["code"]) == (500, "INTERNAL")
     assert b"a bug" not in answer.body
+
+
+@pytest.mark.parametrize("path", ["/api/exhausted", "/api/exit"])
+async def test_a_view_that_leaves_in_an_unusual_way_is_a_500_too(extended, path):
+    answer = await Caller(extended.app).get(path)
+    assert (answer.status, answer.json()["code"]) == (500, "INTERNAL")
+    assert (await Caller(extended.app).get("/api/echo/a")).status == 200
 
 
 async def test_an_answer_may_be_made_piece_by_piece_in_threads(extended, shop):

@@ -207,8 +207,9 @@ async def test_the_old_application_publishes_on_the_same_hub(site):
     stream.close()
 
 
-async def test_an_application_without_a_framework_that_fails_is_a_500(config, clock):
-    async with served(config, clock, legacy_wsgi="tests.support.legacy_app:broken") as site:
+@pytest.mark.parametrize("name", ["broken", "leaving"])
+async def test_an_application_without_a_framework_that_fails_is_a_500(config, clock, name):
+    async with served(config, clock, legacy_wsgi=f"tests.support.legacy_app:{name}") as site:
         answer = await Caller(site.app).get("/anything")
         assert (answer.status, answer.json()["code"]) == (500, "INTERNAL")
         assert b"a bug" not in answer.body
