@@ -28,8 +28,8 @@ Wsgi: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 # A body over MEMORY_MAX lies in a temporary file, of which there are LARGE_MAX at once; one that
 # does not come in BODY_S is given up.
 MEMORY_MAX, BODY_MAX, LARGE_MAX, BODY_S = 256 * 1024, 16 * 1024 * 1024, 16, 60.0
-# Who takes nothing of the answer for so long is cut off.
-STALL_S = 20.0
+# Who takes no slice of the answer for so long is cut off.
+SLICE_MAX, STALL_S = 64 * 1024, 20.0
 RETRY_AFTER_S = 2
 # The server says these itself.
 OWN_HEADERS = {
@@ -219,8 +219,10 @@ class _Reply:
 
     def write(self, piece: bytes) -> None:
         """Send a piece, and wait until it is taken."""
-        if not piece:
-            return
+        for start in range(0, len(piece), SLICE_MAX):
+            self._write(piece[start : start + SLICE_MAX])
+
+    def _write(self, piece: bytes) -> None:
         more = True
         if self._left is not None:
             self._left -= len(piece)

@@ -13,6 +13,7 @@ app = Flask(__name__, static_folder=None)
 closed = threading.Event()
 served = threading.Semaphore(0)
 taken: list[int] = []
+LARGE = 1_000_000
 
 
 @app.route("/legacy/echo", methods=["GET", "POST"])
@@ -69,6 +70,11 @@ def endless():
             closed.set()
 
     return Response(make(), mimetype="application/octet-stream")
+
+
+@app.get("/legacy/large")
+def large():
+    return b"x" * LARGE
 
 
 @app.get("/legacy/headers")

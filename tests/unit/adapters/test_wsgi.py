@@ -276,6 +276,26 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_its_thread_is_free_aga
     assert site.services.wsgi_threads._pending == 0
 
 
+async def test_a_client_that_takes_a_large_answer_slowly_gets_all_of_it(site, monkeypatch):
+    monkeypatch.setattr(wsgi, "STALL_S", 0.4)
+    received = bytearray()
+
+    async def receive():
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
+
+    async def send(message):
+        body = message.get("body", b"")
+        await asyncio.sleep(len(body) / legacy_app.LARGE)  # all of it takes a second
+        received.extend(body)
+
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+    async with asyncio.timeout(10):
+        await site.app(request_to("/legacy/large"), receive, send)
+    assert len(received) == legacy_app.LARGE
+
+
 async def test_large_bodies_at_once_are_bounded_and_their_places_come_free(site, monkeypatch):
     monkeypatch.setattr(wsgi, "LARGE_MAX", 1)
     caller = Caller(site.app)
