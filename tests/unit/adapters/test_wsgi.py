@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from quart import Blueprint
 
 from server.adapters import wsgi
 from server.adapters.wsgi import BODY_MAX, LegacyAppError, load
+from server.adapters.wsgi_environ import make_environ
 from server.app import SECURITY_HEADERS
 from tests.support import legacy_app
 from tests.support.http import Caller, exchange, logged_in, served
@@ -57,6 +59,19 @@ async def test_the_old_application_gets_every_path_without_a_new_route(site):
         "url": "http://localhost/legacy/echo?q=1&q=ü",
     }
     assert (await Caller(site.app).get("/legacy/Grüße/Öl")).body.decode() == "Grüße, Öl"
+
+
+@pytest.mark.parametrize(
+    ("path", "raw_path", "seen"),
+    [
+        ("/caf\ufffd", b"/caf%e9", "/caf\xe9"),
+        ("/café", b"/caf%C3%A9", "/caf\xc3\xa9"),
+        ("/a b", b"http://elsewhere/a%20b", "/a b"),
+    ],
+)
+def test_the_old_application_sees_the_bytes_of_the_path(path, raw_path, seen):
+    scope = request_to(path) | {"raw_path": raw_path}
+    assert make_environ(scope, BytesIO())["PATH_INFO"] == seen
 
 
 async def test_new_routes_win_over_old_ones_of_the_same_path(site):
