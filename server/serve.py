@@ -50,6 +50,8 @@ SWITCH_S = 0.0005
 _SECURITY_HEADERS = [
     (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
 ]
+# An application may use numbers that have none.
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
 # So begins what Hypercorn answers by itself: a request it does not understand or cannot pass on.
 _HYPERCORN_S_OWN = [(b"content-length", b"0"), (b"connection", b"close")]
 
@@ -110,7 +112,7 @@ class _Wire(h11.Connection):
             event = h11.Response(
                 status_code=event.status_code,
                 headers=headers,
-                reason=HTTPStatus(event.status_code).phrase,
+                reason=_PHRASES.get(event.status_code, ""),
             )
         return super().send(event)
 

@@ -150,3 +150,17 @@ def test_a_connection_made_as_the_drain_begins_is_answered_or_left_to_others(tur
             kept.accept()[0].close()
         except BlockingIOError:
             assert client.recv(15) == b"HTTP/1.1 200 OK"
+
+
+async def test_a_status_without_a_phrase_of_its_own_is_sent_all_the_same(container):
+    @container.app.get("/odd")
+    async def odd():
+        return "odd", 499
+
+    async with serving(container.app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /odd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 499 \r\n")
+    assert answer.endswith(b"\r\n\r\nodd")
