@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -42,6 +43,9 @@ OWN_HEADERS = {
     b"transfer-encoding",
     b"upgrade",
 }
+
+# Within a header they would begin another one, here or at a proxy.
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class LegacyAppError(ValueError):
@@ -203,6 +207,9 @@ class _Reply:
             raise exc_info[1].with_traceback(exc_info[2])
         if self._start is not None and exc_info is None:
             raise RuntimeError("start_response was called twice")
+        for name, value in headers:
+            if not name.strip() or _CONTROLS.search(name + value.strip()):
+                raise ValueError(f"no header can be {name!r}: {value!r}")
         encoded = [
             (name.strip().lower().encode("latin-1"), value.strip().encode("latin-1"))
             for name, value in headers

@@ -131,6 +131,12 @@ def status():
     return "the old status, which nobody sees"
 
 
+def injecting(environ, start_response):
+    """A WSGI application that puts what it was asked into a header as it came."""
+    start_response("302 Found", [("Location", "/\r\nSet-Cookie: forged=1")])
+    return [b""]
+
+
 def leaving(environ, start_response):
     """A WSGI application that wants to end the process."""
     raise SystemExit(3)

@@ -222,7 +222,7 @@ async def test_the_old_application_publishes_on_the_same_hub(site):
     stream.close()
 
 
-@pytest.mark.parametrize("name", ["broken", "leaving"])
+@pytest.mark.parametrize("name", ["broken", "leaving", "injecting"])
 async def test_an_application_without_a_framework_that_fails_is_a_500(config, clock, name):
     async with served(config, clock, legacy_wsgi=f"tests.support.legacy_app:{name}") as site:
         answer = await Caller(site.app).get("/anything")
