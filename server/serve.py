@@ -118,16 +118,25 @@ class _Wire(h11.Connection):
 
 
 class _Connection(TCPServer):
-    """Hypercorn's connection, with reason phrases, and time for its first request at the end."""
+    """Hypercorn's connection, with reason phrases, and time for its first request at the end.
+
+    It does not wait for a request of a peer that has closed, or half-closed, its side.
+    """
+
+    _peer_is_done = False
 
     async def _idle_timeout(self) -> None:
+        if not self._peer_is_done:
+            await self._wait_for_request()
+        await asyncio.shield(self._initiate_server_close())
+
+    async def _wait_for_request(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.keep_alive_timeout):
                 await self.context.terminated.wait()
             protocol = self.protocol.protocol
             if isinstance(protocol, H11Protocol) and not protocol.keep_alive_requests:
                 await asyncio.sleep(FIRST_REQUEST_S)
-        await asyncio.shield(self._initiate_server_close())
 
     async def _read_data(self) -> None:
         protocol = self.protocol.protocol
@@ -135,6 +144,8 @@ class _Connection(TCPServer):
             limit = self.config.h11_max_incomplete_size
             protocol.connection = _Wire(h11.SERVER, max_incomplete_event_size=limit)
         await super()._read_data()
+        self._peer_is_done = True
+        await self.idle_task.stop()
 
 
 class _Acceptor:
