@@ -142,7 +142,9 @@ def create_app(
     if config.legacy_wsgi:
         app.asgi_app = _Beside(app, _legacy(config.legacy_wsgi, services))  # type: ignore
     app.asgi_app = _HttpOnly(app.asgi_app)  # type: ignore[method-assign]
-    app.asgi_app = plain_posts(app.asgi_app, SECURITY_HEADERS, _error)  # type: ignore[method-assign]
+    # As `_allow_origins` has it said where no Origin was sent.
+    headers = SECURITY_HEADERS | ({"Vary": "Origin"} if config.cors_origins else {})
+    app.asgi_app = plain_posts(app.asgi_app, headers, _error)  # type: ignore[method-assign]
     if config.trusted_proxies:
         app.asgi_app = TrustedProxies(app.asgi_app, config.trusted_proxies)  # type: ignore
     return app

@@ -50,6 +50,8 @@ SWITCH_S = 0.0005
 _SECURITY_HEADERS = [
     (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
 ]
+# An application may use numbers that have none.
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
 # So begins what Hypercorn answers by itself: a request it does not understand or cannot pass on.
 _HYPERCORN_S_OWN = [(b"content-length", b"0"), (b"connection", b"close")]
 
@@ -110,22 +112,31 @@ class _Wire(h11.Connection):
             event = h11.Response(
                 status_code=event.status_code,
                 headers=headers,
-                reason=HTTPStatus(event.status_code).phrase,
+                reason=_PHRASES.get(event.status_code, ""),
             )
         return super().send(event)
 
 
 class _Connection(TCPServer):
-    """Hypercorn's connection, with reason phrases, and time for its first request at the end."""
+    """Hypercorn's connection, with reason phrases, and time for its first request at the end.
+
+    It does not wait for a request of a peer that has closed, or half-closed, its side.
+    """
+
+    _peer_is_done = False
 
     async def _idle_timeout(self) -> None:
+        if not self._peer_is_done:
+            await self._wait_for_request()
+        await asyncio.shield(self._initiate_server_close())
+
+    async def _wait_for_request(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.keep_alive_timeout):
                 await self.context.terminated.wait()
             protocol = self.protocol.protocol
             if isinstance(protocol, H11Protocol) and not protocol.keep_alive_requests:
                 await asyncio.sleep(FIRST_REQUEST_S)
-        await asyncio.shield(self._initiate_server_close())
 
     async def _read_data(self) -> None:
         protocol = self.protocol.protocol
@@ -133,6 +144,8 @@ class _Connection(TCPServer):
             limit = self.config.h11_max_incomplete_size
             protocol.connection = _Wire(h11.SERVER, max_incomplete_event_size=limit)
         await super()._read_data()
+        self._peer_is_done = True
+        await self.idle_task.stop()
 
 
 class _Acceptor:

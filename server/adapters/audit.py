@@ -194,6 +194,8 @@ class SyncAudit(Face):
         return self._query("query_events_window", tenant_id, limit, **about)
 
     def _query(self, method: str, tenant_id: str, limit: int, **about: Any) -> list[dict[str, Any]]:
+        checked_name(tenant_id, "tenant_id")  # None would be every tenant
+
         async def ask() -> list[dict[str, Any]]:
             return [_dict(one) for one in await self._audit.query_events(tenant_id, limit, **about)]
 

@@ -59,8 +59,12 @@ class SyncSessions(Face):
 
         return self._ask("create_session", None, create)
 
-    def get_session(self, session_id: str) -> dict[str, Any] | None:
-        """The live session with this secret id, or None. `last_access` is when it was opened."""
+    def get_session(self, session_id: str | None) -> dict[str, Any] | None:
+        """The live session with this secret id, or None; None too for a request without one.
+        `last_access` is when it was opened.
+        """
+        if session_id is None:
+            return None
 
         async def ask() -> dict[str, Any] | None:
             found = await self._sessions.alive(session_id)
@@ -82,8 +86,10 @@ class SyncSessions(Face):
 
         return self._ask("get_session", None, ask)
 
-    def invalidate_session(self, session_id: str) -> bool:
-        """End the session; True too if it was over already."""
+    def invalidate_session(self, session_id: str | None) -> bool:
+        """End the session; True too if it was over already, or there is none."""
+        if session_id is None:
+            return True
 
         async def end() -> bool:
             await self._sessions.end(session_id)

@@ -85,7 +85,8 @@ class SyncBridge:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._lock = threading.Lock()
+        # A thread that holds it may collect garbage there: a stream whose __del__ posts.
+        self._lock = threading.RLock()
         self._calls: set[_Call[Any]] = set()
         self._closed = False
 

@@ -50,7 +50,7 @@ class _Job:
             value = self._work()
         except BaseException as error:  # noqa: BLE001 - raised again on the loop
             finished()
-            self.result.set_exception(error)
+            self.result.set_exception(_for_a_task(error))
         else:
             finished()
             self.result.set_result(value)
@@ -59,6 +59,16 @@ class _Job:
         """Raise `error` where the call was made; it was not begun."""
         if self.result.set_running_or_notify_cancel():
             self.result.set_exception(error)
+
+
+def _for_a_task(error: BaseException) -> Exception:
+    """The error as a task can raise it. StopIteration would never arrive in one, and what is no
+    Exception (SystemExit) would end the whole loop."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    raised = RuntimeError(f"sync code raised {error!r}")
+    raised.__cause__ = error
+    return raised
 
 
 class Threads:

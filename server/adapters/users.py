@@ -78,6 +78,8 @@ class SyncUsers(Face):
         failed_attempts, locked_until. All of it or nothing. A new password ends its sessions.
         """
         changes = {key: updates[key] for key in OWN_FIELDS if key in updates}
+        if changes.get("tenant_id"):
+            checked_name(changes["tenant_id"], "tenant_id")
         if "password_hash" in updates:
             changes["password_hash"] = _stored_hash(
                 updates["password_hash"], updates.get("salt"), updates.get("algorithm_params")

@@ -22,8 +22,8 @@ from server.errors import Invalid, Unavailable, UnsupportedMedia
 
 log = logging.getLogger(__name__)
 
-# Who takes no piece for so long is let go, as on a stream.
-STALL_S = 20.0
+# Who takes no slice of a piece for so long is let go, as on a stream.
+SLICE_MAX, STALL_S = 64 * 1024, 20.0
 
 _body: ContextVar[bytes] = ContextVar("body")
 _threads: ContextVar[Threads] = ContextVar("threads")
@@ -148,11 +148,13 @@ class IteratorBody(ResponseBody):
         assert writer is not None
         cut: Callable[[], object] = self._cut or writer.cancel
         while (piece := await self._threads.run(self._next)) is not None:
-            stalled = loop.call_later(STALL_S, cut)
-            try:
-                yield piece.encode() if isinstance(piece, str) else piece
-            finally:
-                stalled.cancel()
+            data = piece.encode() if isinstance(piece, str) else piece
+            for start in range(0, len(data), SLICE_MAX):
+                stalled = loop.call_later(STALL_S, cut)
+                try:
+                    yield data[start : start + SLICE_MAX]
+                finally:
+                    stalled.cancel()
 
     def _next(self) -> str | bytes | None:
         with self._lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -28,8 +29,8 @@ Wsgi: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 # A body over MEMORY_MAX lies in a temporary file, of which there are LARGE_MAX at once; one that
 # does not come in BODY_S is given up.
 MEMORY_MAX, BODY_MAX, LARGE_MAX, BODY_S = 256 * 1024, 16 * 1024 * 1024, 16, 60.0
-# Who takes nothing of the answer for so long is cut off.
-STALL_S = 20.0
+# Who takes no slice of the answer for so long is cut off.
+SLICE_MAX, STALL_S = 64 * 1024, 20.0
 RETRY_AFTER_S = 2
 # The server says these itself.
 OWN_HEADERS = {
@@ -42,6 +43,9 @@ OWN_HEADERS = {
     b"transfer-encoding",
     b"upgrade",
 }
+
+# Within a header they would begin another one, here or at a proxy.
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class LegacyAppError(ValueError):
@@ -160,7 +164,7 @@ class WsgiApp:
                     close()
         except (_Gone, BridgeClosed):
             return
-        except Exception as error:
+        except BaseException as error:  # sys.exit() in a view ends this request, not the server
             if reply.gone:
                 return
             log.error("%s failed", environ["PATH_INFO"], exc_info=error)
@@ -203,6 +207,9 @@ class _Reply:
             raise exc_info[1].with_traceback(exc_info[2])
         if self._start is not None and exc_info is None:
             raise RuntimeError("start_response was called twice")
+        for name, value in headers:
+            if not name.strip() or _CONTROLS.search(name + value.strip()):
+                raise ValueError(f"no header can be {name!r}: {value!r}")
         encoded = [
             (name.strip().lower().encode("latin-1"), value.strip().encode("latin-1"))
             for name, value in headers
@@ -219,8 +226,10 @@ class _Reply:
 
     def write(self, piece: bytes) -> None:
         """Send a piece, and wait until it is taken."""
-        if not piece:
-            return
+        for start in range(0, len(piece), SLICE_MAX):
+            self._write(piece[start : start + SLICE_MAX])
+
+    def _write(self, piece: bytes) -> None:
         more = True
         if self._left is not None:
             self._left -= len(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import IO, Any
+from urllib.parse import unquote_to_bytes
 
 
 def make_environ(scope: Any, body: IO[bytes]) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def make_environ(scope: Any, body: IO[bytes]) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": scope["path"].encode("utf-8", "surrogateescape").decode("latin-1"),
+        "PATH_INFO": _path(scope).decode("latin-1"),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": host,
         "SERVER_PORT": str(port or 0),
@@ -44,3 +45,10 @@ def make_environ(scope: Any, body: IO[bytes]) -> dict[str, Any]:
         joint = "; " if name == "cookie" else ","
         environ[key] = f"{environ[key]}{joint}{value}" if key in environ else value
     return environ
+
+
+def _path(scope: Any) -> bytes:
+    """The path's own bytes: `path` has lost those that are no UTF-8."""
+    raw: bytes = scope.get("raw_path") or b""
+    # Else it is a target with a host, and `path` alone is right.
+    return unquote_to_bytes(raw) if raw.startswith(b"/") else scope["path"].encode()

@@ -94,17 +94,19 @@ def _is_ordinary(scope: Message) -> bool:
     if scope["method"] != "POST" or scope["scheme"] != "http":
         return False
     length = keys = 0
+    is_json = False
     for name, value in scope["headers"]:
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
         elif name == b"content-type":
             if value != JSON:
                 return False
+            is_json = True
         elif name in KEYS:
             keys += 1
         elif name not in ORDINARY:
             return False
-    return keys <= 1 and length <= BODY_MAX_BYTES
+    return is_json and keys <= 1 and length <= BODY_MAX_BYTES
 
 
 def _key(scope: Message) -> str | None:

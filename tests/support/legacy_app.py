@@ -13,6 +13,7 @@ app = Flask(__name__, static_folder=None)
 closed = threading.Event()
 served = threading.Semaphore(0)
 taken: list[int] = []
+LARGE = 1_000_000
 
 
 @app.route("/legacy/echo", methods=["GET", "POST"])
@@ -71,6 +72,11 @@ def endless():
     return Response(make(), mimetype="application/octet-stream")
 
 
+@app.get("/legacy/large")
+def large():
+    return b"x" * LARGE
+
+
 @app.get("/legacy/headers")
 def headers():
     answer = Response("own headers", headers={"X-Frame-Options": "SAMEORIGIN", "Date": "yesterday"})
@@ -123,6 +129,17 @@ def stylesheet():
 @app.get("/api/status")
 def status():
     return "the old status, which nobody sees"
+
+
+def injecting(environ, start_response):
+    """A WSGI application that puts what it was asked into a header as it came."""
+    start_response("302 Found", [("Location", "/\r\nSet-Cookie: forged=1")])
+    return [b""]
+
+
+def leaving(environ, start_response):
+    """A WSGI application that wants to end the process."""
+    raise SystemExit(3)
 
 
 def broken(environ, start_response):

@@ -150,3 +150,44 @@ def test_a_connection_made_as_the_drain_begins_is_answered_or_left_to_others(tur
             kept.accept()[0].close()
         except BlockingIOError:
             assert client.recv(15) == b"HTTP/1.1 200 OK"
+
+
+async def test_a_status_without_a_phrase_of_its_own_is_sent_all_the_same(container):
+    @container.app.get("/odd")
+    async def odd():
+        return "odd", 499
+
+    async with serving(container.app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /odd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 499 \r\n")
+    assert answer.endswith(b"\r\n\r\nodd")
+
+
+@pytest.mark.parametrize("asked", [b"", HELLO])
+async def test_a_connection_that_its_client_closed_makes_room_at_once(container, asked):
+    async with serving(container.app) as port:
+        for _ in range(40):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(asked)
+            if asked:
+                assert await reader.readexactly(12) == b"HTTP/1.1 200"
+            writer.write_eof()
+            await reader.read()  # to its end: the server has closed it too
+            writer.close()
+
+
+async def test_a_device_that_half_closes_is_answered_and_closed(container):
+    body = b'{"temp_tenths":200,"sensor_ok":true}'
+    head = (
+        b"POST /api/sensor_data HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body)
+    )
+    async with serving(container.app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head + body)
+        writer.write_eof()
+        assert b"200 OK" in await reader.read()
+        writer.close()

@@ -85,6 +85,14 @@ async def test_events_are_found_by_user_type_and_time_newest_first(container, cl
     assert await in_thread(audit.query_events_by_user, "olga", tenant_id="plant") == []
 
 
+@pytest.mark.parametrize("query", ["query_events_by_tenant", "query_recent_events"])
+async def test_no_entry_is_found_without_a_tenant(container, in_thread, query):
+    audit = container.services.audit
+    assert await in_thread(audit.log_event, "SEEN", tenant_id="elsewhere")
+    with pytest.raises(TypeError, match="tenant_id"):
+        await in_thread(getattr(audit, query), tenant_id=None)
+
+
 async def test_where_the_store_is_lost_the_audit_face_says_false_and_nothing(container, in_thread):
     audit = container.services.audit
     await lose_store(container)

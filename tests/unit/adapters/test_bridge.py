@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -207,6 +208,46 @@ async def test_after_closing_a_call_is_refused() -> None:
 
     with pytest.raises(BridgeClosed):
         await in_thread(lambda: bridge.call(nothing))
+
+
+class CollectingLoop(asyncio.SelectorEventLoop):
+    """Python may collect garbage wherever it allocates; this loop has it do so just here."""
+
+    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+        gc.collect()
+        return super().call_soon_threadsafe(*args, **kwargs)
+
+
+def test_what_is_collected_in_the_middle_of_a_call_may_post_too() -> None:
+    posted: list[int] = []
+
+    class Forgotten:
+        def __init__(self, bridge: SyncBridge) -> None:
+            self.bridge, self.itself = bridge, self
+
+        def __del__(self) -> None:
+            self.bridge.post(lambda: posted.append(1))
+
+    async def nothing() -> None: ...
+
+    async def main() -> None:
+        bridge = SyncBridge()
+
+        def work() -> None:
+            Forgotten(bridge)
+            bridge.call(nothing, timeout=BOUND_S)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        await eventually(lambda: not thread.is_alive(), "the call has returned")
+        await eventually(lambda: posted == [1], "what it collected has posted")
+
+    gc.disable()
+    try:
+        with asyncio.Runner(loop_factory=CollectingLoop) as runner:
+            runner.run(main())
+    finally:
+        gc.enable()
 
 
 def test_a_call_after_the_loop_is_gone_is_refused_in_any_thread() -> None:

@@ -70,6 +70,20 @@ async def test_errors_and_context_variables_cross_over(threads: Threads) -> None
     assert caught.value is error
 
 
+@pytest.mark.parametrize("error", [StopIteration(3), SystemExit(3), KeyboardInterrupt()])
+async def test_what_would_end_or_hang_the_loop_is_an_error_of_the_call(
+    threads: Threads, error: BaseException
+) -> None:
+    def fail() -> None:
+        raise error
+
+    async with asyncio.timeout(BOUND_S):
+        with pytest.raises(RuntimeError, match=type(error).__name__) as raised:
+            await threads.run(fail)
+    assert raised.value.__cause__ is error
+    assert await threads.run(lambda: 7) == 7
+
+
 async def test_one_call_too_many_is_refused_at_once_and_those_before_it_are_answered(
     threads: Threads, gate: Gate
 ) -> None:

@@ -143,8 +143,9 @@ async def test_an_update_that_is_half_wrong_changes_nothing(container, in_thread
         {"role": "admin", "username": "other"},
         {"role": "admin", "failed_attempts": -1},
         {"salt": SALT},
+        {"role": "admin", "tenant_id": "two\nlines"},
     ):
-        with pytest.raises(ValueError, match=r"cannot|from 0|comes with"):
+        with pytest.raises(ValueError, match=r"cannot|from 0|comes with|printable"):
             await in_thread(users.update_user, "operator", wrong)
     assert await in_thread(users.get_user_by_id, "operator") == before
 
@@ -198,6 +199,12 @@ async def test_a_session_opened_at_log_in_is_known_to_the_face_until_it_ends(
     clock.advance(1800)
     assert await in_thread(sessions.get_session, caller.session) is None
     assert await in_thread(sessions.get_session, "no such session") is None
+
+
+async def test_a_request_without_a_session_id_has_no_session(container, in_thread):
+    sessions = container.services.sessions
+    assert await in_thread(sessions.get_session, None) is None
+    assert await in_thread(sessions.invalidate_session, None) is True
 
 
 async def test_a_face_opens_no_session_for_a_stranger_or_a_locked_user(container, in_thread):

@@ -9,7 +9,10 @@ import time
 import pytest
 from quart import Blueprint
 
-from server.adapters.views import Response, request
+from server.adapters import views
+from server.adapters.threads import Threads
+from server.adapters.views import IteratorBody, Response, request
+from server.metrics import Metrics
 from tests.support.http import Caller, exchange, logged_in, served
 from tests.support.stream import eventually
 
@@ -91,6 +94,14 @@ async def extended(config, clock, shop):
         def broken():
             raise KeyError("a bug")
 
+        @bp.get("/api/exhausted")
+        def exhausted():
+            return next(iter([]))
+
+        @bp.get("/api/exit")
+        def leave():
+            raise SystemExit(3)
+
         container.app.register_blueprint(bp)
         yield container
 
@@ -144,6 +155,13 @@ async def test_a_bug_in_a_view_is_a_500_without_its_text(extended):
     answer = await Caller(extended.app).get("/api/broken")
     assert (answer.status, answer.json()["code"]) == (500, "INTERNAL")
     assert b"a bug" not in answer.body
+
+
+@pytest.mark.parametrize("path", ["/api/exhausted", "/api/exit"])
+async def test_a_view_that_leaves_in_an_unusual_way_is_a_500_too(extended, path):
+    answer = await Caller(extended.app).get(path)
+    assert (answer.status, answer.json()["code"]) == (500, "INTERNAL")
+    assert (await Caller(extended.app).get("/api/echo/a")).status == 200
 
 
 async def test_an_answer_may_be_made_piece_by_piece_in_threads(extended, shop):
@@ -216,3 +234,15 @@ async def test_a_server_without_sync_callers_has_no_thread_for_them(container):
         await caller.get(path)
     assert container.services.view_threads._threads == []
     assert container.services.wsgi_threads._threads == []
+
+
+async def test_a_client_that_takes_a_large_piece_slowly_is_not_let_go(monkeypatch):
+    monkeypatch.setattr(views, "STALL_S", 0.4)
+    threads, cut, taken = Threads("test", 1, Metrics()), [], 0
+    async with IteratorBody(threads, iter([b"x" * 1_000_000]), lambda: cut.append(1)) as pieces:
+        async for piece in pieces:
+            await asyncio.sleep(len(piece) / 1_000_000)  # all of it takes a second
+            taken += len(piece)
+    threads.stop()
+    await threads.join(5)
+    assert (taken, cut) == (1_000_000, [])

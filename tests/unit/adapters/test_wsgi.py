@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from quart import Blueprint
 
 from server.adapters import wsgi
 from server.adapters.wsgi import BODY_MAX, LegacyAppError, load
+from server.adapters.wsgi_environ import make_environ
 from server.app import SECURITY_HEADERS
 from tests.support import legacy_app
 from tests.support.http import Caller, exchange, logged_in, served
@@ -57,6 +59,19 @@ async def test_the_old_application_gets_every_path_without_a_new_route(site):
         "url": "http://localhost/legacy/echo?q=1&q=ü",
     }
     assert (await Caller(site.app).get("/legacy/Grüße/Öl")).body.decode() == "Grüße, Öl"
+
+
+@pytest.mark.parametrize(
+    ("path", "raw_path", "seen"),
+    [
+        ("/caf\ufffd", b"/caf%e9", "/caf\xe9"),
+        ("/café", b"/caf%C3%A9", "/caf\xc3\xa9"),
+        ("/a b", b"http://elsewhere/a%20b", "/a b"),
+    ],
+)
+def test_the_old_application_sees_the_bytes_of_the_path(path, raw_path, seen):
+    scope = request_to(path) | {"raw_path": raw_path}
+    assert make_environ(scope, BytesIO())["PATH_INFO"] == seen
 
 
 async def test_new_routes_win_over_old_ones_of_the_same_path(site):
@@ -207,8 +222,9 @@ async def test_the_old_application_publishes_on_the_same_hub(site):
     stream.close()
 
 
-async def test_an_application_without_a_framework_that_fails_is_a_500(config, clock):
-    async with served(config, clock, legacy_wsgi="tests.support.legacy_app:broken") as site:
+@pytest.mark.parametrize("name", ["broken", "leaving", "injecting"])
+async def test_an_application_without_a_framework_that_fails_is_a_500(config, clock, name):
+    async with served(config, clock, legacy_wsgi=f"tests.support.legacy_app:{name}") as site:
         answer = await Caller(site.app).get("/anything")
         assert (answer.status, answer.json()["code"]) == (500, "INTERNAL")
         assert b"a bug" not in answer.body
@@ -273,6 +289,26 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_its_thread_is_free_aga
         await site.app(scope, receive, send)
     assert (cut, legacy_app.closed.is_set()) == ([1], True)
     assert site.services.wsgi_threads._pending == 0
+
+
+async def test_a_client_that_takes_a_large_answer_slowly_gets_all_of_it(site, monkeypatch):
+    monkeypatch.setattr(wsgi, "STALL_S", 0.4)
+    received = bytearray()
+
+    async def receive():
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
+
+    async def send(message):
+        body = message.get("body", b"")
+        await asyncio.sleep(len(body) / legacy_app.LARGE)  # all of it takes a second
+        received.extend(body)
+
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+    async with asyncio.timeout(10):
+        await site.app(request_to("/legacy/large"), receive, send)
+    assert len(received) == legacy_app.LARGE
 
 
 async def test_large_bodies_at_once_are_bounded_and_their_places_come_free(site, monkeypatch):

@@ -29,6 +29,13 @@ def preflight(origin, method="POST", headers="content-type, x-session-id"):
     }
 
 
+async def test_a_device_s_post_without_origin_has_the_headers_of_every_other_one(page):
+    plain = await page.post("/api/sensor_data", reading())
+    by_quart = await page.post("/api/sensor_data", reading(), headers={"X-Firmware": "7"})
+    assert plain.headers["Vary"] == "Origin"
+    assert sorted(plain.headers.items()) == sorted(by_quart.headers.items())
+
+
 @pytest.mark.parametrize("origin", [LISTED, "http://10.0.0.5:3000"])
 @pytest.mark.parametrize("path", ["/api/sensor_data", "/api/set_setpoint", "/auth/login"])
 async def test_a_preflight_of_a_listed_origin_is_granted(page, origin, path):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.support.http import Caller, lose_store, stored
+from tests.support.http import Caller, exchange, lose_store, stored
 
 PATH = "/api/sensor_data"
 # A header that means nothing, but that not every device sends.
@@ -127,6 +127,14 @@ async def test_a_device_with_a_key_is_known_both_ways(container, in_quart, heade
     )
     assert guarded.status in {401, 403}
     assert len(in_quart) == 2
+
+
+async def test_a_body_that_is_not_said_to_be_json_is_refused(container, in_quart):
+    headers = [(b"content-length", b"%d" % len(BODIES["reading"]))]
+    found = await exchange(container.app, "POST", PATH, headers=headers, body=BODIES["reading"])
+    assert (found.status, found.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert await stored(container) == []
+    assert len(in_quart) == 1
 
 
 async def test_a_lost_store_is_told_both_ways(container, in_quart):
