@@ -60,9 +60,15 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+# What every client sends with a meaning of its own.
+_COMMON_HEADERS = re.compile(
+    "(?i)host|connection|keep-alive|user-agent|accept.*|content-.*|authorization|cookie|origin"
+)
+
+
 def _header_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
-        raise ValueError(f"must be an HTTP header name, not {text!r}")
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text) or _COMMON_HEADERS.fullmatch(text):
+        raise ValueError(f"must be the name of an HTTP header of its own, not {text!r}")
     return text
 
 

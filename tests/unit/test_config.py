@@ -47,7 +47,7 @@ SETTINGS = {
         "tenant_id_header",
         "X-BAS-Tenant",
         [("X-Site", "X-Site")],
-        ["", "X Site", "X:Site", "é", "x" * 65],
+        ["", "X Site", "X:Site", "é", "x" * 65, "Host", "user-agent", "Accept", "Cookie"],
     ),
     "BAS_AUTH_ENABLED": ("auth_enabled", True, FLAGS, ["2", "maybe"]),
     "BAS_AUTH_MODE": (
