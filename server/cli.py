@@ -11,17 +11,19 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
 from server.auth.principal import DEFAULT_TENANT
 from server.config.config import ConfigError, ServerConfig, settings_help
-from server.copying_commands import LegacyOpener, copy_store, import_legacy
 from server.errors import BasError
 from server.services.firestore.models import ROLES
 from server.serving import DEMO_ZONES, Opener, say, serve_alone, serve_as_child, supervise
 from server.version import VERSION
+
+if TYPE_CHECKING:
+    from server.copying_commands import LegacyOpener
 
 log = logging.getLogger(__name__)
 
@@ -128,15 +130,28 @@ async def _command(
         return await serve_alone(config, options.demo, open_container)
     if options.command == "simulate":
         return await _simulate(options.url, options.zones)
+    if options.command in {"copy-store", "import-legacy"}:
+        return await _copy(options, config, open_base, open_both, open_legacy)
+    async with open_base(config) as base:
+        return await _administer(options, base.admin)
+
+
+async def _copy(
+    options: argparse.Namespace,
+    config: ServerConfig,
+    open_base: Opener,
+    open_both: Opener,
+    open_legacy: LegacyOpener,
+) -> int:
+    # Not at the top: a server that runs has no use for any of it.
+    from server import copying_commands as copying
+
     if options.command == "copy-store":
         if options.source == "sqlite" and not config.database.exists():
             raise FileNotFoundError(f"nothing to copy: {config.database} is not there")
         async with open_both(config) as stores:
-            return await copy_store(config, stores, options.source, options.target)
-    if options.command == "import-legacy":
-        return await import_legacy(config, options.path, open_legacy, open_base)
-    async with open_base(config) as base:
-        return await _administer(options, base.admin)
+            return await copying.copy_store(config, stores, options.source, options.target)
+    return await copying.import_legacy(config, options.path, open_legacy, open_base)
 
 
 async def _administer(options: argparse.Namespace, admin: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple, TypeVar
@@ -74,7 +75,7 @@ class Copies(Reads):
         self._shared = shared
         self._clock = clock
         self._metrics = metrics
-        self._copies: dict[Key, Copy] = {}
+        self._copies: OrderedDict[Key, Copy] = OrderedDict()
         # For each read that is under way, the keys that were forgotten meanwhile.
         self._under_way: dict[int, set[Key]] = {}
         self._numbers = itertools.count()
@@ -163,7 +164,7 @@ class Copies(Reads):
         if key in forgotten:
             return
         if len(self._copies) >= COPIES_MAX:
-            del self._copies[next(iter(self._copies))]
+            self._copies.popitem(last=False)
         self._copies[key] = copy
 
     def _count(self, collection: str, source: str, number: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from server.neighbours import Neighbours
@@ -20,7 +20,8 @@ class _History:
         self.entries: deque[Entry] = deque()
         self.tip = 0
         self.size = 0
-        self.keys: dict[str, None] = {}
+        # Not a dict: to find its oldest key is slow once many were deleted before it.
+        self.keys: OrderedDict[str, None] = OrderedDict()
 
 
 class MemoryLog:
@@ -50,7 +51,7 @@ class MemoryLog:
                 return None
             history.keys[event.key] = None
             if len(history.keys) > self._max_events:
-                del history.keys[next(iter(history.keys))]
+                history.keys.popitem(last=False)
         cursor = Cursor(history.epoch, history.tip + 1)
         entry = make_entry(event, cursor)
         history.tip = cursor.position
