@@ -57,7 +57,9 @@ class Channel:
         self._tail_bytes = 0
         self._flush: asyncio.Handle | None = None
         self._last_flush = 0.0
-        self._rendered: dict[tuple[int, bool, bool], tuple[bytes, int, str]] = {}
+        self._rendered: dict[tuple[int, bool], tuple[bytes, int, str]] = {}
+        # The chunk that was made last, and for whom: nearly everyone takes the same.
+        self._chunk: tuple[int, bool, tuple[bytes, int, str]] | None = None
 
     def begin(self, cursor: Cursor) -> None:
         """Start at this place of the log."""
@@ -102,29 +104,41 @@ class Channel:
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
-        self._last_flush = self._clock.monotonic()
-        self._rendered.clear()
+        now = self._last_flush = self._clock.monotonic()
+        self._forget_rendered()
         before, self.released = self.released, self.head
         for subscription in list(self.subscriptions):
-            if subscription.write_now():
+            if subscription.write_now(now):
                 continue
             if not subscription.wake() and subscription.waiting_events() > self._queue_max:
                 subscription.end("slow")
         self._trim(before)
 
-    def render(self, index: int, names: bool, chunked: bool = False) -> tuple[bytes, int, str]:
-        """The released frames after `index` as one piece of bytes (or one chunk of a chunked
-        answer), and the place it reaches: its index and id. Made once for all subscribers at the
-        same place."""
-        key = (index, names, chunked)
+    def chunk(self, index: int, names: bool) -> tuple[bytes, int, str]:
+        """What `render` gives, as one chunk of a chunked answer."""
+        last = self._chunk
+        if last is not None and last[0] == index and last[1] is names:
+            return last[2]
+        piece, reached, place = self.render(index, names)
+        made = as_chunk(piece), reached, place
+        self._chunk = index, names, made
+        return made
+
+    def render(self, index: int, names: bool) -> tuple[bytes, int, str]:
+        """The released frames after `index` as one piece of bytes, and the place it reaches: its
+        index and id. Made once for all subscribers at the same place."""
+        key = (index, names)
         done = self._rendered.get(key)
         if done is None:
             if len(self._rendered) >= RENDERED_MAX:
                 self._rendered.clear()
             piece, taken = join(self.tail[index - self.base : self.released - self.base], names)
-            piece = as_chunk(piece) if chunked else piece
             done = self._rendered[key] = piece, index + taken, self.id_at(index + taken)
         return done
+
+    def _forget_rendered(self) -> None:
+        self._rendered.clear()
+        self._chunk = None
 
     def _trim(self, before: int) -> None:
         """Forget the oldest entries that are too many. Of those after `before`, which subscribers
@@ -136,7 +150,7 @@ class Channel:
             size -= self.tail[cut].size
             cut += 1
         if cut:
-            self._rendered.clear()
+            self._forget_rendered()
             self._base_id = self.tail[cut - 1].id
             del self.tail[:cut]
             self._tail_bytes = size

@@ -242,13 +242,17 @@ class Subscription:
             self._waiter.set_result(None)
         return True
 
-    def write_now(self) -> bool:
+    def write_now(self, now: float) -> bool:
         """Write what was released straight to the connection; False if this client's own task has
-        to: it is not waiting, its connection has not taken everything yet, or there is more."""
-        wire, index, channel = self._wire, self._index, self._channel
-        if wire is None or self._waiter is None or index is None or index < channel.base:
+        to: it is not waiting, its connection has not taken everything yet, or there is more.
+        `now` is monotonic, in seconds."""
+        wire, waiter, index = self._wire, self._waiter, self._index
+        if wire is None or waiter is None or index is None or waiter.done() or self._ended:
             return False
-        if self._waiter.done() or self._ended or wire.get_write_buffer_size() or wire.is_closing():
+        if wire.get_write_buffer_size() or wire.is_closing():
+            return False
+        channel = self._channel
+        if index < channel.base:
             return False
         if index == channel.released:
             return True
@@ -258,11 +262,12 @@ class Subscription:
             self._index, self.id = index + taken, entries[taken - 1].id
             chunk = as_chunk(piece) if piece else b""
         else:
-            chunk, self._index, self.id = channel.render(index, self._names, chunked=True)
-            self._count_replayed(min(self._index, self._replay_until) - index)
+            chunk, self._index, self.id = channel.chunk(index, self._names)
+            if index < self._replay_until:
+                self._count_replayed(min(self._index, self._replay_until) - index)
         if chunk:
             wire.write(chunk)
-            self._last_write = self._clock.monotonic()
+            self._last_write = now
             self._heartbeat_due = False
         return self._index == channel.released
 
