@@ -6,30 +6,24 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from server.clock import Clock
 from server.control.batch_parts import Batch, bundles, each, rounds
+from server.control.deciding import Deciding
 from server.control.readings import announcement_key
 from server.control.settings import in_force
 from server.control.tries import tries
 from server.control.views import Command, telemetry_row
 from server.control.zone_batch import Moment, Plan, Row, Share, command_of, plan
-from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
+from server.control.zone_cache import Slot, ZoneBusy
 from server.errors import BasError, Forbidden
-from server.metrics import Metrics
 from server.services.firestore.base import (
     AlreadyExists,
-    DocumentClient,
     StoreUnavailable,
     VersionConflict,
     Write,
 )
-from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Reading
-from server.services.firestore.telemetry_store import TelemetryStore
-from server.services.firestore.zones_store import Versioned, ZonesStore
+from server.services.firestore.zones_store import Versioned
 from server.services.sse_service.backend import KEY_S
-from server.services.sse_service.service import SSEService
-from server.work import Work
 
 WRITES_AT_ONCE = 4
 # Zones that somebody else holds, or writes, are waited for one by one, so many at a time.
@@ -45,33 +39,8 @@ class Answer(NamedTuple):
     errors: dict[int, BasError]
 
 
-class BatchService:
+class BatchService(Deciding):
     """Batches of all tenants, over the zones that `ZoneService` decides on one by one."""
-
-    def __init__(
-        self,
-        *,
-        client: DocumentClient,
-        zones: ZonesStore,
-        telemetry: TelemetryStore,
-        devices: DevicesStore,
-        cache: ZoneCache,
-        work: Work,
-        sse: SSEService,
-        clock: Clock,
-        metrics: Metrics,
-        telemetry_days: int,
-    ) -> None:
-        self._client = client
-        self._zones = zones
-        self._telemetry = telemetry
-        self._devices = devices
-        self._cache = cache
-        self._work = work
-        self._sse = sse
-        self._clock = clock
-        self._metrics = metrics
-        self._keep_days = telemetry_days
 
     async def accept(self, tenant_id: str, devices: Mapping[str, Sequence[Row]]) -> Answer:
         """Decide on each device's readings, oldest first, store and announce them.

@@ -41,30 +41,8 @@ async def control(
     """The zone services; at the end, what they began is finished."""
     work = Work()
     cache = ZoneCache(stores.zones, stores.devices, clock)
-    zones = ZoneService(
-        client=stores.client,
-        zones=stores.zones,
-        telemetry=stores.telemetry,
-        devices=stores.devices,
-        cache=cache,
-        work=work,
-        sse=sse,
-        clock=clock,
-        metrics=metrics,
-        telemetry_days=telemetry_days,
-    )
-    batches = BatchService(
-        client=stores.client,
-        zones=stores.zones,
-        telemetry=stores.telemetry,
-        devices=stores.devices,
-        cache=cache,
-        work=work,
-        sse=sse,
-        clock=clock,
-        metrics=metrics,
-        telemetry_days=telemetry_days,
-    )
+    parts = (stores, cache, work, sse, clock, metrics, telemetry_days)
+    zones, batches = ZoneService(*parts), BatchService(*parts)
     setpoints = SetpointService(
         client=stores.client,
         zones=stores.zones,

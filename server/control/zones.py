@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TypeAlias
 
-from server.clock import Clock
+from server.control.deciding import Deciding
 from server.control.readings import NewReading, announcement_key, stored_reading
 from server.control.settings import Setpoints, in_force
 from server.control.tries import tries
@@ -19,54 +19,23 @@ from server.control.views import (
     zone_status,
 )
 from server.control.zone import Relays, decide
-from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
+from server.control.zone_cache import Slot, ZoneBusy
 from server.errors import Forbidden, Unprocessable
-from server.metrics import Metrics
 from server.services.firestore.base import (
     AlreadyExists,
-    DocumentClient,
     StoreUnavailable,
     VersionConflict,
     Write,
 )
-from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Reading, ZoneRecord
-from server.services.firestore.telemetry_store import TelemetryStore
-from server.services.firestore.zones_store import Versioned, ZonesStore
+from server.services.firestore.zones_store import Versioned
 from server.services.sse_service.backend import KEY_S
-from server.services.sse_service.service import SSEService
-from server.work import Work
 
 Announcement: TypeAlias = "asyncio.Task[None]"
 
 
-class ZoneService:
+class ZoneService(Deciding):
     """Zones of all tenants. Decisions are made on stored state, written only over what was read."""
-
-    def __init__(
-        self,
-        *,
-        client: DocumentClient,
-        zones: ZonesStore,
-        telemetry: TelemetryStore,
-        devices: DevicesStore,
-        cache: ZoneCache,
-        work: Work,
-        sse: SSEService,
-        clock: Clock,
-        metrics: Metrics,
-        telemetry_days: int,
-    ) -> None:
-        self._client = client
-        self._zones = zones
-        self._telemetry = telemetry
-        self._devices = devices
-        self._cache = cache
-        self._work = work
-        self._sse = sse
-        self._clock = clock
-        self._metrics = metrics
-        self._keep_days = telemetry_days
 
     async def accept(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
         """Decide on a reading, store it, announce it; the command, once the reading is safe.
