@@ -164,6 +164,9 @@ async def test_ten_who_post_to_one_zone_without_a_pause_are_each_stored_once(pai
         for number in range(poster, 300, 10):
             body = reading(300, device_id="lab", timestamp=number)
             answer = await caller.post("/api/sensor_data", body)
+            while answer.status == 503:  # on a busy machine; then nothing of it is stored
+                assert answer.json()["code"] == "ZONE_BUSY"
+                answer = await caller.post("/api/sensor_data", body)
             assert answer.status == 200, answer.body
             answered[number] = answer.json()["cool_active"]
 

@@ -350,18 +350,18 @@ async def test_notices_reach_every_other_process_and_are_dropped_while_redis_is_
         heard: dict[str, list[str]] = {}
         for member in site.members:
             heard[member.name] = names = []
-            member.log.notices.listen("settings", names.append)
+            member.log.neighbours.notices.listen("settings", names.append)
         await eventually(lambda: all(m.log._subscriber.up for m in site.members), "all listen")
-        site.members[0].log.notices.tell("settings", "a tenant with spaces")
-        site.members[0].log.notices.tell("nothing", "nobody listens to")
-        site.members[1].log.notices.tell("settings", "other")
+        site.members[0].log.neighbours.notices.tell("settings", "a tenant with spaces")
+        site.members[0].log.neighbours.notices.tell("nothing", "nobody listens to")
+        site.members[1].log.neighbours.notices.tell("settings", "other")
         await eventually(lambda: len(heard["c"]) == 2, "both were heard")
         assert heard["a"] == ["other"]
         assert heard["b"] == ["a tenant with spaces"]
         redis.kill()
         for number in range(5000):
-            site.members[0].log.notices.tell("settings", str(number))
-        assert site.members[0].log.notices._waiting.qsize() <= 1000
+            site.members[0].log.neighbours.notices.tell("settings", str(number))
+        assert site.members[0].log.neighbours.notices._waiting.qsize() <= 1000
 
 
 async def test_own_events_that_the_log_has_and_nobody_heard_are_not_skipped_in_an_outage(
