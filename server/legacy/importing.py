@@ -14,6 +14,7 @@ from server.services.firestore.base import (
     Document,
     DocumentClient,
 )
+from server.services.firestore.copying import write_patiently
 
 # As often may another import of the same file be ahead with the same page.
 CHANGES_MAX = 10
@@ -116,8 +117,7 @@ class TableImport:
             there = await self._stored(converted)
             new = [one for doc_id, one in converted.items() if doc_id not in there]
             try:
-                if new:
-                    await self._client.write([one.create for one in new])
+                await write_patiently(self._client, [one.create for one in new])
             except AlreadyExists:
                 continue  # another process was faster with one of them
             break

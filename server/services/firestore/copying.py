@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import msgspec
 
@@ -13,11 +14,18 @@ from server.services.firestore.base import (
     Page,
     Put,
     Query,
+    StoreUnavailable,
+    Write,
 )
 from server.services.firestore.places import Place
 
 # Their documents never change. A place in another collection would hide what changed before it.
 WRITTEN_ONCE = ("telemetry", "audit_log")
+
+# A commit this small ends in time on a store that is slow today.
+WRITES_AT_ONCE = 100
+# Who copies a whole database can wait where a request cannot.
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -54,11 +62,28 @@ async def copy(
             for document in page.documents
             if document.id not in there or not _same(document.fields, there[document.id].fields)
         ]
-        if puts:
-            await target.write(puts)
+        await write_patiently(target, puts)
         seen += len(page.documents)
         written += len(puts)
         yield Progress(seen, written, Place(page.next_cursor, seen) if page.next_cursor else None)
+
+
+async def write_patiently(target: DocumentClient, writes: Sequence[Write]) -> None:
+    """Apply writes a few at a time, tried again after PAUSES_S while the store does not answer.
+
+    Raises what `write` raises; a write that was tried again may meet its own earlier success.
+    """
+    for start in range(0, len(writes), WRITES_AT_ONCE):
+        some = writes[start : start + WRITES_AT_ONCE]
+        for pause_s in PAUSES_S:
+            try:
+                await target.write(some)
+            except StoreUnavailable:
+                await asyncio.sleep(pause_s)
+            else:
+                break
+        else:
+            await target.write(some)
 
 
 async def count(source: DocumentClient, target: DocumentClient, collection: str) -> Count:
