@@ -58,13 +58,15 @@ class FirestoreClient(DocumentClient):
         self._indexes = frozenset(indexes)
         self._clock = clock
         self._metrics = metrics
-        self.calls = Calls(_target(google), clock, metrics, max_waiting=max_waiting)
+        target = _target(google)
+        self.calls = Calls(target, clock, metrics, max_waiting=max_waiting)
         self._rpc = Rpc(google, self.calls)
         self.writer = GroupWriter(
             self._rpc.commit,
             self._rpc.stored,
             clock,
             metrics,
+            target=target,
             timeout_s=CALL_S,
             max_waiting=max_waiting,
         )

@@ -45,7 +45,8 @@ class GroupWriter:
 
     A commit holds whole batches, of at most BATCH_MAX writes together, that share no document. One
     that is refused is sent again in parts, each batch alone: only the one at fault fails.
-    `commits` counts those that were sent. Calls belong to one event loop.
+    `commits` counts those that were sent; `target` names the database in messages. Calls belong
+    to one event loop.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class GroupWriter:
         clock: Clock,
         metrics: Metrics,
         *,
+        target: str,
         timeout_s: float,
         max_waiting: int,
     ) -> None:
         self.commits = 0
+        self._target = target
         self._commit = commit
         self._read = read
         self._clock = clock
@@ -85,7 +88,9 @@ class GroupWriter:
             async with asyncio.timeout(self._timeout_s):
                 return await waiting.answer
         except TimeoutError:
-            raise self._unavailable("write_timeout", "The write timed out") from None
+            raise self._unavailable(
+                "write_timeout", f"{self._target}: the write timed out"
+            ) from None
 
     async def close(self) -> None:
         """Refuse new batches, and return when all that came before are answered."""
@@ -186,7 +191,7 @@ class GroupWriter:
                 raise refusal
             # What stood in the way has gone since: try again.
             if self._clock.monotonic() >= deadline:
-                raise self._unavailable("write_timeout", "The write timed out")
+                raise self._unavailable("write_timeout", f"{self._target}: the write timed out")
             await asyncio.sleep(random.uniform(0, CONFLICT_PAUSE_S))  # noqa: S311 - no secret
 
 

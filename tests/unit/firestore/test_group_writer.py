@@ -30,7 +30,13 @@ class Store:
         self.go.set()
         self.lose_answer_of: str | None = None
         self.writer = GroupWriter(
-            self.commit, self.read, SystemClock(), Metrics(), timeout_s=1.0, max_waiting=2000
+            self.commit,
+            self.read,
+            SystemClock(),
+            Metrics(),
+            target="a database",
+            timeout_s=1.0,
+            max_waiting=2000,
         )
 
     async def commit(self, batches: Sequence[Batch], deadline: float) -> list[list[str]]:
@@ -144,7 +150,13 @@ async def test_a_deletion_that_may_have_been_ones_own_is_not_called_a_conflict(
         raise Refused("not at that version", unsure=True)
 
     writer = GroupWriter(
-        refused, store.read, SystemClock(), Metrics(), timeout_s=1.0, max_waiting=10
+        refused,
+        store.read,
+        SystemClock(),
+        Metrics(),
+        target="a database",
+        timeout_s=1.0,
+        max_waiting=10,
     )
     with pytest.raises(StoreUnavailable, match="may have taken effect"):
         await writer.run(Batch([Delete("things", "a", "5000")]))
@@ -179,7 +191,13 @@ async def test_an_error_nobody_expects_is_an_unavailable_store(
         raise ZeroDivisionError
 
     writer = GroupWriter(
-        broken, Store().read, SystemClock(), Metrics(), timeout_s=1.0, max_waiting=10
+        broken,
+        Store().read,
+        SystemClock(),
+        Metrics(),
+        target="a database",
+        timeout_s=1.0,
+        max_waiting=10,
     )
     with pytest.raises(StoreUnavailable):
         await writer.run(Batch([Put("things", "a", {})]))
