@@ -6,13 +6,12 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
 from pathlib import Path
 
 from server.adapters.own_loop import running
 from server.adapters.services import Services, sync_services
 from server.admin import Admin
-from server.app import create_app
+from server.app import common_headers, create_app, error_answer
 from server.auth.factory import create_auth
 from server.auth.firestore_client import connected_firestore, stores_client
 from server.auth.session_watch import SessionWatch
@@ -133,9 +132,10 @@ async def open_container(
             auth.blueprint(config, access.logins, sessions, guard, watch, clock),
             health.blueprint(config, checks, sse, guard, base.metrics, clock),
         ]
-        plain_posts = partial(PlainPosts, deciding.zones, access.keys)
-        app = create_app(config, blueprints, guard, services, plain_posts)
-        yield Container(base, sse, deciding, services, app)
+        app = create_app(config, blueprints, guard, services)
+        headers = common_headers(config)
+        posts = PlainPosts(deciding.zones, access.keys, headers, error_answer)
+        yield Container(base, sse, deciding, services, app, posts)
 
 
 @contextmanager

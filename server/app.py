@@ -111,11 +111,9 @@ def create_app(
     blueprints: Iterable[Blueprint],
     guard: Guard,
     services: Services,
-    plain_posts: Callable[..., Any],
 ) -> Quart:
     """The application: what the blueprints need they were handed, open, before. Views that are
-    plain functions run in the threads of `services`; `plain_posts` makes what answers ordinary
-    posts of readings before Quart does. Raises LegacyAppError."""
+    plain functions run in the threads of `services`. Raises LegacyAppError."""
     app = _App(services.view_threads)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
@@ -142,12 +140,14 @@ def create_app(
     if config.legacy_wsgi:
         app.asgi_app = _Beside(app, _legacy(config.legacy_wsgi, services))  # type: ignore
     app.asgi_app = _HttpOnly(app.asgi_app)  # type: ignore[method-assign]
-    # As `_allow_origins` has it said where no Origin was sent.
-    headers = SECURITY_HEADERS | ({"Vary": "Origin"} if config.cors_origins else {})
-    app.asgi_app = plain_posts(app.asgi_app, headers, _error)  # type: ignore[method-assign]
     if config.trusted_proxies:
         app.asgi_app = TrustedProxies(app.asgi_app, config.trusted_proxies)  # type: ignore
     return app
+
+
+def common_headers(config: ServerConfig) -> dict[str, str]:
+    """Those of every answer over plain HTTP to a request without an Origin."""
+    return SECURITY_HEADERS | ({"Vary": "Origin"} if config.cors_origins else {})
 
 
 class _HttpOnly:
@@ -214,7 +214,7 @@ async def _secure(response: Response) -> Response:
     return response
 
 
-def _error(asked: str, error: Exception) -> tuple[int, bytes, dict[str, str]]:
+def error_answer(asked: str, error: Exception) -> tuple[int, bytes, dict[str, str]]:
     """Status, JSON and headers for an error in answering what was `asked`; what is told of it
     is logged if it is ours."""
     if not isinstance(error, BasError):
@@ -232,7 +232,7 @@ def _error(asked: str, error: Exception) -> tuple[int, bytes, dict[str, str]]:
 
 
 async def _answer(error: Exception) -> Response:
-    status, body, headers = _error(f"{request.method} {request.path}", error)
+    status, body, headers = error_answer(f"{request.method} {request.path}", error)
     return Response(body, status=status, mimetype="application/json", headers=headers)
 
 

@@ -13,6 +13,7 @@ from server.clock import Clock
 from server.config.config import ServerConfig
 from server.control.factory import Control
 from server.metrics import Metrics
+from server.routes.plain_posts import PlainPosts
 from server.services.firestore.base import DocumentClient, Retention
 from server.services.firestore.service_factory import Stores
 from server.services.sse_service.service import SSEService
@@ -47,3 +48,4 @@ class Container(Site):
     """One running server process."""
 
     app: Quart
+    posts: PlainPosts

@@ -122,6 +122,7 @@ async def _serve_container(
     config: ServerConfig = container.base.config
     await serve(
         container.app,
+        container.posts,
         sock,
         drain,
         ready,

@@ -54,7 +54,7 @@ async def main() -> None:
             measuring = asyncio.create_task(measure())
             drain = container.sse.hub.drain
             bounds = {"max_connections": 2000, "speaks_for_many": lambda _: True}
-            await serve(container.app, sock, drain, ready, stop, **bounds)
+            await serve(container.app, container.posts, sock, drain, ready, stop, **bounds)
             measuring.cancel()
             await asyncio.gather(measuring, return_exceptions=True)
 

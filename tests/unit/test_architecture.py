@@ -62,6 +62,7 @@ CONFINED = {
     "quart": (
         "server/app.py",
         "server/serve.py",
+        "server/connections.py",
         "server/auth/guard.py",
         "server/adapters/views.py",
         "server/container.py",
@@ -81,7 +82,7 @@ CONFINED = {
         "server/auth/firestore_client.py",
     ),
     "grpc": ("server/services/firestore/firestore_connection.py",),
-    "hypercorn": ("server/serve.py",),
+    "hypercorn": ("server/connections.py",),
     "argon2": ("server/auth/passwords.py",),
 }
 PUBLIC = {

@@ -4,57 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 
 import pytest
 import uvloop
 from quart import Quart
 
-from server.serve import listen, serve
+from server.routes.plain_posts import PlainPosts
+from server.serve import listen
+from tests.support.serving import HELLO, serving
 
-HELLO = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-async def no_streams(timeout_s):
-    assert timeout_s > 0
-
-
-@contextlib.asynccontextmanager
-async def serving(app, *, shared=True, sock=None, stop=None, drain=no_streams, others_accept=False):
-    """The port of a server that takes 8 connections; `shared`: they may all be one address's."""
-    port = asyncio.get_running_loop().create_future()
-    stop = stop or asyncio.Event()
-
-    async def ready(number):
-        port.set_result(number)
-
-    server = asyncio.create_task(
-        serve(
-            app,
-            sock or listen("127.0.0.1", 0),
-            drain,
-            ready,
-            stop,
-            max_connections=8,
-            speaks_for_many=lambda address: shared,
-            others_accept=others_accept,
-        )
-    )
-    try:
-        async with asyncio.timeout(5):
-            yield await port
-    finally:
-        stop.set()
-        await server
-        gc.unfreeze()
+# For an application without a store, which nobody posts to.
+NO_POSTS = PlainPosts(None, None, {}, None)
 
 
 @pytest.mark.parametrize(("shared", "served"), [(False, 2), (True, 8)])
 async def test_one_address_has_a_quarter_of_the_connections_unless_it_is_many_peoples(
     container, shared, served
 ):
-    async with serving(container.app, shared=shared) as port:
+    async with serving(container.app, container.posts, shared=shared) as port:
         answered = []
         writers = []
         for _ in range(10):
@@ -71,7 +39,7 @@ async def test_one_address_has_a_quarter_of_the_connections_unless_it_is_many_pe
 
 
 async def test_a_connection_that_ended_makes_room_for_another(container):
-    async with serving(container.app, shared=False) as port:
+    async with serving(container.app, container.posts, shared=False) as port:
         for _ in range(12):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(HELLO.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -90,7 +58,12 @@ async def test_while_it_drains_it_takes_connections_unless_others_do(container, 
 
     with listen("127.0.0.1", 0) as sock, sock.dup() as kept:
         async with serving(
-            container.app, sock=sock, stop=stop, drain=drain, others_accept=others_accept
+            container.app,
+            container.posts,
+            sock=sock,
+            stop=stop,
+            drain=drain,
+            others_accept=others_accept,
         ) as port:
             stop.set()
             await draining.wait()
@@ -110,7 +83,7 @@ async def test_while_it_drains_it_takes_connections_unless_others_do(container, 
 
 async def test_a_connection_made_before_the_drain_may_still_send_its_first_request(container):
     stop = asyncio.Event()
-    async with serving(container.app, stop=stop) as port:
+    async with serving(container.app, container.posts, stop=stop) as port:
         late, silent, idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         idle[1].write(HELLO)
         assert (await idle[0].read(12)).startswith(b"HTTP/1.1 200")
@@ -133,7 +106,7 @@ def test_a_connection_made_as_the_drain_begins_is_answered_or_left_to_others(tur
         stop = asyncio.Event()
         app = Quart(__name__)
         app.add_url_rule("/healthz", view_func=lambda: "well")
-        async with serving(app, sock=sock, stop=stop, others_accept=True) as port:
+        async with serving(app, NO_POSTS, sock=sock, stop=stop, others_accept=True) as port:
             client.connect(("127.0.0.1", port))
             client.sendall(HELLO)
             for _ in range(turns):
@@ -157,7 +130,7 @@ async def test_a_status_without_a_phrase_of_its_own_is_sent_all_the_same(contain
     async def odd():
         return "odd", 499
 
-    async with serving(container.app) as port:
+    async with serving(container.app, container.posts) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /odd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         answer = await reader.read()
@@ -168,7 +141,7 @@ async def test_a_status_without_a_phrase_of_its_own_is_sent_all_the_same(contain
 
 @pytest.mark.parametrize("asked", [b"", HELLO])
 async def test_a_connection_that_its_client_closed_makes_room_at_once(container, asked):
-    async with serving(container.app) as port:
+    async with serving(container.app, container.posts) as port:
         for _ in range(40):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(asked)
@@ -185,7 +158,7 @@ async def test_a_device_that_half_closes_is_answered_and_closed(container):
         b"POST /api/sensor_data HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body)
     )
-    async with serving(container.app) as port:
+    async with serving(container.app, container.posts) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(head + body)
         writer.write_eof()

@@ -1,0 +1,226 @@
+"""Arrival: a new connection, on which ordinary posts are answered; with anything else it moves on.
+
+A device's connection never comes to Hypercorn, which costs more than the reading does. What is not
+whole and ordinary is handed over as it came, byte for byte: h11 alone says what a request means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Protocol, cast
+
+from server.routes.models import SensorData
+from server.routes.plain_posts import (
+    BEGINNING,
+    HEAD_MAX_BYTES,
+    Answer,
+    Head,
+    PlainPosts,
+    ordinary_body,
+    ordinary_head,
+)
+
+# A post that takes longer than its first pieces usually do is waited for in Hypercorn.
+REST_S = 2.0
+# Of requests that were sent before the answer to the one before; more is not read meanwhile.
+AHEAD_MAX_BYTES = 64 * 1024
+END_OF_HEAD = b"\r\n\r\n"
+
+
+class Owner(Protocol):
+    """Who counts the connections of a process."""
+
+    def arrived(self, arrival: Arrival, peer: str) -> bool:
+        """Whether there is room for a connection from this address."""
+
+    def left(self, arrival: Arrival) -> None:
+        """It is closed."""
+
+    def take_over(self, arrival: Arrival) -> asyncio.Protocol:
+        """The protocol that has the connection from now on."""
+
+
+class Arrival(asyncio.Protocol):
+    """One connection, until it is closed or handed over to `owner`.
+
+    At most one post is in work; it is finished even if the connection is lost. A connection that
+    asks for nothing for `idle_s` seconds is closed.
+    """
+
+    def __init__(self, owner: Owner, posts: PlainPosts, idle_s: float) -> None:
+        self.peer = ""
+        self.task: asyncio.Task[None] | None = None
+        self._owner = owner
+        self._posts = posts
+        self._idle_s = idle_s
+        self._received = b""
+        self._served = self._half_closed = self._ending = self._full = self._deaf = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
+        self._loop = asyncio.get_running_loop()
+        self.peer = (transport.get_extra_info("peername") or ("",))[0]
+        self._rest: asyncio.TimerHandle | None = None
+        self._heard_s = self._loop.time()
+        self._idle = self._loop.call_later(self._idle_s, self._close_if_idle)
+        if not self._owner.arrived(self, self.peer):
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._received = self._received + data if self._received else data
+        if self.task is None and not self._full:
+            self._begin()
+        elif len(self._received) > AHEAD_MAX_BYTES and not self._deaf:
+            self._deaf = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._half_closed = True
+        if self.task is None and self._received:
+            self._hand_over()
+        return self.task is not None or bool(self._received)
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self.task is None:
+            self._begin()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._forget_timers()
+        self._owner.left(self)
+
+    def finish(self) -> None:
+        """Ask for nothing more: close it, unless its first request may be on the way still."""
+        self._ending = True
+        if self.task is None:
+            if self._served and not self._received:
+                self._transport.close()
+            elif not self._transport.is_closing():
+                self._hand_over()
+
+    def cut(self) -> None:
+        """Close it now, whatever it waits for."""
+        self._transport.abort()
+
+    def _begin(self) -> None:
+        """Answer the next post if it is whole, wait for it, or hand the connection over."""
+        data = self._received
+        if not data or self._full or self._transport.is_closing():
+            return
+        size = data.find(END_OF_HEAD, 0, HEAD_MAX_BYTES) + len(END_OF_HEAD)
+        head = None
+        if size < len(END_OF_HEAD):
+            # h11 takes lines that end without a CR too.
+            if len(data) >= HEAD_MAX_BYTES or not _may_begin(data) or b"\n\n" in data:
+                self._hand_over()
+            else:
+                self._wait_for_rest()
+            return
+        if data.startswith(BEGINNING):
+            head = ordinary_head(data[:size])
+        if head is None:
+            self._hand_over()
+            return
+        if len(data) < size + head.length:
+            self._wait_for_rest()
+            return
+        reading = ordinary_body(data[size : size + head.length])
+        if reading is None:
+            self._hand_over()
+            return
+        self._received = data[size + head.length :]
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        self.task = self._loop.create_task(self._answer(head, reading), name="post")
+
+    def _wait_for_rest(self) -> None:
+        if self._half_closed:
+            self._hand_over()
+        elif self._rest is None:
+            self._rest = self._loop.call_later(REST_S, self._hand_over)
+
+    async def _answer(self, head: Head, reading: SensorData) -> None:
+        try:
+            answer = await self._posts.answer(head, reading)
+        finally:
+            self.task = None
+        self._served = True
+        self._heard_s = self._loop.time()
+        if self._transport.is_closing():
+            return
+        closes = not head.kept or self._ending or (self._half_closed and not self._received)
+        self._transport.write(_wire(answer, self._posts, self._loop.time(), closes))
+        if closes:
+            self._transport.close()
+            return
+        if len(self._received) <= AHEAD_MAX_BYTES:
+            self._read_on()
+        self._begin()
+
+    def _hand_over(self) -> None:
+        self._forget_timers()
+        self._read_on()
+        protocol = self._owner.take_over(self)
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        if self._full:
+            protocol.pause_writing()
+        if self._received:
+            protocol.data_received(self._received)
+        if self._half_closed:
+            protocol.eof_received()
+
+    def _read_on(self) -> None:
+        if self._deaf:
+            self._deaf = False
+            self._transport.resume_reading()
+
+    def _close_if_idle(self) -> None:
+        left_s = self._heard_s + self._idle_s - self._loop.time()
+        if self.task is not None or left_s > 0:
+            self._idle = self._loop.call_later(max(left_s, REST_S), self._close_if_idle)
+        elif self._full:
+            self._transport.abort()  # it does not take its answers
+        else:
+            self._transport.close()
+
+    def _forget_timers(self) -> None:
+        self._idle.cancel()
+        if self._rest is not None:
+            self._rest.cancel()
+
+
+def _may_begin(data: bytes) -> bool:
+    return data.startswith(BEGINNING) or BEGINNING.startswith(data)
+
+
+def _wire(answer: Answer, posts: PlainPosts, second: float, closes: bool) -> bytes:
+    status, body, more = answer
+    head = _head(status, posts.headers, tuple(more.items()))
+    end = b"\r\nConnection: close\r\n\r\n" if closes else b"\r\n\r\n"
+    return b"%bcontent-length: %d\r\ndate: %b%b%b" % (
+        head,
+        len(body),
+        _date(int(second)),
+        end,
+        body,
+    )
+
+
+@lru_cache(64)
+def _head(status: int, *groups: tuple[tuple[str, str], ...]) -> bytes:
+    pairs = "".join(f"{name.lower()}: {text}\r\n" for group in groups for name, text in group)
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{pairs}".encode()
+
+
+@lru_cache(1)
+def _date(_second: int) -> bytes:
+    """Now, for as long as that second lasts."""
+    return formatdate(usegmt=True).encode()

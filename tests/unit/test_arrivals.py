@@ -1,0 +1,251 @@
+"""New connections: ordinary posts are answered on them in turn, anything else moves on whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+
+import pytest
+
+from server import arrivals, connections
+from server.serve import listen
+from tests.support.http import lose_store, stored
+from tests.support.serving import HELLO, answers, ask, request, serving
+from tests.support.stream import eventually
+
+CLOSE = {"Connection": "close"}
+
+
+def post(temp_tenths, headers=None, **about):
+    return request(b'{"temp_tenths": %d, "sensor_ok": true}' % temp_tenths, headers, **about)
+
+
+async def temperatures(container):
+    return sorted(reading.temp_tenths for reading in await stored(container))
+
+
+@pytest.fixture
+def in_quart(container):
+    """The paths of the requests that came to Quart."""
+    seen = []
+
+    async def note():
+        from quart import request as asked
+
+        seen.append(asked.path)
+
+    container.app.before_request_funcs[None].insert(0, note)
+    return seen
+
+
+@pytest.fixture
+async def port(container):
+    async with serving(container.app, container.posts) as number:
+        yield number
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1000])
+async def test_a_post_in_pieces_is_one_post(container, port, in_quart, size):
+    whole = post(301, CLOSE)
+    pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
+    (answer,) = await ask(port, *pieces)
+    assert answer.status == 200
+    assert await temperatures(container) == [301]
+    assert in_quart == []
+
+
+async def test_posts_that_come_at_once_are_answered_one_by_one_in_their_order(container, port):
+    hot = [request(b'{"temp_tenths": 900, "sensor_ok": true, "device_id": "roof"}')] * 20
+    bad = request(b'{"temp_tenths": "hot"}')
+    found = await ask(port, b"".join([*hot, bad, *hot, HELLO, post(301, CLOSE)]))
+    assert [answer.status for answer in found] == [200] * 20 + [400] + [200] * 22
+    assert [len(answer.headers.getlist("Content-Security-Policy")) for answer in found] == [1] * 43
+    assert await temperatures(container) == [301] + [900] * 40
+
+
+async def test_a_sender_who_reads_no_answers_is_read_no_further_and_answered_in_the_end(container):
+    sent = 3000
+    with listen("127.0.0.1", 0) as listening, socket.socket() as sock:
+        for one in (listening, sock):
+            for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                one.setsockopt(socket.SOL_SOCKET, buffer, 8192)
+        sock.connect(listening.getsockname())
+        sock.setblocking(False)
+        async with serving(container.app, container.posts, sock=listening):
+            reader, writer = await asyncio.open_connection(sock=sock, limit=1000)
+            sending = asyncio.create_task(_send(writer, post(301), sent))
+            answered = -1
+            while answered < (answered := len(await stored(container))):
+                await asyncio.wait({sending}, timeout=0.3)
+            assert 0 < answered < sent
+            assert not sending.done()
+            found = bytearray()
+            while found.count(b"HTTP/1.1 200 OK") < sent or not found.endswith(b"}"):
+                found += await reader.read(65536)
+            await sending
+            writer.close()
+    assert len(answers(bytes(found))) == len(await stored(container)) == sent
+
+
+async def _send(writer, piece, times):
+    for _ in range(times):
+        writer.write(piece)
+        await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("headers", "version"), [({}, "1.0"), ({"Connection": "keep-alive"}, "1.0"), (CLOSE, "1.1")]
+)
+async def test_a_connection_that_is_not_kept_is_closed_after_the_answer(
+    container, port, in_quart, headers, version
+):
+    (answer,) = await ask(port, post(301, headers, version=version))
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert in_quart == []
+
+
+async def test_lines_that_end_without_a_cr_are_understood_at_once(container, port):
+    began = time.monotonic()
+    (answer,) = await ask(port, post(301, CLOSE).replace(b"\r\n", b"\n"))
+    assert answer.status == 200
+    assert time.monotonic() - began < arrivals.REST_S
+
+
+async def test_what_follows_a_post_on_its_connection_is_answered_too(container, port, in_quart):
+    found = await ask(port, post(301), HELLO, post(302), post(303, CLOSE))
+    assert [answer.status for answer in found] == [200] * 4
+    assert await temperatures(container) == [301, 302, 303]
+    assert in_quart == ["/healthz", "/api/sensor_data", "/api/sensor_data"]
+
+
+HOSTILE = {
+    "two lengths": post(301).replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\n"),
+    "length and chunks": post(301, {"Transfer-Encoding": "chunked"}),
+    "negative length": post(301, {"Content-Length": "-1"}),
+    "length in words": post(301, {"Content-Length": "many"}),
+    "length with a sign": post(301, {"Content-Length": "+36"}),
+    "folded header": post(301, {"Accept": "a\r\n b"}),
+    "space before the colon": post(301).replace(b"Host:", b"Host :"),
+    "no host": post(301).replace(b"Host: x\r\n", b""),
+    "two hosts": post(301).replace(b"Host: x\r\n", b"Host: x\r\nHost: y\r\n"),
+    "no version": post(301, version="1.x"),
+    "a nul": post(301, {"User-Agent": "a\0b"}),
+    "long head": post(301, {"User-Agent": "x" * 2000}),
+    "a query": post(301, target="/api/sensor_data?device_id=roof"),
+    "a longer path": post(301, target="/api/sensor_data/"),
+    "upgrade": post(301, {"Connection": "upgrade", "Upgrade": "h2c"}),
+    "expectation": post(301, {"Expect": "100-continue"}),
+    "nothing of HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20,
+    "another protocol": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_what_is_not_ordinary_is_answered_as_hypercorn_answers_it(
+    container, port, monkeypatch, name
+):
+    async with asyncio.timeout(10):
+        here = await _until_quiet(port, HOSTILE[name])
+        monkeypatch.setattr(arrivals, "ordinary_head", lambda head: None)
+        there = await _until_quiet(port, HOSTILE[name])
+    assert here.count(b"HTTP/1.1") == there.count(b"HTTP/1.1")
+    assert here[:12] == there[:12]
+
+
+async def _until_quiet(port, sent):
+    """What is answered until the server closes or waits for more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    writer.write_eof()
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_a_client_that_hangs_up_within_its_body_stores_nothing(container, port):
+    whole = post(301)
+    for end in (len(whole) - 1, len(whole) - 20, 30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(whole[:end])
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+    assert await stored(container) == []
+
+
+async def test_a_reading_is_stored_although_its_sender_has_hung_up(container, port):
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(post(301))
+    await writer.drain()
+    writer.transport.abort()
+    await eventually(lambda: temperatures(container), "the reading is stored")
+    assert await temperatures(container) == [301]
+
+
+async def test_a_post_that_is_slow_to_come_is_waited_for(container, port, in_quart, monkeypatch):
+    monkeypatch.setattr(arrivals, "REST_S", 0.05)
+    whole = post(301, CLOSE)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(whole[:-10])
+    await eventually(lambda: in_quart, "Quart has the post")
+    writer.write(whole[-10:])
+    (answer,) = answers(await reader.read())
+    writer.close()
+    assert answer.status == 200
+    assert await temperatures(container) == [301]
+
+
+@pytest.mark.parametrize("first", [b"", post(301)])
+async def test_a_connection_that_asks_for_nothing_is_closed(container, monkeypatch, first):
+    monkeypatch.setattr(connections, "KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr(arrivals, "REST_S", 0.05)
+    async with serving(container.app, container.posts) as port:
+        found = await ask(port, first)
+    assert len(found) == (1 if first else 0)
+
+
+async def test_a_device_is_known_by_its_own_key_on_a_shared_connection(container, port, in_quart):
+    keys = [await container.base.admin.register_device("default", name) for name in ("a", "b")]
+    sent = [post(300 + n, {"X-Device-Key": key}) for n, key in enumerate(keys * 2)]
+    found = await ask(port, *sent, post(1, {"X-Device-Key": "wrong"}), post(304, CLOSE))
+    assert [answer.status for answer in found] == [200] * 4 + [401, 200]
+    assert {one.temp_tenths: one.device_id for one in await stored(container)} == {
+        300: "a",
+        301: "b",
+        302: "a",
+        303: "b",
+        304: "unknown",
+    }
+    assert in_quart == []
+
+
+async def test_a_post_in_work_at_the_end_is_answered_and_told_that_the_connection_closes(container):
+    stop, held = asyncio.Event(), asyncio.Event()
+    accept = container.posts._zones.accept
+
+    async def later(*arguments):
+        stop.set()
+        await held.wait()
+        return await accept(*arguments)
+
+    container.posts._zones.accept = later
+    async with serving(container.app, container.posts, stop=stop) as port:
+        asking = asyncio.create_task(ask(port, post(301)))
+        silent = asyncio.create_task(ask(port, post(302)[:20]))
+        await stop.wait()
+        asyncio.get_running_loop().call_later(0.3, held.set)
+        (answer,) = await asking
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert await silent == []
+    assert await temperatures(container) == [301]
+
+
+async def test_a_lost_store_is_told_and_the_connection_kept(container, port):
+    await lose_store(container)
+    found = await ask(port, post(301), post(302, CLOSE))
+    assert [(answer.status, json.loads(answer.body)["code"]) for answer in found] == [
+        (503, "STORE_UNAVAILABLE")
+    ] * 2
