@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -139,14 +140,8 @@ class Connections:
     def take_over(self, arrival: Arrival) -> asyncio.Protocol:
         self._arrivals.remove(arrival)
         loop = asyncio.get_running_loop()
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                await self._serve(reader, writer)
-            finally:
-                self._count_out(arrival.peer)
-
-        return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), serve, loop=loop)
+        served = partial(self._serve, arrival.peer)
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), served, loop=loop)
 
     async def finish(self) -> None:
         """Close idle connections, let requests in work be answered, then cut what is left."""
@@ -194,7 +189,9 @@ class Connections:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._none_left.wait(), timeout_s)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -202,10 +199,11 @@ class Connections:
         # The application finds the connection here, to end a write that its client never takes.
         state: LifespanState = {"transport": writer.transport}
         loop = asyncio.get_running_loop()
-        connection = _Connection(
-            self._app, loop, self._config, self._context, state, reader, writer
-        )
-        # Cut by `finish`. Until Python 3.12.2 asyncio prints a traceback for a connection's task
-        # that ends as cancelled.
-        with contextlib.suppress(asyncio.CancelledError):
-            await connection
+        try:
+            await _Connection(self._app, loop, self._config, self._context, state, reader, writer)
+        except asyncio.CancelledError:
+            # Cut by `finish`. Until Python 3.12.2 asyncio prints a traceback for a connection's
+            # task that ends as cancelled.
+            log.debug("a connection was cut")
+        finally:
+            self._count_out(peer)

@@ -35,6 +35,7 @@ Answer = tuple[int, bytes, Mapping[str, str]]
 
 _decoder = msgspec.json.Decoder(SensorData)
 _encoder = msgspec.json.Encoder()
+_NOTHING = SensorData()
 
 
 class Head(NamedTuple):
@@ -86,7 +87,7 @@ def ordinary_body(body: bytes) -> SensorData | None:
         data = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return data if data != SensorData() else None
+    return data if data != _NOTHING else None
 
 
 class PlainPosts:
