@@ -29,7 +29,8 @@ def _inside(_: Path, quick: bool) -> Mapping[str, float]:
     command = [sys.executable, "-m", "scripts.bench.inside", str(QUICK_S if quick else INSIDE_S)]
     with host.on_core(host.SERVER_CORE):
         done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+    figures: Mapping[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def _lifetime(folder: Path, quick: bool) -> Mapping[str, float]:

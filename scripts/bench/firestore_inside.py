@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import google.cloud.firestore_v1  # noqa: F401 - what it costs is not what opening costs
-import grpc
+import grpc  # type: ignore[import-untyped]
 import uvloop
 
 from bas_server import INDEXES
@@ -293,9 +293,9 @@ async def connect(host: str) -> dict[str, float]:
 def main() -> None:
     """`init` or `connect` with host:port of an emulator, or `calls` with the number of each too."""
     what, host, *count = sys.argv[1:]
-    measure = {"init": init, "connect": connect, "calls": calls}[what]
+    measures: dict[str, Any] = {"init": init, "connect": connect, "calls": calls}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sys.stdout.write(json.dumps(runner.run(measure(host, *map(int, count)))))
+        sys.stdout.write(json.dumps(runner.run(measures[what](host, *map(int, count)))))
 
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ def server(data_dir: Path, **settings: str) -> Iterator[ServerProcess]:
     """
     with ExitStack() as stack:
         with on_core(SERVER_CORE):
-            process = stack.enter_context(
-                ServerProcess(data_dir, PYTHONDONTWRITEBYTECODE="", **settings)
-            )
+            settings = {"PYTHONDONTWRITEBYTECODE": ""} | settings
+            started = ServerProcess(data_dir, **settings)  # type: ignore[arg-type]  # no `program`
+            process = stack.enter_context(started)
         yield process
 
 

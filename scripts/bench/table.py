@@ -171,8 +171,8 @@ def as_text(table: Iterable[Row]) -> str:
             plain.append(row)
     tables = []
     if plain:
-        head = ("what", "budget", "measured", "min to max", "met")
-        tables.append(lines(head, [_cells(row) for row in plain]))
+        columns = ("what", "budget", "measured", "min to max", "met")
+        tables.append(lines(columns, [_cells(row) for row in plain]))
     if calls:
         head = ("call, in ms", "p99 budget", "p50", "p99", "p99 min to max", *CALL_FIGURES[2:])
         cells = [_call_cells(call, figures) for call, figures in calls.items()]

@@ -72,6 +72,8 @@ async def log_in(port: int, password: str) -> str:
 class Stream(asyncio.Protocol):
     """One open live stream: when which stamp was read."""
 
+    _transport: asyncio.Transport
+
     def __init__(self) -> None:
         self.opened = asyncio.get_running_loop().create_future()
         self.closed = asyncio.get_running_loop().create_future()

@@ -80,8 +80,8 @@ class Nginx:
         text = _replaced(text, r"/var/log/nginx", str(self.folder))
         text = _replaced(text, r"/etc/ssl/bas/fullchain\.pem", str(self.certificate))
         text = _replaced(text, r"/etc/ssl/bas/privkey\.pem", str(self._key))
-        for old, new in settings.items():
-            text = _replaced(text, old, new)
+        for pattern, new in settings.items():
+            text = _replaced(text, pattern, new)
         folders = "".join(f"    {t}_temp_path {self.folder / t};\n" for t in TEMPORARY)
         return text.replace("http {\n", "http {\n" + folders)
 
