@@ -10,6 +10,7 @@ import pytest
 
 from server.services.firestore.base import PAGE_MAX, Create, Put, Query, StoreUnavailable
 from server.services.firestore.client import FirestoreClient
+from server.services.firestore.copying import write_patiently
 from tests.support.firestore import FirestoreEmulator, need_firestore, opened
 from tests.support.stream import eventually
 
@@ -83,6 +84,22 @@ async def test_a_store_that_is_gone_is_unavailable_in_time_and_comes_back(
         emulator.start()
         await until_it_answers(client)
         assert await client.write([Create("things", "a", {})])
+
+
+async def test_a_copy_waits_for_a_store_that_is_silent_for_a_while(
+    emulator: FirestoreEmulator,
+) -> None:
+    puts = [Put("things", f"t{n}", {"n": n}) for n in range(250)]
+    async with opened(emulator.host) as client:
+        await client.ping()
+        emulator.pause()
+        writing = asyncio.create_task(write_patiently(client, puts))
+        # Longer than one write is tried.
+        await asyncio.wait({writing}, timeout=BOUND_S)
+        emulator.resume()
+        await writing
+        await until_it_answers(client)
+        assert (await client.aggregate(Query("things"))).count == len(puts)
 
 
 async def test_no_write_that_was_acknowledged_is_missing_after_hangs(
