@@ -252,12 +252,10 @@ class Subscription:
             self.is_live = True
 
     def settle(self) -> None:
-        """Stand by itself where the channel has brought it; to be called before anything else is
-        written."""
+        """Stand by itself where the channel has brought it."""
         if self.is_live and self._wire is not None:
             channel = self._channel
             self._index, self._id = channel.live_index, self.id
-            self._last_write = max(self._last_write, channel.live_written)
             del channel.live[self._names][self._wire]
             self.is_live = False
 
@@ -266,7 +264,6 @@ class Subscription:
         self._unread = True
         if self._waiter is None:
             return False
-        self.settle()
         if not self._waiter.done():
             self._waiter.set_result(None)
         return True
@@ -284,6 +281,7 @@ class Subscription:
         if index < channel.base:
             return False
         if index == channel.released:
+            self._go_live()
             return True
         if self._devices:
             entries = channel.tail[index - channel.base : channel.released - channel.base]
@@ -321,14 +319,12 @@ class Subscription:
         elif self._writing_since is not None:
             if now - self._writing_since > stall_s:
                 self.end("stalled")
-        elif now - self._last_written() >= heartbeat_s:
+        elif now - max(self._last_write, self._live_written()) >= heartbeat_s:
             self._heartbeat_due = True
             self.wake()
 
-    def _last_written(self) -> float:
-        if self.is_live:
-            return max(self._last_write, self._channel.live_written)
-        return self._last_write
+    def _live_written(self) -> float:
+        return self._channel.live_written if self.is_live else self._last_write
 
     def say_bye(self, retry_ms: int) -> None:
         """End the stream after what has come so far and a `bye` with this reconnect delay."""

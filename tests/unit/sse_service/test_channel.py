@@ -204,3 +204,12 @@ async def test_beyond_it_the_pause_grows_as_the_rate_does_and_shrinks_again(rig:
 async def test_no_event_waits_longer_than_the_setting_says(make_rig: Any) -> None:
     rig = await make_rig(flush_max_s=0.001)
     assert await paced(rig, 50, 4 * FLUSH_EVENTS_A_SECOND) == 0.001
+
+
+async def test_a_few_that_come_together_are_no_rate(rig: Rig) -> None:
+    usual_s = await paced(rig, 50, FLUSH_EVENTS_A_SECOND // 10)
+    for _ in range(2):
+        await rig.publish(20)
+        rig.clock.advance(0.001)
+        await rig.flushed()
+    assert rig.hub._channels[HERE].pause_s() == usual_s

@@ -241,6 +241,7 @@ async def test_more_than_one_chunk_of_events_arrives_whole(rig, connection):
 
 async def test_a_stream_that_is_closed_is_written_to_no_more(rig, connection):
     stream, task = await opened(rig, connection)
+    await rig.reader()
     await rig.publish()
     await connection.read_events(1)
     stream.close()
@@ -274,15 +275,40 @@ async def test_a_heartbeat_comes_after_silence_only_and_names_the_newest_place(
     task.cancel()
 
 
-async def test_what_counts_as_replayed_is_what_came_before_the_client(rig, connection):
-    (await rig.sse.subscribe(HERE)).close()
-    start = await rig.log.tip(HERE)
-    await rig.publish(1)
-    stream = await rig.sse.subscribe(HERE, wire=connection.near.transport, last_event_id=str(start))
-    task = asyncio.create_task(connection.serve(stream))
-    await connection.read_events(1)
-    for count in range(2, 6):
+async def test_a_client_that_comes_before_a_flush_gets_what_it_releases_once(rig, connect):
+    """What is known but not released lies between the place of most and that of who has it."""
+    connections = [await connect() for _ in range(3)]
+    # So many make the flush wait.
+    crowd = [await rig.sse.subscribe(HERE) for _ in range(500)]
+    await rig.publish()
+    before = await rig.log.tip(HERE)
+    await rig.publish()
+    after = await rig.log.tip(HERE)
+    streams, tasks = [], []
+    for connection, place in zip(connections, (before, after, None), strict=True):
+        last_event_id = str(place) if place else None
+        wire = connection.near.transport
+        stream = await rig.hub.subscribe(HERE, wire=wire, last_event_id=last_event_id)
+        streams.append(stream)
+        tasks.append(asyncio.create_task(connection.serve(stream)))
+    for count in range(3, 6):
         await rig.publish()
-        await connection.read_events(count)
+        for connection, first in zip(connections, (2, 3, 1), strict=True):
+            events = list(range(first, count + 1))
+            assert await connection.read_events(len(events)) == events
+    assert [stream.is_live for stream in streams] == [True, True, True]
+    # By the client that had the first event only.
     assert rig.figure("bas_events_replayed_total") == 1
+    for stream in [*streams, *crowd]:
+        stream.close()
+    for task in tasks:
+        task.cancel()
+
+
+async def test_who_comes_after_events_that_nobody_heard_gets_none_of_them(rig, connection):
+    (await rig.sse.subscribe(HERE)).close()
+    await rig.publish(3)
+    _, task = await opened(rig, connection)
+    await rig.publish()
+    assert await connection.read_events(1) == [4]
     task.cancel()
