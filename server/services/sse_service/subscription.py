@@ -281,7 +281,6 @@ class Subscription:
         if index < channel.base:
             return False
         if index == channel.released:
-            self._go_live()
             return True
         if self._devices:
             entries = channel.tail[index - channel.base : channel.released - channel.base]

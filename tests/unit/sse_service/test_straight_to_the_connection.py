@@ -277,28 +277,31 @@ async def test_a_heartbeat_comes_after_silence_only_and_names_the_newest_place(
 
 async def test_a_client_that_comes_before_a_flush_gets_what_it_releases_once(rig, connect):
     """What is known but not released lies between the place of most and that of who has it."""
-    connections = [await connect() for _ in range(3)]
-    # So many make the flush wait.
-    crowd = [await rig.sse.subscribe(HERE) for _ in range(500)]
-    await rig.publish()
-    before = await rig.log.tip(HERE)
-    await rig.publish()
-    after = await rig.log.tip(HERE)
+    connections = [await connect() for _ in range(4)]
+    # So many make the next flush wait.
+    crowd = [await rig.sse.subscribe(HERE) for _ in range(1000)]
+    await rig.trickle(1)
+    replayed = rig.figure("bas_events_replayed_total")
+    places = [await rig.log.tip(HERE)]
+    for _ in range(2):
+        await rig.publish()
+        places.append(await rig.log.tip(HERE))
     streams, tasks = [], []
-    for connection, place in zip(connections, (before, after, None), strict=True):
+    for connection, place in zip(connections, [*places, None], strict=True):
         last_event_id = str(place) if place else None
         wire = connection.near.transport
         stream = await rig.hub.subscribe(HERE, wire=wire, last_event_id=last_event_id)
         streams.append(stream)
         tasks.append(asyncio.create_task(connection.serve(stream)))
-    for count in range(3, 6):
+    await asyncio.sleep(0)
+    for count in range(4, 7):
         await rig.publish()
-        for connection, first in zip(connections, (2, 3, 1), strict=True):
+        for connection, first in zip(connections, (2, 3, 4, 2), strict=True):
             events = list(range(first, count + 1))
             assert await connection.read_events(len(events)) == events
-    assert [stream.is_live for stream in streams] == [True, True, True]
-    # By the client that had the first event only.
-    assert rig.figure("bas_events_replayed_total") == 1
+    assert all(stream.is_live for stream in streams)
+    # Two to the client that had neither of them, one to that which had the first.
+    assert rig.figure("bas_events_replayed_total") == replayed + 3
     for stream in [*streams, *crowd]:
         stream.close()
     for task in tasks:
