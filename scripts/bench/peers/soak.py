@@ -14,7 +14,7 @@ from scripts.bench.peers.streams import Streams
 CLIENTS, SAMPLED = 500, 5
 A_SECOND, PRODUCERS = 100, 10
 CYCLE_S, IDLE_S, LOOK_S = 3.0, 20.0, 0.2
-# Caches of the store and the allocator's arenas fill meanwhile: 8 MB, and no more after it.
+# Memory grows by 8 MB meanwhile, and no more after it.
 WARM_UP_S = 30.0
 # So short that it is full before the first look.
 HISTORY = 200
