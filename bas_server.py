@@ -88,6 +88,7 @@ async def open_site(config: ServerConfig, clock: Clock | None = None) -> AsyncIt
                 clock,
                 metrics,
                 queue_max=config.sse_queue_max,
+                flush_max_s=config.sse_flush_ms / 1000,
                 heartbeat_s=config.sse_heartbeat_s,
                 max_streams=config.sse_max_streams,
                 census=shared.leases if shared else None,

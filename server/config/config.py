@@ -210,6 +210,9 @@ class ServerConfig:
     sse_heartbeat_s: int = _setting(
         "BAS_SSE_HEARTBEAT_S", 20, _integer(1, 3600), "seconds of silence until a heartbeat"
     )
+    sse_flush_ms: int = _setting(
+        "BAS_SSE_FLUSH_MS", 100, _integer(0, 1000), "ms an event may wait to share its write"
+    )
     sse_queue_max: int = _setting(
         "BAS_SSE_QUEUE_MAX", 100, _integer(1, 100_000), "events that may wait for one slow stream"
     )

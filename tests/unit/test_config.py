@@ -104,6 +104,7 @@ SETTINGS = {
         ["x", "10.0.0.0/33", "10.0.0.1/8", "proxy.example"],
     ),
     "BAS_SSE_HEARTBEAT_S": ("sse_heartbeat_s", 20, [("1", 1)], [*NO_NUMBER, "0"]),
+    "BAS_SSE_FLUSH_MS": ("sse_flush_ms", 100, [("0", 0), ("1000", 1000)], [*NO_NUMBER, "1001"]),
     "BAS_SSE_QUEUE_MAX": ("sse_queue_max", 100, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_MAX_STREAMS": ("sse_max_streams", 10_000, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_HISTORY_EVENTS": ("sse_history_events", 20_000, [("1", 1)], [*NO_NUMBER, "0"]),

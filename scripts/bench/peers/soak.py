@@ -14,6 +14,8 @@ from scripts.bench.peers.streams import Streams
 CLIENTS, SAMPLED = 500, 5
 A_SECOND, PRODUCERS = 100, 10
 CYCLE_S, IDLE_S, LOOK_S = 3.0, 20.0, 0.2
+# Memory grows by 8 MB meanwhile, and no more after it.
+WARM_UP_S = 30.0
 # So short that it is full before the first look.
 HISTORY = 200
 
@@ -23,9 +25,12 @@ def measure(folder: Path, seconds: float) -> Figures:
     with this_server(folder, BAS_SSE_HISTORY_EVENTS=str(HISTORY)) as running:
         watched = running.processes
         cycle_s = min(CYCLE_S, seconds)
-        idle_files = watched.files()
-        for _ in range(2):
-            lost = _cycle(running, max(cycle_s, HISTORY / A_SECOND))
+        idle_files, lost = watched.files(), 0
+        warm = time.perf_counter() + min(WARM_UP_S, seconds)
+        while True:
+            lost += _cycle(running, max(cycle_s, HISTORY / A_SECOND))
+            if time.perf_counter() >= warm:
+                break
         _until_idle(running, idle_files)
         before_kb, threads, files = watched.memory_kb(), watched.threads(), watched.files()
         end, cycles = time.perf_counter() + seconds, 0

@@ -19,7 +19,11 @@ RENDERED_MAX = 16
 # A flush costs every subscriber one write, about 4 µs: spend a fifth of the time on it at most, and
 # keep an event of a thousand subscribers no longer than 20 ms.
 FLUSH_S_PER_SUBSCRIBER = 20e-6
-FLUSH_MAX_S = 0.1
+# More events a second than this leave little time beside deciding and storing them: the wait grows
+# as they do, so that fewer and larger writes carry them.
+FLUSH_EVENTS_A_SECOND = 500
+# Counted over at least so long, so that a few that come together are no rate.
+RATE_S = 0.1
 
 
 class Wire(Protocol):
@@ -36,18 +40,32 @@ class Channel:
 
     `tail` holds the entries after `base` up to `head`, counted from where the channel began;
     subscribers see them up to `released`. An entry is released at once when events are rare, and
-    every few milliseconds, together with all that came meanwhile, when they are not.
+    every few milliseconds, together with all that came meanwhile, when they are not: `flush_max_s`
+    seconds is the longest that it waits.
+
+    `live` holds, by whether they want names, the subscribers that have got everything up to
+    `live_index` and wait for more: a flush writes to their connections one after the other, and
+    looks at nothing else of them.
     """
 
     def __init__(
-        self, tenant_id: str, queue_max: int, clock: Clock, on_lost: Callable[[Channel], None]
+        self,
+        tenant_id: str,
+        queue_max: int,
+        flush_max_s: float,
+        clock: Clock,
+        on_lost: Callable[[Channel], None],
     ) -> None:
         self.tenant_id = tenant_id
         self._clock = clock
         self._queue_max = queue_max
+        self._flush_max_s = flush_max_s
         self._tail_max = max(256, 2 * queue_max)
         self._on_lost = on_lost
         self.subscriptions: set[Subscription] = set()
+        self.live: dict[bool, dict[Wire, Subscription]] = {True: {}, False: {}}
+        self.live_index = 0
+        self.live_written = 0.0
         self.opening = asyncio.Lock()
         self.idle_since = clock.monotonic()
         self.ready = False
@@ -57,6 +75,8 @@ class Channel:
         self._tail_bytes = 0
         self._flush: asyncio.Handle | None = None
         self._last_flush = 0.0
+        self._events_a_second = 0.0
+        self._rate_since, self._rate_from = 0.0, 0
         self._rendered: dict[tuple[int, bool], tuple[bytes, int, str]] = {}
         # The chunk that was made last, and for whom: nearly everyone takes the same.
         self._chunk: tuple[int, bool, tuple[bytes, int, str]] | None = None
@@ -88,31 +108,56 @@ class Channel:
         self.head += 1
         if not self.subscriptions:
             # Kept for a while all the same: who comes back at once finds its place here.
-            self.released = self.head
+            self.released = self.live_index = self.head
             self._trim(self.head)
             return
         if self._flush is None:
-            wait_s = min(FLUSH_MAX_S, FLUSH_S_PER_SUBSCRIBER * len(self.subscriptions))
-            wait_s -= self._clock.monotonic() - self._last_flush
+            wait_s = self.pause_s() - (self._clock.monotonic() - self._last_flush)
             loop = asyncio.get_running_loop()
             self._flush = (
                 loop.call_later(wait_s, self.flush) if wait_s > 0 else loop.call_soon(self.flush)
             )
+
+    def pause_s(self) -> float:
+        """Seconds from one flush to the next, while events come fast."""
+        pause_s = FLUSH_S_PER_SUBSCRIBER * len(self.subscriptions)
+        pause_s *= max(1.0, self._events_a_second / FLUSH_EVENTS_A_SECOND)
+        return min(pause_s, self._flush_max_s)
 
     def flush(self) -> None:
         """Release what has come, wake who waits for it and let go who fell too far behind."""
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
-        now = self._last_flush = self._clock.monotonic()
+        now = self._clock.monotonic()
         self._forget_rendered()
         before, self.released = self.released, self.head
-        for subscription in list(self.subscriptions):
+        self._last_flush = now
+        if now - self._rate_since >= RATE_S:
+            self._events_a_second = (self.head - self._rate_from) / (now - self._rate_since)
+            self._rate_since, self._rate_from = now, self.head
+        self._write_to_live(now)
+        for subscription in [item for item in self.subscriptions if not item.is_live]:
             if subscription.write_now(now):
                 continue
             if not subscription.wake() and subscription.waiting_events() > self._queue_max:
                 subscription.end("slow")
         self._trim(before)
+
+    def _write_to_live(self, now: float) -> None:
+        """Write what was released to all who are live; who cannot take it so is live no longer."""
+        if self.live_index == self.released:
+            return
+        for names, live in self.live.items():
+            if not live:
+                continue
+            chunk, reached, _ = self.chunk(self.live_index, names)
+            for wire in list(live):
+                if reached < self.released or wire.get_write_buffer_size() or wire.is_closing():
+                    live[wire].settle()
+                else:
+                    wire.write(chunk)
+        self.live_index, self.live_written = self.released, now
 
     def chunk(self, index: int, names: bool) -> tuple[bytes, int, str]:
         """What `render` gives, as one chunk of a chunked answer."""

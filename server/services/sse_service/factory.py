@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from server.clock import Clock
 from server.metrics import Metrics
 from server.services.sse_service.backend import Census, EventLog, LogUnavailable
-from server.services.sse_service.hub import Hub
+from server.services.sse_service.hub import FLUSH_MAX_S, Hub
 from server.services.sse_service.service import SSEService
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ async def sse_service(
     queue_max: int,
     heartbeat_s: int,
     max_streams: int,
+    flush_max_s: float = FLUSH_MAX_S,
     census: Census | None = None,
 ) -> AsyncIterator[SSEService]:
     """The SSE service over `event_log`, with its hub running meanwhile."""
@@ -42,6 +43,7 @@ async def sse_service(
         queue_max=queue_max,
         heartbeat_s=heartbeat_s,
         max_streams=max_streams,
+        flush_max_s=flush_max_s,
         on_count=census.changed if census is not None else None,
     )
     await hub.start()

@@ -18,6 +18,7 @@ from server.services.sse_service.subscription import Preamble, Subscription
 log = logging.getLogger(__name__)
 
 STALL_S = 20.0
+FLUSH_MAX_S = 0.1
 # A channel that nobody listens to is kept for so long: browsers come back within seconds.
 IDLE_S = 60.0
 # Reconnect delays are spread over this span, so that a restart does not bring all back at once.
@@ -52,6 +53,7 @@ class Hub:
         queue_max: int,
         heartbeat_s: float,
         max_streams: int,
+        flush_max_s: float = FLUSH_MAX_S,
         stall_s: float = STALL_S,
         on_count: Callable[[str, int], None] | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class Hub:
         self._clock = clock
         self._metrics = metrics
         self._queue_max = queue_max
+        self._flush_max_s = flush_max_s
         self._heartbeat_s = heartbeat_s
         self._stall_s = stall_s
         self._on_count = on_count
@@ -180,7 +183,9 @@ class Hub:
     async def _channel(self, tenant_id: str) -> Channel:
         channel = self._channels.get(tenant_id)
         if channel is None:
-            channel = Channel(tenant_id, self._queue_max, self._clock, self._lost)
+            channel = Channel(
+                tenant_id, self._queue_max, self._flush_max_s, self._clock, self._lost
+            )
             self._channels[tenant_id] = channel
         if not channel.ready:
             async with channel.opening:

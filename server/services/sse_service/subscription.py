@@ -28,16 +28,16 @@ class Subscription:
     Iterate it for the bytes to write: what `preamble` makes, then events and heartbeats. A piece
     counts as written when the next one is asked for. It ends by itself after `end` or `say_bye`.
     While it waits for the next piece and its `wire` has taken all before, events are written there
-    at once.
+    at once: by its channel, which then knows its place (`is_live`), or by `write_now`.
     """
 
     # Half the memory of a dict for as many, of which there is one a stream.
     __slots__ = (
         "_bye_retry_ms", "_channel", "_client", "_clock", "_closed", "_devices", "_ended",
-        "_expire_at", "_first_page", "_heartbeat_due", "_index", "_kill", "_last_write", "_log",
-        "_metrics", "_names", "_on_close", "_replay_until", "_replaying", "_retry_ms", "_seen_head",
-        "_steps", "_unread", "_waiter", "_wire", "_writing_since", "id", "owner", "resumed",
-        "tenant_id",
+        "_expire_at", "_first_page", "_heartbeat_due", "_id", "_index", "_kill", "_last_write",
+        "_log", "_metrics", "_names", "_on_close", "_replay_until", "_replaying", "_retry_ms",
+        "_seen_head", "_steps", "_unread", "_waiter", "_wire", "_writing_since", "is_live", "owner",
+        "resumed", "tenant_id",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +75,8 @@ class Subscription:
         # What is not released yet comes as the first events: nothing is missed or repeated.
         # None: this client's place is not in the channel's tail; it reads the log until it is.
         self._index: int | None = channel.released
-        self.id = channel.id_at(channel.released)
+        self._id = channel.id_at(channel.released)
+        self.is_live = False
         self._replay_until = 0
         self._replaying = False
         # What was read to see whether the history reaches back, to be sent first.
@@ -96,7 +97,7 @@ class Subscription:
         if last_event_id:
             self._replay_until = self._channel.head
             if await self._knows(last_event_id):
-                self.resumed, self.id = "recovered", last_event_id
+                self.resumed, self._id = "recovered", last_event_id
                 self._index = self._channel.find(last_event_id)
                 self._replaying = self._index is None
             else:
@@ -118,6 +119,11 @@ class Subscription:
             return False  # a stream that begins anew is better than none
         self._first_page = page
         return page is not None
+
+    @property
+    def id(self) -> str:
+        """The cursor of the place behind all that was written."""
+        return self._channel.id_at(self._channel.live_index) if self.is_live else self._id
 
     def opening(self) -> bytes:
         """The comment that opens every stream and the client's own reconnect delay."""
@@ -174,12 +180,12 @@ class Subscription:
         if start >= channel.released:
             return b""
         if not self._devices:
-            piece, self._index, self.id = channel.render(start, self._names)
+            piece, self._index, self._id = channel.render(start, self._names)
             self._count_replayed(min(self._index, self._replay_until) - start)
             return piece
         entries = channel.tail[start - channel.base : channel.released - channel.base]
         piece, taken = self._join_wanted(entries, replayed=self._replay_until - start)
-        self._index, self.id = start + taken, entries[taken - 1].id
+        self._index, self._id = start + taken, entries[taken - 1].id
         return piece
 
     async def _take_from_log(self) -> bytes:
@@ -206,7 +212,7 @@ class Subscription:
         if page:
             self._unread = True
             piece, taken = self._join_wanted(page, replayed=len(page) if self._replaying else 0)
-            self.id = page[taken - 1].id
+            self._id = page[taken - 1].id
         self._index = self._channel.find(self.id)
         self._replaying = self._replaying and self._index is None
         return piece
@@ -228,10 +234,30 @@ class Subscription:
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
+        self._go_live()
         try:
             await self._waiter
         finally:
+            self.settle()
             self._waiter = None
+
+    def _go_live(self) -> None:
+        """Let the channel write what comes, if this client wants all and has all before it."""
+        channel, index = self._channel, self._index
+        if self._wire is None or self._devices or index is None:
+            return
+        # What counts as replayed is counted here.
+        if index == channel.released and index >= self._replay_until:
+            channel.live[self._names][self._wire] = self
+            self.is_live = True
+
+    def settle(self) -> None:
+        """Stand by itself where the channel has brought it."""
+        if self.is_live and self._wire is not None:
+            channel = self._channel
+            self._index, self._id = channel.live_index, self.id
+            del channel.live[self._names][self._wire]
+            self.is_live = False
 
     def wake(self) -> bool:
         """Let a waiting client look again; False if it is not waiting."""
@@ -259,17 +285,20 @@ class Subscription:
         if self._devices:
             entries = channel.tail[index - channel.base : channel.released - channel.base]
             piece, taken = self._join_wanted(entries, replayed=self._replay_until - index)
-            self._index, self.id = index + taken, entries[taken - 1].id
+            self._index, self._id = index + taken, entries[taken - 1].id
             chunk = as_chunk(piece) if piece else b""
         else:
-            chunk, self._index, self.id = channel.chunk(index, self._names)
+            chunk, self._index, self._id = channel.chunk(index, self._names)
             if index < self._replay_until:
                 self._count_replayed(min(self._index, self._replay_until) - index)
         if chunk:
             wire.write(chunk)
             self._last_write = now
             self._heartbeat_due = False
-        return self._index == channel.released
+        if self._index != channel.released:
+            return False
+        self._go_live()
+        return True
 
     def waiting_events(self) -> int:
         """Events that came since the piece now being written was taken, and concern this client."""
@@ -289,9 +318,12 @@ class Subscription:
         elif self._writing_since is not None:
             if now - self._writing_since > stall_s:
                 self.end("stalled")
-        elif now - self._last_write >= heartbeat_s:
+        elif now - max(self._last_write, self._live_written()) >= heartbeat_s:
             self._heartbeat_due = True
             self.wake()
+
+    def _live_written(self) -> float:
+        return self._channel.live_written if self.is_live else self._last_write
 
     def say_bye(self, retry_ms: int) -> None:
         """End the stream after what has come so far and a `bye` with this reconnect delay."""
@@ -319,6 +351,7 @@ class Subscription:
         """Forget the stream. The reason counts unless `end` gave one first."""
         if not self._closed:
             self._closed = True
+            self.settle()
             if self._client is not None:
                 self._client.cancel()
             self._channel.subscriptions.discard(self)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from server.services.sse_service.backend import Cursor, Entry, make_entry
 from server.services.sse_service.channel import (
     CHUNK_MAX_BYTES,
+    FLUSH_EVENTS_A_SECOND,
+    FLUSH_S_PER_SUBSCRIBER,
     TAIL_MAX_BYTES,
     Channel,
     join,
@@ -130,7 +134,7 @@ async def test_the_tail_keeps_its_bounds_whoever_reads(rig: Rig, readers: str) -
 
 def channel_with(lost: list[Channel], *positions: int) -> Channel:
     """A channel that began after position 7 and heard of these."""
-    channel = Channel(HERE, 100, ManualClock(), lost.append)
+    channel = Channel(HERE, 100, 0.1, ManualClock(), lost.append)
     channel.begin(Cursor(EPOCH, 7))
     for position in positions:
         channel.add(entry(position))
@@ -172,3 +176,40 @@ async def test_many_readers_at_different_places_each_get_their_own(rig: Rig) -> 
     await rig.publish(5)
     for start, reader in zip(range(0, 250, 10), late, strict=True):
         assert await reader.numbers(255 - start) == list(range(start + 1, 256))
+
+
+async def paced(rig: Rig, readers: int, a_second: int, seconds: int = 2) -> float:
+    """Seconds from flush to flush, once events came so fast for so long."""
+    for _ in range(readers):
+        await rig.reader()
+    for _ in range(10 * seconds):
+        await rig.publish(a_second // 10)
+        rig.clock.advance(0.1)
+        await rig.flushed()
+    return rig.hub._channels[HERE].pause_s()
+
+
+async def test_up_to_a_rate_the_pause_is_so_long_for_each_reader(rig: Rig) -> None:
+    pause_s = await paced(rig, 50, FLUSH_EVENTS_A_SECOND)
+    assert pause_s == pytest.approx(50 * FLUSH_S_PER_SUBSCRIBER, rel=0.2)
+
+
+async def test_beyond_it_the_pause_grows_as_the_rate_does_and_shrinks_again(rig: Rig) -> None:
+    pause_s = await paced(rig, 50, 4 * FLUSH_EVENTS_A_SECOND)
+    assert pause_s == pytest.approx(4 * 50 * FLUSH_S_PER_SUBSCRIBER, rel=0.2)
+    pause_s = await paced(rig, 0, FLUSH_EVENTS_A_SECOND)
+    assert pause_s == pytest.approx(50 * FLUSH_S_PER_SUBSCRIBER, rel=0.2)
+
+
+async def test_no_event_waits_longer_than_the_setting_says(make_rig: Any) -> None:
+    rig = await make_rig(flush_max_s=0.001)
+    assert await paced(rig, 50, 4 * FLUSH_EVENTS_A_SECOND) == 0.001
+
+
+async def test_a_few_that_come_together_are_no_rate(rig: Rig) -> None:
+    usual_s = await paced(rig, 50, FLUSH_EVENTS_A_SECOND // 10)
+    for _ in range(2):
+        await rig.publish(20)
+        rig.clock.advance(0.001)
+        await rig.flushed()
+    assert rig.hub._channels[HERE].pause_s() == usual_s

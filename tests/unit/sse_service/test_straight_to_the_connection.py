@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import h11
 import pytest
 
-from server.services.sse_service.channel import as_chunk
+from server.services.sse_service.channel import CHUNK_MAX_BYTES, as_chunk
 from server.services.sse_service.subscription import Subscription
-from tests.support.stream import FrameSplitter
-from tests.unit.sse_service.conftest import HERE, numbers
+from tests.support.stream import Frame, FrameSplitter
+from tests.unit.sse_service.conftest import HEARTBEAT_S, HERE, STALL_S, numbers
 
 WAIT_S = 10.0
 # Small, so that a client that does not read is noticed soon.
@@ -67,17 +67,30 @@ class Connection:
 
 
 @pytest.fixture
-async def connection() -> AsyncIterator[Connection]:
-    near, far = socket.socketpair()
-    for sock in (near, far):
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-    _, writer = await asyncio.open_connection(sock=near)
-    writer.transport.set_write_buffer_limits(high=BUFFER)
-    yield Connection(writer, far)
-    writer.transport.abort()
-    far.close()
+async def connect() -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
+    """Makes connections; they are cut at the end."""
+    made: list[tuple[asyncio.StreamWriter, socket.socket]] = []
+
+    async def make() -> Connection:
+        near, far = socket.socketpair()
+        for sock in (near, far):
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        _, writer = await asyncio.open_connection(sock=near)
+        writer.transport.set_write_buffer_limits(high=BUFFER)
+        made.append((writer, far))
+        return Connection(writer, far)
+
+    yield make
+    for writer, far in made:
+        writer.transport.abort()
+        far.close()
+
+
+@pytest.fixture
+async def connection(connect: Callable[[], Awaitable[Connection]]) -> Connection:
+    return await connect()
 
 
 async def opened(rig, connection, **options):
@@ -179,3 +192,126 @@ async def test_a_connection_that_is_gone_is_left_to_its_task(rig, connection):
     async with asyncio.timeout(WAIT_S):
         await asyncio.gather(task, return_exceptions=True)
     assert task.done()
+
+
+async def test_one_that_does_not_read_holds_up_nobody_and_misses_nothing(rig, connect):
+    slow, *others = [await connect() for _ in range(4)]
+    for connection in (slow, *others):
+        await opened(rig, connection)
+    for count in range(1, 81):
+        await rig.publish(1, "a" * 200)
+        for connection in others:
+            assert await connection.read_events(count) == list(range(1, count + 1))
+    assert [connection.by_task for connection in others] == [1, 1, 1]
+    assert await slow.read_events(80) == list(range(1, 81))
+    assert slow.by_task > 1
+
+
+async def test_clients_with_and_without_names_each_get_their_own_form(rig, connect):
+    named, unnamed = await connect(), await connect()
+    await opened(rig, named)
+    stream = await rig.sse.subscribe(HERE, wire=unnamed.near.transport, names=False)
+    task = asyncio.create_task(unnamed.serve(stream))
+
+    def of_unnamed() -> list[Frame]:
+        return [frame for frame in unnamed.frames if frame.data is not None]
+
+    while not of_unnamed():
+        await unnamed.read()
+    for count in range(1, 4):
+        await rig.publish()
+        assert await named.read_events(count) == list(range(1, count + 1))
+        while len(of_unnamed()) < 1 + count:
+            await unnamed.read()
+    assert {frame.event for frame in of_unnamed()} == {None}
+    assert [frame.json["n"] for frame in of_unnamed()[1:]] == [1, 2, 3]
+    assert named.by_task == unnamed.by_task == 1
+    task.cancel()
+
+
+async def test_more_than_one_chunk_of_events_arrives_whole(rig, connection):
+    _, task = await opened(rig, connection)
+    text = "x" * 90_000
+    for number in range(1, 9):
+        await rig.sse.publish(HERE, "telemetry", {"text": text, "n": number})
+    assert 8 * len(text) > 2 * CHUNK_MAX_BYTES
+    assert await connection.read_events(8) == list(range(1, 9))
+    task.cancel()
+
+
+async def test_a_stream_that_is_closed_is_written_to_no_more(rig, connection):
+    stream, task = await opened(rig, connection)
+    await rig.reader()
+    await rig.publish()
+    await connection.read_events(1)
+    stream.close()
+    await rig.publish()
+    await rig.flushed()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await connection.read()
+    assert numbers(connection.frames) == [1]
+    task.cancel()
+
+
+async def test_a_heartbeat_comes_after_silence_only_and_names_the_newest_place(
+    rig, connection, clock
+):
+    stream, task = await opened(rig, connection)
+    for count in range(1, 4):
+        clock.advance(HEARTBEAT_S * 0.75)
+        await rig.publish()
+        await connection.read_events(count)
+        stream.tick(clock.monotonic(), HEARTBEAT_S, STALL_S)
+    clock.advance(HEARTBEAT_S)
+    stream.tick(clock.monotonic(), HEARTBEAT_S, STALL_S)
+    while connection.frames[-1].event != "heartbeat":
+        await connection.read()
+    events = [frame.event for frame in connection.frames if frame.data is not None]
+    assert events == ["hello", "telemetry", "telemetry", "telemetry", "heartbeat"]
+    assert connection.frames[-1].id == connection.frames[-2].id
+    await rig.publish()
+    assert await connection.read_events(4) == [1, 2, 3, 4]
+    task.cancel()
+
+
+async def test_a_client_that_comes_before_a_flush_gets_what_it_releases_once(rig, connect):
+    """What is known but not released lies between the place of most and that of who has it."""
+    connections = [await connect() for _ in range(4)]
+    # So many make the next flush wait.
+    crowd = [await rig.sse.subscribe(HERE) for _ in range(1000)]
+    await rig.trickle(1)
+    replayed = rig.figure("bas_events_replayed_total")
+    places = [await rig.log.tip(HERE)]
+    for _ in range(2):
+        await rig.publish()
+        places.append(await rig.log.tip(HERE))
+    streams, tasks = [], []
+    for connection, place in zip(connections, [*places, None], strict=True):
+        last_event_id = str(place) if place else None
+        wire = connection.near.transport
+        stream = await rig.hub.subscribe(HERE, wire=wire, last_event_id=last_event_id)
+        streams.append(stream)
+        tasks.append(asyncio.create_task(connection.serve(stream)))
+    await asyncio.sleep(0)
+    for count in range(4, 7):
+        await rig.publish()
+        for connection, first in zip(connections, (2, 3, 4, 2), strict=True):
+            events = list(range(first, count + 1))
+            assert await connection.read_events(len(events)) == events
+    assert all(stream.is_live for stream in streams)
+    # Two to the client that had neither of them, one to that which had the first.
+    assert rig.figure("bas_events_replayed_total") == replayed + 3
+    for stream in [*streams, *crowd]:
+        stream.close()
+    for task in tasks:
+        task.cancel()
+
+
+async def test_who_comes_after_events_that_nobody_heard_gets_none_of_them(rig, connection):
+    (await rig.sse.subscribe(HERE)).close()
+    await rig.publish(3)
+    _, task = await opened(rig, connection)
+    await rig.publish()
+    assert await connection.read_events(1) == [4]
+    task.cancel()
