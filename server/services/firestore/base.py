@@ -209,9 +209,14 @@ def document_id(*parts: str) -> str:
     """
     if not _ESCAPED.search("".join(parts)):
         return "_".join(parts)
-    return "_".join(
-        [part.replace("%", "%25").replace("_", "%5F").replace("/", "%2F") for part in parts]
-    )
+    return "_".join(map(escaped, parts))
+
+
+def escaped(part: str) -> str:
+    """A part as it stands in a `document_id`."""
+    if "%" in part or "_" in part or "/" in part:
+        return part.replace("%", "%25").replace("_", "%5F").replace("/", "%2F")
+    return part
 
 
 def in_parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -48,8 +48,10 @@ def encode(event: Event, event_id: str) -> bytes:
     """The event's frame. Its `event:` line comes first, so that a frame without it is a suffix."""
     if not ID_PATTERN.fullmatch(event_id):
         raise InvalidEvent("an id is 1 to 128 of A-Z a-z 0-9 . _ ~ -")
-    lines = "".join(f"data: {line}\n" for line in _LINE_END.split(event.data))
-    return f"event: {event.name}\nid: {event_id}\n{lines}\n".encode()
+    data = event.data
+    if "\n" in data or "\r" in data:
+        data = "\ndata: ".join(_LINE_END.split(data))
+    return f"event: {event.name}\nid: {event_id}\ndata: {data}\n\n".encode()
 
 
 def name_line_length(event: Event) -> int:
