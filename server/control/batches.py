@@ -228,9 +228,9 @@ class BatchService(Deciding):
         doc_ids = [
             doc_id
             for share in shares
-            for _, new in share.rows
-            if new.may_repeat and (surely or new.key is None)
-            for doc_id in new.source_ids(tenant_id, share.device_id, now_ms)
+            for row in share.rows
+            if row.new.may_repeat and (surely or row.new.key is None)
+            for doc_id in row.new.source_ids(tenant_id, share.device_id, now_ms)
         ]
         return await self._telemetry.by_id(tenant_id, doc_ids) if doc_ids else {}
 

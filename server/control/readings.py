@@ -20,7 +20,7 @@ SEQ_MEMORY_MS = 10 * 60_000
 NEAR = 12
 
 
-class NewReading(msgspec.Struct, frozen=True, kw_only=True):
+class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A reading as it was posted. `key` is the caller's Idempotency-Key.
 
     `near` begins the id it is stored under, where that need not be found otherwise: what is stored
@@ -72,9 +72,7 @@ def announcement_key(reading: Reading) -> str:
     """What the announcement of a reading that may be posted again is known by; else ""."""
     if reading.source_digest is None:
         return ""
-    return _digest_of(
-        f"{escaped(reading.device_id)}_{reading.received_ms}_{reading.source_digest}"
-    )
+    return _digest_of(f"{escaped(reading.device_id)}_{reading.received_ms}_{reading.source_digest}")
 
 
 def stored_reading(

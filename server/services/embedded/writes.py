@@ -17,6 +17,8 @@ from itertools import chain
 from struct import iter_unpack
 from typing import NamedTuple
 
+import msgspec
+
 from server.services.embedded.documents import to_json
 from server.services.embedded.schema import path, table
 from server.services.firestore.base import (
@@ -57,7 +59,7 @@ class Shape(NamedTuple):
         return _sql(self.before, self.behind, rows)
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """One write: its shape and its row, which document that is, and the version it will have."""
 
     shape: Shape
@@ -91,7 +93,7 @@ def apply_together(connection: sqlite3.Connection, sets: Sequence[WriteSet]) -> 
 
     That is so when two of them write the same document, or one meets a conflict.
     """
-    rows: dict[Shape, list[str]] = {}
+    rows: dict[Shape, list[Row]] = {}
     documents = set()
     count = 0
     for one in sets:
@@ -127,17 +129,21 @@ def _step(write: Write, version: str) -> Step:
     """
     check_id(write.id)
     demanded = None if isinstance(write, Create) else write.if_version
-    names = tuple(write.fields) if isinstance(write, Update) else ()
+    names: tuple[str, ...] = ()
+    if isinstance(write, Create | Put):
+        fields = to_json(write.fields, checked=write.checked)
+    elif isinstance(write, Update):
+        fields, names = to_json(write.fields), tuple(write.fields)
+    else:
+        fields, version = "null", ""
     shape = _shape(type(write), write.collection, demanded is not None, names)
-    fields = "null" if isinstance(write, Delete) else to_json(write.fields)
-    row = (write.id, version, fields, _number(demanded))
-    document = (write.collection, write.id)
-    return Step(shape, row, document, "" if isinstance(write, Delete) else version)
+    number = -1 if demanded is None else _number(demanded)
+    return Step(shape, (write.id, version, fields, number), (write.collection, write.id), version)
 
 
-def _number(version: str | None) -> int:
+def _number(version: str) -> int:
     """A demanded version as it is stored; -1, which none is, for what was never given out."""
-    if version is not None and version.isascii() and version.isdecimal():
+    if version.isascii() and version.isdecimal():
         number = int(version)
         if number <= INTEGER_MAX:
             return number

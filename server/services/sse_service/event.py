@@ -18,7 +18,7 @@ class InvalidEvent(ValueError):
     """What was handed to publish could not be read back by a client as it was meant."""
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A named event. `device_id` is the zone it speaks of; None reaches every filter. What was
     published with a `key` is not published with it again (see `EventLog.append`).
 
