@@ -7,7 +7,6 @@ readable: what those lack has a default.
 from __future__ import annotations
 
 import re
-import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
@@ -34,7 +33,8 @@ _FIELD = re.compile(r"^(.*?)(?: - at `\$\.(\w+).*)?$", re.DOTALL)
 
 
 Integer = Annotated[int, msgspec.Meta(ge=INTEGER_MIN, le=INTEGER_MAX)]
-Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+# Neither NaN nor infinite; nor, where it is written as an integer, too large for one.
+Finite = Annotated[float, msgspec.Meta(ge=-(2.0**63), lt=2.0**63)]
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
