@@ -18,6 +18,8 @@ CONNECTIONS, SECONDS, WARM_UP_S = 32, 10.0, 1.0
 GATEWAYS, BATCH = 4, 1000
 # How many devices a gateway's batch holds readings of, as many of each.
 DEVICES = (50, 1000)
+# Beside the batches a device posts by itself, so long after each answer.
+PAUSE_S = 0.02
 
 
 async def measure(data_dir: Path, seconds: float = SECONDS) -> dict[str, float]:
@@ -26,14 +28,16 @@ async def measure(data_dir: Path, seconds: float = SECONDS) -> dict[str, float]:
         await load(process, WARM_UP_S)
         kept = await load(process, seconds)
         single = await load(process, seconds, close=True)
-        batches = {}
+        batches, beside = {}, Load(seconds)
         for devices in DEVICES:
             await load_batches(process, WARM_UP_S, devices)
-            batches[devices] = await load_batches(process, seconds, devices)
-    loads = [kept, single, *batches.values()]
+            batches[devices] = await load_batches(process, seconds, devices, beside)
+    loads = [kept, single, beside, *batches.values()]
     figures: dict[str, float] = {"readings refused": sum(one.refused for one in loads)}
     for devices, one in batches.items():
         figures |= one.figures(f"ingest, batches of {devices} devices", BATCH)
+    alone = beside.figures("ingest, a post beside batches")
+    figures |= {name: figure for name, figure in alone.items() if name.endswith(("p50", "p99"))}
     figures |= kept.figures("ingest, 32 connections")
     return figures | single.figures("ingest, connection a reading")
 
@@ -69,14 +73,18 @@ async def load(process: ServerProcess, seconds: float, *, close: bool = False) -
     return done
 
 
-async def load_batches(process: ServerProcess, seconds: float, devices: int) -> Load:
-    """Batches of readings for so long, of so many gateways, each with devices of its own."""
+async def load_batches(
+    process: ServerProcess, seconds: float, devices: int, beside: Load | None = None
+) -> Load:
+    """Batches of readings for so long, of so many gateways, each with devices of its own; with
+    `beside` the posts of one more device, which come to it."""
     done = Load(seconds)
     done.cpu_s = -cpu_s(process.pid)
     end = time.perf_counter() + seconds
-    await asyncio.gather(
-        *(_gateway(process.port, f"gateway-{n}", devices, end, done) for n in range(GATEWAYS))
-    )
+    posts = [_gateway(process.port, f"gateway-{n}", devices, end, done) for n in range(GATEWAYS)]
+    if beside is not None:
+        posts.append(_device(process.port, "beside", end, beside, close=False, pause_s=PAUSE_S))
+    await asyncio.gather(*posts)
     done.cpu_s += cpu_s(process.pid)
     return done
 
@@ -119,7 +127,9 @@ def _batch(name: str, devices: int, temperatures: Iterator[int]) -> bytes:
     return json.dumps(rows, separators=(",", ":")).encode()
 
 
-async def _device(port: int, name: str, end: float, done: Load, close: bool) -> None:
+async def _device(
+    port: int, name: str, end: float, done: Load, close: bool, pause_s: float = 0.0
+) -> None:
     connection = wire.Connection(port)
     for temp_tenths in _temperatures():
         began = time.perf_counter()
@@ -133,6 +143,8 @@ async def _device(port: int, name: str, end: float, done: Load, close: bool) -> 
             connection.close()
         else:
             done.delays.append(time.perf_counter() - began)
+        if pause_s:
+            await asyncio.sleep(pause_s)
     connection.close()
 
 

@@ -37,11 +37,13 @@ def _calls(p99_below: float, *names: str) -> Mapping[str, Budget]:
 
 
 def _batches(*devices: int) -> Mapping[str, Budget]:
-    """The rows of readings in batches of 1,000, of so many devices."""
+    """The rows of readings in batches of 1,000, of so many devices, and of a post beside them."""
     named: dict[str, Budget] = {}
     for name in (f"ingest, batches of {count} devices" for count in devices):
         named |= {name: Budget("/s", above=20_000), f"{name}, processor": Budget("µs")}
         named |= {f"{name}, p50": Budget("ms"), f"{name}, p99": Budget("ms")}
+    for percent in (50, 99):
+        named[f"ingest, a post beside batches, p{percent}"] = Budget("ms")
     return named
 
 

@@ -13,6 +13,7 @@ from server.clock import Clock
 from server.metrics import Metrics
 from server.services.firestore.models import DAY_MS, LATEST_MS, Reading, utc_text
 from server.services.firestore.service_factory import Stores
+from server.services.firestore.values import INTEGER_MAX, INTEGER_MIN
 
 HOUR_MS = 3_600_000
 # A device's clock may be ahead of this machine's by so much.
@@ -72,9 +73,9 @@ class SyncTelemetry(Face):
             device_id=device_id,
             timestamp_ms=whole_number(timestamp_ms, "timestamp", 0, LATEST_MS),
             received_ms=now,
-            temp_tenths=new.temp_tenths,
-            setpoint_tenths=new.setpoint_tenths,
-            deadband_tenths=new.deadband_tenths,
+            temp_tenths=_stored_number(new.temp_tenths, "temp_tenths"),
+            setpoint_tenths=_stored_number(new.setpoint_tenths, "setpoint_tenths"),
+            deadband_tenths=_stored_number(new.deadband_tenths, "deadband_tenths"),
             cool_active=new.cool_active,
             heat_active=new.heat_active,
             state=new.state,
@@ -167,6 +168,10 @@ class SyncTelemetry(Face):
                 self._known.clear()
             self._known.add(device)
         return True
+
+
+def _stored_number(value: int, what: str) -> int:
+    return whole_number(value, what, INTEGER_MIN, INTEGER_MAX)
 
 
 def _dicts(readings: list[Reading]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from server.clock import Clock
+from server.control.turns import Turns
 from server.control.zone_cache import ZoneCache
 from server.metrics import Metrics
 from server.services.firestore.service_factory import Stores
@@ -33,3 +34,4 @@ class Deciding:
         self._clock = clock
         self._metrics = metrics
         self._keep_days = telemetry_days
+        self._planning, self._telling = Turns(), Turns()

@@ -8,7 +8,7 @@ import secrets
 import msgspec
 
 from server.control.zone import Relays
-from server.services.firestore.base import document_id
+from server.services.firestore.base import document_id, escaped
 from server.services.firestore.models import DAY_MS, Reading, utc_text
 
 # A device that knows no date sends milliseconds since power-on: anything outside is not a date.
@@ -20,7 +20,7 @@ SEQ_MEMORY_MS = 10 * 60_000
 NEAR = 12
 
 
-class NewReading(msgspec.Struct, frozen=True, kw_only=True):
+class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A reading as it was posted. `key` is the caller's Idempotency-Key.
 
     `near` begins the id it is stored under, where that need not be found otherwise: what is stored
@@ -37,16 +37,15 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """What was measured, as one short text: equal for a repeated post, and for no other of
         the same moment."""
-        parts = (self.temp_tenths, self.sensor_ok, self.timestamp, self.seq)
-        key = () if self.key is None else (self.key,)
-        return _digest(*map(str, parts), *key)
+        text = f"{self.temp_tenths}_{self.sensor_ok}_{self.timestamp}_{self.seq}"
+        return _digest_of(text if self.key is None else f"{text}_{escaped(self.key)}")
 
     def source_ids(self, tenant_id: str, device_id: str, now_ms: int) -> list[str]:
         """The document ids a repetition of this post may be stored under; it is stored under the
         first. A key's is for ever, a `seq`'s for one span of memory, so the last span counts too.
         """
         if self.key is not None:
-            own = _digest(tenant_id, device_id, "key", self.key)
+            own = _digest_of(f"{document_id(tenant_id, device_id, 'key')}_{escaped(self.key)}")
             return [self.near + own[len(self.near) :]]
         if self.seq is not None:
             span = now_ms // SEQ_MEMORY_MS
@@ -73,7 +72,7 @@ def announcement_key(reading: Reading) -> str:
     """What the announcement of a reading that may be posted again is known by; else ""."""
     if reading.source_digest is None:
         return ""
-    return _digest(reading.device_id, str(reading.received_ms), reading.source_digest)
+    return _digest_of(f"{escaped(reading.device_id)}_{reading.received_ms}_{reading.source_digest}")
 
 
 def stored_reading(
@@ -113,4 +112,8 @@ def stored_reading(
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256(document_id(*parts).encode()).hexdigest()[:32]
+    return _digest_of(document_id(*parts))
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

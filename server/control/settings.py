@@ -16,7 +16,7 @@ from server.errors import InvalidField
 from server.services.firestore.models import TenantSettings, ZoneRecord
 
 
-class Setpoints(msgspec.Struct, frozen=True):
+class Setpoints(msgspec.Struct, frozen=True, gc=False):
     """The values in force, tenths of a degree."""
 
     setpoint_tenths: int = SETPOINT_DEFAULT

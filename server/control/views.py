@@ -12,7 +12,7 @@ from server.services.firestore.models import DAY_MS, Reading, ZoneRecord
 ZONE_DAYS = 30
 
 
-class Command(msgspec.Struct, frozen=True):
+class Command(msgspec.Struct, frozen=True, gc=False):
     """What a device is told to do; temperatures in tenths of °C, as in all of these."""
 
     cool_active: bool
@@ -21,7 +21,7 @@ class Command(msgspec.Struct, frozen=True):
     deadband_tenths: int
 
 
-class TelemetryRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TelemetryRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One stored reading; times in Unix ms. `device_ticks_ms` is what an undated device sent."""
 
     timestamp: int

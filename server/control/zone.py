@@ -15,7 +15,7 @@ MIN_ON_MS = 10_000
 MIN_OFF_MS = 10_000
 
 
-class Relays(msgspec.Struct, frozen=True):
+class Relays(msgspec.Struct, frozen=True, gc=False):
     """The relays of a zone.
 
     `cool_changed_ms` is when the cooler last started or stopped; None if it never did.
@@ -92,8 +92,10 @@ def decide_batch(
     the newest either: there are more to come.
     """
 
-    def after(relays: Relays, temp_tenths: int, sensor_ok: bool) -> Relays:
-        return decide(
+    present = readings[-1:] if newest else []
+    faults = [reading for reading in readings if not reading[1]][:1]
+    for temp_tenths, sensor_ok in [*faults, *present]:
+        relays = decide(
             relays,
             temp_tenths=temp_tenths,
             sensor_ok=sensor_ok,
@@ -101,7 +103,4 @@ def decide_batch(
             deadband_tenths=deadband_tenths,
             now_ms=now_ms,
         )
-
-    if not all(sensor_ok for _, sensor_ok in readings):
-        relays = after(relays, 0, sensor_ok=False)
-    return after(relays, *readings[-1]) if newest else relays
+    return relays

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from server.control.readings import NewReading, stored_reading
 from server.control.settings import Setpoints
 from server.control.views import Command, heard, relays_on, switched
@@ -15,14 +17,14 @@ from server.services.firestore.models import Reading, ZoneRecord
 from server.services.firestore.telemetry_store import TelemetryStore
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A reading and its place in the batch."""
 
     place: int
     new: NewReading
 
 
-class Share(NamedTuple):
+class Share(msgspec.Struct, frozen=True, gc=False):
     """Readings of one device, oldest first, as many as are written together; whether the newest
     of the whole batch is among them."""
 
@@ -41,7 +43,7 @@ class Moment(NamedTuple):
     boot: str
 
 
-class Plan(NamedTuple):
+class Plan(msgspec.Struct, frozen=True, gc=False):
     """The zone afterwards, None if all of it came before; what is stored and announced with it;
     how many came before; and which rows were refused why."""
 
@@ -53,7 +55,7 @@ class Plan(NamedTuple):
     errors: dict[int, BasError]
 
 
-class _Taken(NamedTuple):
+class _Taken(msgspec.Struct, frozen=True, gc=False):
     """A reading that is obeyed; stored under `doc_id`, or not again (None)."""
 
     new: NewReading
@@ -125,7 +127,8 @@ def _sorted_out(
     errors: dict[int, BasError] = {}
     digests: dict[str, str] = {}
     repeated = 0
-    for place, new in share.rows:
+    for row in share.rows:
+        new = row.new
         ids = new.source_ids(before.tenant_id, before.device_id, now_ms)
         if not new.may_repeat:
             taken.append(_Taken(new, ids[0], None))
@@ -139,7 +142,7 @@ def _sorted_out(
             digests[ids[0]] = digest
             taken.append(_Taken(new, ids[0], digest))
         elif new.key is not None and known != digest:
-            errors[place] = Unprocessable()
+            errors[row.place] = Unprocessable()
         else:
             repeated += 1
             if stored is not None:

@@ -30,7 +30,7 @@ MetadataText = Annotated[str, Meta(max_length=1024)]
 MetadataNumber = Annotated[int, Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
 
 
-class SensorData(Struct):
+class SensorData(Struct, gc=False):
     """A reading. `seq` numbers a device's posts, so that a repeated one is stored once."""
 
     temp_tenths: Annotated[int, Meta(ge=TEMP_MIN, le=TEMP_MAX)] = 0
@@ -40,13 +40,13 @@ class SensorData(Struct):
     seq: Milliseconds | None = None
 
 
-class BatchRow(SensorData):
+class BatchRow(SensorData, gc=False):
     """One reading of a batch; `key` is to it what the header Idempotency-Key is to a post."""
 
     key: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
-class DeviceCommand(Struct, frozen=True):
+class DeviceCommand(Struct, frozen=True, gc=False):
     """What one device is told to do, after its last reading of the batch."""
 
     device_id: str

@@ -37,7 +37,7 @@ def add_batch(bp: Blueprint, batches: BatchService, keys: DeviceKeys, guard: Gua
 
         A JSON array, or with Content-Type application/x-ndjson one object a line.
         """
-        rows = await _body()
+        rows = await _body(batches)
         batch_key = idempotency_key()
         near = near_each_other(batch_key)
         key = device_key()
@@ -59,9 +59,10 @@ def add_batch(bp: Blueprint, batches: BatchService, keys: DeviceKeys, guard: Gua
         return _answer(len(rows), answer, errors | answer.errors)
 
 
-async def _body() -> list[BatchRow | BasError]:
+async def _body(batches: BatchService) -> list[BatchRow | BasError]:
     """Each row, or what is wrong with it. Raises Invalid for what is no batch, UnsupportedMedia."""
     raw: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    await batches.turn()
     if request.mimetype == NDJSON:
         rows = _lines(raw)
     elif request.is_json:

@@ -11,9 +11,11 @@ _encoder = msgspec.json.Encoder()
 _documents = msgspec.json.Decoder(list[Document])
 
 
-def to_json(value: object) -> str:
-    """JSON text of a value; ValueError for what JSON, or 64-bit integers, cannot hold exactly."""
-    check(value)
+def to_json(value: object, *, checked: bool = False) -> str:
+    """JSON text of a value; ValueError for what JSON, or 64-bit integers, cannot hold exactly,
+    unless that was `checked`."""
+    if not checked:
+        check(value)
     return _encoder.encode(value).decode()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from server.services.embedded.documents import to_json
-from server.services.embedded.schema import NULL_FIRST, order_key, path, table, value
+from server.services.embedded.schema import NULL_FIRST, order_key, own_index, path, table, value
 from server.services.firestore.base import Filter, Query
 from server.services.firestore.cursors import decode_cursor
 from server.services.firestore.indexes import needed_index
@@ -70,9 +70,9 @@ def aggregate(query: Query, field: str | None) -> Statement:
 
 
 def _source(query: Query) -> str:
-    """The table, read by the query's declared index: SQLite's own choice is a guess."""
+    """The table, read by the index for the query: SQLite's own choice is a guess."""
     needed = needed_index(query)
-    hint = "" if needed is None else f' INDEXED BY "{needed.name}"'
+    hint = "" if needed is None else f' INDEXED BY "{own_index(needed).name}"'
     return table(query.collection) + hint
 
 

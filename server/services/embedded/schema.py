@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from server.services.firestore.indexes import Index
 from server.services.firestore.values import check_collection, check_field
 
 # Minus infinity: less than every number that can be stored.
 NULL_FIRST = "-9e999"
+# Nearly every document has the same value: an index that begins with the field as well would cost
+# each write more than it spares a read.
+NOT_INDEXED = frozenset({"sensor_ok"})
 
 
 def table(collection: str) -> str:
@@ -36,8 +41,15 @@ def order_key(field: str) -> str:
     return f"ifnull({value(field)}, {NULL_FIRST})"
 
 
+def own_index(index: Index) -> Index:
+    """The index of this database that serves the queries of a declared one."""
+    equal = tuple(field for field in index.equal if field not in NOT_INDEXED)
+    return msgspec.structs.replace(index, equal=equal)
+
+
 def create_statements(collection: str, indexes: Iterable[Index]) -> Iterator[str]:
-    """The statements that make a collection's table and indexes where they are missing."""
+    """The statements that make a collection's table and indexes where they are missing, and drop
+    those that an earlier version made and no query is served by."""
     name = table(collection)
     yield (
         f"CREATE TABLE IF NOT EXISTS {name}"
@@ -52,9 +64,12 @@ def create_statements(collection: str, indexes: Iterable[Index]) -> Iterator[str
         # Firestore needs a second order for the figures; SQLite reads them by the first.
         if index.collection != collection or index.then is not None:
             continue
-        keys = [value(field) for field in index.equal]
-        keys += [f"{key} {index.direction}" for key in (order_key(index.order_by), "id")]
-        yield (f'CREATE INDEX IF NOT EXISTS "{index.name}" ON {name} ({", ".join(keys)})')
+        own = own_index(index)
+        if own != index:
+            yield f'DROP INDEX IF EXISTS "{index.name}"'
+        keys = [value(field) for field in own.equal]
+        keys += [f"{key} {own.direction}" for key in (order_key(own.order_by), "id")]
+        yield f'CREATE INDEX IF NOT EXISTS "{own.name}" ON {name} ({", ".join(keys)})'
 
 
 # Every collection has an index of this name, so these are the collections.

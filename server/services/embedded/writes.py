@@ -1,7 +1,7 @@
-"""Writes as SQL that takes any number of them at once, as the rows of one JSON array.
+"""Writes as SQL that takes many of them at once, as the rows of one VALUES.
 
 Each call into SQLite gives up Python's lock and may wait milliseconds to get it back from a busy
-event loop, so a group of writes is a handful of statements, however many writes are in it.
+event loop, so a group of writes is few statements, however many writes are in it.
 """
 
 # Names in the SQL pass schema.table or schema.path; values are bound.
@@ -13,8 +13,11 @@ import secrets
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from struct import iter_unpack
 from typing import NamedTuple
+
+import msgspec
 
 from server.services.embedded.documents import to_json
 from server.services.embedded.schema import path, table
@@ -27,28 +30,40 @@ from server.services.firestore.base import (
     VersionConflict,
     Write,
 )
-from server.services.firestore.values import check_id
+from server.services.firestore.values import INTEGER_MAX, check_id
 
 # json_set takes at most 127 arguments in SQLite's default build: the body, then two a field.
 _FIELDS_PER_SET = 60
+# How many rows a statement takes; what is left over is filled up with rows of NULL, which write
+# nothing, so that a few statements, once prepared, serve any number of writes.
+_SIZES = (1, 4, 16, 64, 256)
+
+Row = tuple[str, str, str, int] | tuple[None, None, None, None]
+_NO_ROW: Row = (None, None, None, None)
 
 
 class Shape(NamedTuple):
-    """A statement over rows; it changes one row of the table for each, or `conflict` is the error.
+    """A statement, before and behind its VALUES: rows of id, version, body or fields, and the
+    version demanded.
 
-    Its one parameter is a JSON array of rows [id, version, body or fields, version demanded].
-    Without a `conflict`, any number of changes is right.
+    It changes one row of the table for each, or `conflict` is the error. Without a `conflict`, any
+    number of changes is right.
     """
 
-    sql: str
+    before: str
+    behind: str
     conflict: type[AlreadyExists] | type[VersionConflict] | None
 
+    def sql(self, rows: int) -> str:
+        """The statement over so many rows."""
+        return _sql(self.before, self.behind, rows)
 
-class Step(NamedTuple):
+
+class Step(msgspec.Struct, frozen=True, gc=False):
     """One write: its shape and its row, which document that is, and the version it will have."""
 
     shape: Shape
-    row: str
+    row: Row
     document: tuple[str, str]
     version: str
 
@@ -78,7 +93,7 @@ def apply_together(connection: sqlite3.Connection, sets: Sequence[WriteSet]) -> 
 
     That is so when two of them write the same document, or one meets a conflict.
     """
-    rows: dict[Shape, list[str]] = {}
+    rows: dict[Shape, list[Row]] = {}
     documents = set()
     count = 0
     for one in sets:
@@ -91,9 +106,19 @@ def apply_together(connection: sqlite3.Connection, sets: Sequence[WriteSet]) -> 
     )
 
 
-def _applied(connection: sqlite3.Connection, shape: Shape, rows: Sequence[str]) -> bool:
-    changed = connection.execute(shape.sql, (f"[{','.join(rows)}]",)).rowcount
+def _applied(connection: sqlite3.Connection, shape: Shape, rows: Sequence[Row]) -> bool:
+    changed = 0
+    for start in range(0, len(rows), _SIZES[-1]):
+        some = rows[start : start + _SIZES[-1]]
+        size = next(size for size in _SIZES if size >= len(some))
+        values = list(chain(*some, *[_NO_ROW] * (size - len(some))))
+        changed += connection.execute(shape.sql(size), values).rowcount
     return shape.conflict is None or changed == len(rows)
+
+
+@lru_cache(maxsize=1024)
+def _sql(before: str, behind: str, rows: int) -> str:
+    return f"{before}(VALUES {','.join(['(?,?,?,?)'] * rows)}){behind}"
 
 
 def _step(write: Write, version: str) -> Step:
@@ -104,44 +129,51 @@ def _step(write: Write, version: str) -> Step:
     """
     check_id(write.id)
     demanded = None if isinstance(write, Create) else write.if_version
-    names = tuple(write.fields) if isinstance(write, Update) else ()
+    names: tuple[str, ...] = ()
+    if isinstance(write, Create | Put):
+        fields = to_json(write.fields, checked=write.checked)
+    elif isinstance(write, Update):
+        fields, names = to_json(write.fields), tuple(write.fields)
+    else:
+        fields, version = "null", ""
     shape = _shape(type(write), write.collection, demanded is not None, names)
-    if demanded is not None and not (demanded.isascii() and demanded.isdecimal()):
-        demanded = ""  # matches nothing: no such version was ever given out
-    if isinstance(write, Delete):
-        version = ""
-    fields = "null" if isinstance(write, Delete) else to_json(write.fields)
-    row = f'[{to_json(write.id)},{version or "null"},{fields},"{demanded or ""}"]'
-    return Step(shape, row, (write.collection, write.id), version)
+    number = -1 if demanded is None else _number(demanded)
+    return Step(shape, (write.id, version, fields, number), (write.collection, write.id), version)
+
+
+def _number(version: str) -> int:
+    """A demanded version as it is stored; -1, which none is, for what was never given out."""
+    if version.isascii() and version.isdecimal():
+        number = int(version)
+        if number <= INTEGER_MAX:
+            return number
+    return -1
 
 
 @lru_cache(maxsize=256)
 def _shape(kind: type[Write], collection: str, demands: bool, names: tuple[str, ...]) -> Shape:
     """The statement for writes of this kind; `names` are the fields that an Update sets."""
     name = table(collection)
-    matched = f"{name}.id = value ->> 0"
+    matched = f"{name}.id = column1"
     if demands:
-        matched += f" AND {name}.version = value ->> 3"
-    insert = (
-        f"INSERT INTO {name} SELECT value ->> 0, value ->> 1, value -> 2"
-        " FROM json_each(?) WHERE TRUE ON CONFLICT"
-    )
+        matched += f" AND {name}.version = column4"
+    insert = f"INSERT INTO {name} SELECT column1, column2, column3 FROM "
+    given = " WHERE column1 IS NOT NULL ON CONFLICT"
     if kind is Create:
-        return Shape(f"{insert} DO NOTHING", AlreadyExists)
+        return Shape(insert, f"{given} DO NOTHING", AlreadyExists)
     if kind is Put and not demands:
-        return Shape(
-            f"{insert} (id) DO UPDATE SET version = excluded.version, body = excluded.body",
-            VersionConflict,
-        )
+        update = "(id) DO UPDATE SET version = excluded.version, body = excluded.body"
+        return Shape(insert, f"{given} {update}", VersionConflict)
     if kind is Delete:
         return Shape(
-            f"DELETE FROM {name} WHERE rowid IN"
-            f" (SELECT {name}.rowid FROM json_each(?) CROSS JOIN {name} WHERE {matched})",
+            f"DELETE FROM {name} WHERE rowid IN (SELECT {name}.rowid FROM ",
+            f" CROSS JOIN {name} WHERE {matched})",
             VersionConflict if demands else None,
         )
-    body = "value -> 2" if kind is Put else _merged(names)
+    body = "column3" if kind is Put else _merged(names)
     return Shape(
-        f"UPDATE {name} SET version = value ->> 1, body = {body} FROM json_each(?) WHERE {matched}",
+        f"UPDATE {name} SET version = column2, body = {body} FROM ",
+        f" WHERE {matched}",
         VersionConflict,
     )
 
@@ -151,7 +183,7 @@ def _merged(names: Sequence[str]) -> str:
     expression = "body"
     for start in range(0, len(names), _FIELDS_PER_SET):
         pairs = "".join(
-            f", {path(name)}, json(value -> '$[2].{name}')"
+            f", {path(name)}, json(column3 -> {path(name)})"
             for name in names[start : start + _FIELDS_PER_SET]
         )
         expression = f"json_set({expression}{pairs})"

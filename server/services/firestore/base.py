@@ -67,21 +67,27 @@ class Document(msgspec.Struct, frozen=True):
     fields: Fields
 
 
-class Create(msgspec.Struct, frozen=True):
-    """Write a new document; AlreadyExists if its id is taken."""
+class Create(msgspec.Struct, frozen=True, gc=False):
+    """Write a new document; AlreadyExists if its id is taken.
+
+    `checked` says that the fields are surely values that may be stored, none of them nested.
+    """
 
     collection: str
     id: str
     fields: Fields
+    checked: bool = False
 
 
-class Put(msgspec.Struct, frozen=True):
-    """Write a whole document, new or not. With `if_version`, only over that version."""
+class Put(msgspec.Struct, frozen=True, gc=False):
+    """Write a whole document, new or not. With `if_version`, only over that version. `checked` as
+    in `Create`."""
 
     collection: str
     id: str
     fields: Fields
     if_version: str | None = None
+    checked: bool = False
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -209,9 +215,14 @@ def document_id(*parts: str) -> str:
     """
     if not _ESCAPED.search("".join(parts)):
         return "_".join(parts)
-    return "_".join(
-        [part.replace("%", "%25").replace("_", "%5F").replace("/", "%2F") for part in parts]
-    )
+    return "_".join(map(escaped, parts))
+
+
+def escaped(part: str) -> str:
+    """A part as it stands in a `document_id`."""
+    if "%" in part or "_" in part or "/" in part:
+        return part.replace("%", "%25").replace("_", "%5F").replace("/", "%2F")
+    return part
 
 
 def in_parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:

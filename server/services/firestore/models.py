@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from server.errors import InvalidField
+from server.services.firestore.values import INTEGER_MAX, INTEGER_MIN
 
 Role = Literal["read-only", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("read-only", "operator", "admin")
@@ -31,7 +32,12 @@ LATEST_MS = 253_402_300_799_999
 _FIELD = re.compile(r"^(.*?)(?: - at `\$\.(\w+).*)?$", re.DOTALL)
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+Integer = Annotated[int, msgspec.Meta(ge=INTEGER_MIN, le=INTEGER_MAX)]
+# Neither NaN nor infinite; nor, where it is written as an integer, too large for one.
+Finite = Annotated[float, msgspec.Meta(ge=-(2.0**63), lt=2.0**63)]
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One stored reading and the command it was answered with; temperatures in tenths of °C.
 
     `timestamp_ms` is the device's time if it sent a date, else `received_ms`, and `utc_timestamp`
@@ -41,22 +47,22 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     tenant_id: Name
     device_id: Name
-    timestamp_ms: int
-    temp_tenths: int
-    setpoint_tenths: int
-    deadband_tenths: int
+    timestamp_ms: Integer
+    temp_tenths: Integer
+    setpoint_tenths: Integer
+    deadband_tenths: Integer
     cool_active: bool
     heat_active: bool
     state: str
     sensor_ok: bool
     utc_timestamp: str = ""
-    received_ms: int = 0
-    expire_at: int = 0
-    device_ticks_ms: int | None = None
+    received_ms: Integer = 0
+    expire_at: Integer = 0
+    device_ticks_ms: Integer | None = None
     source_digest: str | None = None
 
 
-class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A zone's last reading, its relays and its own setpoint and deadband, if it has them.
 
     A revision says when a value was set: the tenant's value of a later revision wins. `updated_by`
@@ -67,21 +73,22 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant_id: Name
     device_id: Name
-    last_seen_ms: int = 0
-    timestamp_ms: int = 0
-    temp_tenths: int = 0
+    # In every document, since zones are ordered by it.
+    last_seen_ms: Integer = msgspec.field(default_factory=int)
+    timestamp_ms: Integer = 0
+    temp_tenths: Integer = 0
     sensor_ok: bool = False
     cool: bool = False
     heat: bool = False
     fault: bool = False
-    cool_changed_ms: float | None = None
-    cool_changed_wall_ms: int = 0
+    cool_changed_ms: Finite | None = None
+    cool_changed_wall_ms: Integer = 0
     run: str = ""
-    expire_at: int | None = None
-    setpoint_tenths: int | None = None
-    setpoint_rev: int = 0
-    deadband_tenths: int | None = None
-    deadband_rev: int = 0
+    expire_at: Integer | None = None
+    setpoint_tenths: Integer | None = None
+    setpoint_rev: Integer = 0
+    deadband_tenths: Integer | None = None
+    deadband_rev: Integer = 0
     updated_by: str = ""
 
 

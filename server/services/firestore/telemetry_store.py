@@ -41,7 +41,7 @@ class TelemetryStore:
     @staticmethod
     def creation(doc_id: str, reading: Reading) -> Create:
         """The write that stores `reading`, to be committed together with its zone."""
-        return Create(COLLECTION, doc_id, fields_of(reading))
+        return Create(COLLECTION, doc_id, fields_of(reading), checked=True)
 
     async def get_many(self, tenant_id: str, doc_ids: list[str]) -> list[Reading]:
         """Those of the readings that exist and are this tenant's."""

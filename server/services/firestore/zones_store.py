@@ -22,7 +22,7 @@ ZONES = "zones"
 SETTINGS = "tenant_settings"
 
 
-class Versioned(msgspec.Struct, frozen=True):
+class Versioned(msgspec.Struct, frozen=True, gc=False):
     """A zone as it was read, and the version it was read at; None: it does not exist yet."""
 
     zone: ZoneRecord
@@ -86,14 +86,18 @@ class ZonesStore:
     @staticmethod
     def zone_write(zone: ZoneRecord, version: str | None) -> Create | Put:
         """The write of a zone that fails if anyone wrote it since `version`."""
-        return _conditional(
-            ZONES, document_id(zone.tenant_id, zone.device_id), fields_of(zone), version
-        )
+        doc_id, fields = document_id(zone.tenant_id, zone.device_id), fields_of(zone)
+        if version is None:
+            return Create(ZONES, doc_id, fields, checked=True)
+        return Put(ZONES, doc_id, fields, if_version=version, checked=True)
 
     @staticmethod
     def settings_write(settings: TenantSettings, version: str | None) -> Create | Put:
         """The write of a tenant's settings that fails if anyone wrote them since `version`."""
-        return _conditional(SETTINGS, document_id(settings.tenant_id), fields_of(settings), version)
+        doc_id, fields = document_id(settings.tenant_id), fields_of(settings)
+        if version is None:
+            return Create(SETTINGS, doc_id, fields)
+        return Put(SETTINGS, doc_id, fields, if_version=version)
 
 
 def _versioned(document: Document | None, tenant_id: str, device_id: str) -> Versioned:
@@ -105,11 +109,3 @@ def _versioned(document: Document | None, tenant_id: str, device_id: str) -> Ver
 def _heard_first(tenant_id: str) -> Query:
     tenant = (Filter("tenant_id", "==", tenant_id),)
     return Query(ZONES, tenant, order_by="last_seen_ms", direction="desc")
-
-
-def _conditional(
-    collection: str, doc_id: str, fields: dict[str, object], version: str | None
-) -> Create | Put:
-    if version is None:
-        return Create(collection, doc_id, fields)
-    return Put(collection, doc_id, fields, if_version=version)

@@ -36,7 +36,7 @@ class LogRefused(LogUnavailable):
     code = "LOG_REFUSED"
 
 
-class Cursor(msgspec.Struct, frozen=True):
+class Cursor(msgspec.Struct, frozen=True, gc=False):
     """A place in one history: after the event at `position`. Positions start at 1.
 
     A log whose positions may come again with other content gives each event a `mark`, and a cursor

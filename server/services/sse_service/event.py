@@ -18,7 +18,7 @@ class InvalidEvent(ValueError):
     """What was handed to publish could not be read back by a client as it was meant."""
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A named event. `device_id` is the zone it speaks of; None reaches every filter. What was
     published with a `key` is not published with it again (see `EventLog.append`).
 
@@ -48,8 +48,10 @@ def encode(event: Event, event_id: str) -> bytes:
     """The event's frame. Its `event:` line comes first, so that a frame without it is a suffix."""
     if not ID_PATTERN.fullmatch(event_id):
         raise InvalidEvent("an id is 1 to 128 of A-Z a-z 0-9 . _ ~ -")
-    lines = "".join(f"data: {line}\n" for line in _LINE_END.split(event.data))
-    return f"event: {event.name}\nid: {event_id}\n{lines}\n".encode()
+    data = event.data
+    if "\n" in data or "\r" in data:
+        data = "\ndata: ".join(_LINE_END.split(data))
+    return f"event: {event.name}\nid: {event_id}\ndata: {data}\n\n".encode()
 
 
 def name_line_length(event: Event) -> int:

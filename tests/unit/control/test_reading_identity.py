@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.control.readings import SEQ_MEMORY_MS, NewReading
+from server.control.readings import SEQ_MEMORY_MS, NewReading, announcement_key
+from server.services.firestore.models import Reading
 from server.services.firestore.values import is_id
 
 NOW = 1_790_000_000_000
@@ -61,3 +62,30 @@ def test_two_readings_have_one_digest_exactly_when_they_measured_the_same(one, t
         new(temp_tenths=temp, sensor_ok=ok, timestamp=at).digest() for temp, ok, at in (one, two)
     ]
     assert (digests[0] == digests[1]) is (one == two)
+
+
+def test_a_post_is_known_by_what_earlier_versions_stored_it_under():
+    keyed = new(temp_tenths=-5, timestamp=1, key="gate_way/1 50%\n12", near="abcdefabcdef")
+    assert keyed.source_ids("a_b", "d/1%", NOW) == ["abcdefabcdefa80a922f9e018beea91a"]
+    assert keyed.digest() == "87f4dcaccda465153236112cb01feb08"
+    counted = new(sensor_ok=False, seq=7)
+    assert counted.source_ids("a_b", "d/1%", NOW) == [
+        "f755e77ae2782aefc70ca14d845524c9",
+        "b2db2712cd89a9729a383132b0e084b6",
+    ]
+    assert counted.digest() == "70326c8892d265ce8a1258e86aea56bb"
+    reading = Reading(
+        tenant_id="t",
+        device_id="d_/1%",
+        timestamp_ms=1,
+        temp_tenths=1,
+        setpoint_tenths=1,
+        deadband_tenths=1,
+        cool_active=True,
+        heat_active=True,
+        state="IDLE",
+        sensor_ok=True,
+        received_ms=NOW,
+        source_digest="ab" * 16,
+    )
+    assert announcement_key(reading) == "16e92061bfca06a010d9bc33bc2b8b5d"

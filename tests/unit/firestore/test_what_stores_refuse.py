@@ -36,12 +36,21 @@ READING = {
         ("timestamp_ms", None),
         ("sensor_ok", 1),
         ("state", 3),
+        ("temp_tenths", 2**63),
+        ("received_ms", -(2**63) - 1),
     ],
 )
 def test_a_reading_of_wrong_types_cannot_be_stored(field, value):
     with pytest.raises(InvalidField) as refusal:
         TelemetryStore.creation("id", Reading(**READING | {field: value}))
     assert refusal.value.message.startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 2**63])
+def test_a_zone_that_switched_at_no_time_cannot_be_stored(value):
+    zone = ZoneRecord(tenant_id="default", device_id="roof", cool_changed_ms=value)
+    with pytest.raises(InvalidField):
+        ZonesStore.zone_write(zone, None)
 
 
 def test_a_zone_of_nobody_cannot_be_stored():
