@@ -171,7 +171,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 def utc_text(time_ms: int) -> str:
     """A time from 1970 to 9999 as ISO 8601 in UTC, such as 2025-12-17T05:20:05.123Z."""
     seconds, rest_ms = divmod(min(max(time_ms, 0), LATEST_MS), 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ms:03}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ms:03}Z"
 
 
 def fields_of(model: msgspec.Struct) -> dict[str, Any]:
