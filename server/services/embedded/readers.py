@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from server.metrics import Metrics
+from server.services.embedded.outcomes import tell
 from server.services.firestore.base import StoreUnavailable
 
-# Steps of SQLite's virtual machine between two looks at the stop flag: about 2 ms.
+# Steps of SQLite's virtual machine between two looks whether somebody waits: about 2 ms.
 STEPS_PER_LOOK = 10_000
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class _Stop:
-    """Whether nobody waits for a read any more."""
-
-    def __init__(self) -> None:
-        self.wanted = False
+class _Job(NamedTuple):
+    read: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
 
 
 class Readers:
@@ -48,22 +48,29 @@ class Readers:
         self._max_waiting = max_waiting
         self._waiting = 0
         self._closed = True
-        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="sqlite-reader")
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     async def open(self) -> None:
         """Connect; sqlite3.Error when the database cannot be opened."""
-        loop = asyncio.get_running_loop()
-        for _ in range(self._count):
-            self._idle.put(await loop.run_in_executor(self._pool, self._connect))
+        self._loop = asyncio.get_running_loop()
         self._closed = False
+        for number in range(self._count):
+            opened = self._loop.create_future()
+            thread = threading.Thread(
+                target=self._work, args=(opened,), name=f"sqlite-reader-{number}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+            await opened
 
     async def close(self) -> None:
         """Stop what runs, refuse what waits or comes, close the connections, end the threads."""
         self._closed = True
-        self._pool.shutdown(wait=True)  # a read stops within a few milliseconds of the flag
-        while not self._idle.empty():
-            self._idle.get().close()
+        for _ in self._threads:
+            self._jobs.put(None)
+        while self._threads:
+            self._threads.pop().join()  # a read stops within a few milliseconds of the flag
 
     async def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """What `read` returns; it runs in a reader's thread.
@@ -74,12 +81,13 @@ class Readers:
             raise self._unavailable("closed", "The store is closed")
         if self._waiting >= self._max_waiting:
             raise self.refusal()
-        stop = _Stop()
+        job = _Job(read, self._loop.create_future())
+        self._jobs.put(job)
         self._waiting += 1
         try:
             async with asyncio.timeout(self._timeout_s):
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._pool, self._answer, read, stop)
+                result: T = await job.future
+                return result
         except TimeoutError:
             raise self._unavailable("read_timeout", "The read timed out") from None
         except (sqlite3.Error, msgspec.DecodeError) as error:
@@ -87,21 +95,32 @@ class Readers:
             raise self._unavailable("read_error", "The read failed") from error
         finally:
             self._waiting -= 1
-            stop.wanted = True
 
     def refusal(self) -> StoreUnavailable:
         """The error for one read too many."""
         return self._unavailable("queue_full", "Too many reads are waiting")
 
-    def _answer(self, read: Callable[[sqlite3.Connection], T], stop: _Stop) -> T:
-        connection = self._idle.get()
+    def _work(self, opened: asyncio.Future[None]) -> None:
         try:
-            if self._closed:
-                raise sqlite3.OperationalError("closed")
-            connection.set_progress_handler(lambda: stop.wanted or self._closed, STEPS_PER_LOOK)
-            return read(connection)
-        finally:
-            self._idle.put(connection)
+            connection = self._connect()
+        except Exception as error:  # noqa: BLE001 - whatever it is, open() raises it
+            tell(self._loop, [(opened, error)])
+            return
+        tell(self._loop, [(opened, None)])
+        with contextlib.closing(connection):
+            while (job := self._jobs.get()) is not None:
+                if not job.future.done():
+                    tell(self._loop, [(job.future, self._answer(connection, job))])
+
+    def _answer(self, connection: sqlite3.Connection, job: _Job) -> object:
+        """What the job returns or raises. It is done before that when nobody waits any more."""
+        if self._closed:
+            return sqlite3.OperationalError("closed")
+        connection.set_progress_handler(lambda: job.future.done() or self._closed, STEPS_PER_LOOK)
+        try:
+            return job.read(connection)
+        except Exception as error:  # noqa: BLE001 - raised again by run()
+            return error
 
     def _unavailable(self, kind: str, message: str) -> StoreUnavailable:
         self._metrics.store_failures.labels(kind=kind).inc()

@@ -232,7 +232,6 @@ class SqliteClient(DocumentClient, Retention):
             uri=True,
             timeout=self._busy_s,
             isolation_level=None,
-            check_same_thread=False,  # Readers hands it from thread to thread, one at a time
         )
         connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         return connection

@@ -7,12 +7,13 @@ import contextlib
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from server.errors import BasError
 from server.metrics import Metrics
+from server.services.embedded.outcomes import Outcome, tell
 from server.services.embedded.writes import WriteSet, apply_together
 from server.services.firestore.base import StoreUnavailable
 
@@ -103,9 +104,9 @@ class Writer:
         try:
             connection = self._connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, open() raises it
-            self._tell([(opened, error), (ended, None)])
+            tell(self._loop, [(opened, error), (ended, None)])
             return
-        self._tell([(opened, None)])
+        tell(self._loop, [(opened, None)])
         with contextlib.closing(connection):
             more = True
             while more:
@@ -113,8 +114,8 @@ class Writer:
                 more = group[-1] is not None
                 jobs = [job for job in group if job is not None and not job.future.done()]
                 if jobs:
-                    self._tell(self._commit(connection, jobs))
-        self._tell([(ended, None)])
+                    tell(self._loop, self._commit(connection, jobs))
+        tell(self._loop, [(ended, None)])
 
     def _take(self) -> list[_Job | None]:
         """Everything that waits, at least one; nothing follows a None."""
@@ -123,9 +124,7 @@ class Writer:
             group.append(self._jobs.get())
         return group
 
-    def _commit(
-        self, connection: sqlite3.Connection, jobs: list[_Job]
-    ) -> list[tuple[asyncio.Future[Any], object]]:
+    def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[Outcome]:
         """Each job's future with its result or error, after the commit."""
         try:
             self._begin(connection)
@@ -150,10 +149,6 @@ class Writer:
             self._begin(connection)
         return [_apply(connection, job) for job in jobs]
 
-    def _tell(self, outcomes: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(_settle, outcomes)
-
 
 def _apply(connection: sqlite3.Connection, job: _Job) -> object:
     """The job's result or error. sqlite3.Error when SQLite itself has ended the transaction."""
@@ -169,13 +164,3 @@ def _apply(connection: sqlite3.Connection, job: _Job) -> object:
         connection.execute("ROLLBACK TO job")
     connection.execute("RELEASE job")
     return outcome
-
-
-def _settle(outcomes: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
-    for future, outcome in outcomes:
-        if future.done():
-            continue
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
