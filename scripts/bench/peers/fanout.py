@@ -14,7 +14,7 @@ from scripts.bench.peers.usage import Usage
 from scripts.bench.table import percentile
 
 CONNECT_S, LIVE_S, LATE_S = 60.0, 30.0, 30.0
-SAMPLED, AT_ONCE = 50, 100
+SAMPLED, AT_ONCE = 20, 100
 POSTERS, POSTERS_SATURATED = 10, 32
 WARM_UP_S, WARM_UP_RATE, WARM_UP_LATE_S = 0.3, 5, 5.0
 

@@ -34,9 +34,10 @@ class Producers:
     def post(self, seconds: float, a_second: float | None = None) -> bool:
         """For so long, at that rate or as fast as they are answered; whether all were answered.
 
-        A rate that is not kept up with is not caught up after the end.
+        The first of a rate comes after its interval, as all others do: what was posted before is
+        not in its way. A rate that is not kept up with is not caught up after the end.
         """
-        began, number = time.perf_counter(), 0
+        began, number = time.perf_counter(), 1
         end = began + seconds
 
         def tick() -> float | None:
