@@ -27,7 +27,7 @@ from server.routes.plain_posts import (
 REST_S = 2.0
 # Of requests that were sent before the answer to the one before; more is not read meanwhile.
 AHEAD_MAX_BYTES = 64 * 1024
-END_OF_HEAD = b"\r\n\r\n"
+END_OF_HEAD = b"\n\r\n"
 
 
 class Owner(Protocol):

@@ -106,11 +106,19 @@ async def test_a_connection_that_is_not_kept_is_closed_after_the_answer(
     assert in_quart == []
 
 
-async def test_lines_that_end_without_a_cr_are_understood_at_once(container, port):
+@pytest.mark.parametrize("ends", [(b"\r\n", b"\n"), (b"\r\n\r\n", b"\n\r\n")])
+async def test_lines_that_end_without_a_cr_are_understood_at_once(container, port, ends):
     began = time.monotonic()
-    (answer,) = await ask(port, post(301, CLOSE).replace(b"\r\n", b"\n"))
+    (answer,) = await ask(port, post(301, CLOSE).replace(*ends))
     assert answer.status == 200
     assert time.monotonic() - began < arrivals.REST_S
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\n\r\n", b"\r\n\n"])
+async def test_a_head_that_ends_without_crs_does_not_take_in_the_next_post(container, port, end):
+    found = await ask(port, post(301).replace(b"\r\n\r\n", end) + post(302, CLOSE))
+    assert [answer.status for answer in found] == [200, 200]
+    assert await temperatures(container) == [301, 302]
 
 
 async def test_what_follows_a_post_on_its_connection_is_answered_too(container, port, in_quart):
