@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 import time
 
 import pytest
@@ -66,7 +67,7 @@ async def test_posts_that_come_at_once_are_answered_one_by_one_in_their_order(co
 
 
 async def test_a_sender_who_reads_no_answers_is_read_no_further_and_answered_in_the_end(container):
-    sent = 3000
+    sent = 1500
     with listen("127.0.0.1", 0) as listening, socket.socket() as sock:
         for one in (listening, sock):
             for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -191,6 +192,42 @@ async def test_a_reading_is_stored_although_its_sender_has_hung_up(container, po
     writer.transport.abort()
     await eventually(lambda: temperatures(container), "the reading is stored")
     assert await temperatures(container) == [301]
+
+
+async def test_a_lost_connection_keeps_its_place_until_its_post_is_stored(container, port):
+    held = asyncio.Event()
+    accept = container.posts._zones.accept
+    begun = []
+
+    async def later(*arguments):
+        begun.append(arguments)
+        await held.wait()
+        return await accept(*arguments)
+
+    container.posts._zones.accept = later
+    for number in range(8):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post(301 + number))
+        await eventually(lambda n=number: len(begun) > n, "the post is in work")
+        linger = struct.pack("ii", 1, 0)  # so that it is reset, not only half-closed
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+    assert [await _has_room(port) for _ in range(10)] == [False] * 10
+    held.set()
+    await eventually(lambda: _has_room(port), "there is room again")
+
+    async def all_stored():
+        return await temperatures(container) == list(range(301, 309))
+
+    await eventually(all_stored, "all readings are stored, and no other")
+
+
+async def _has_room(port):
+    try:
+        hello = HELLO.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        return [answer.status for answer in await ask(port, hello)] == [200]
+    except ConnectionError:
+        return False
 
 
 async def test_a_post_that_is_slow_to_come_is_waited_for(container, port, in_quart, monkeypatch):
