@@ -192,7 +192,7 @@ class Arrival(asyncio.Protocol):
 
     def _close_if_idle(self) -> None:
         left_s = self._heard_s + self._idle_s - self._loop.time()
-        if self.task is not None or left_s > 0:
+        if self.task is not None or self._rest is not None or left_s > 0:
             self._idle = self._loop.call_later(max(left_s, REST_S), self._close_if_idle)
         elif self._full:
             self._transport.abort()  # it does not take its answers

@@ -252,6 +252,22 @@ async def test_a_connection_that_asks_for_nothing_is_closed(container, monkeypat
     assert len(found) == (1 if first else 0)
 
 
+async def test_a_post_that_comes_as_its_connection_would_be_closed_is_waited_for(
+    container, monkeypatch
+):
+    monkeypatch.setattr(connections, "KEEP_ALIVE_S", 0.1)
+    async with serving(container.app, container.posts) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post(301, CLOSE)[:-10])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await reader.read()
+        writer.write(post(301, CLOSE)[-10:])
+        (answer,) = answers(await reader.read())
+        writer.close()
+    assert answer.status == 200
+
+
 async def test_a_device_is_known_by_its_own_key_on_a_shared_connection(container, port, in_quart):
     keys = [await container.base.admin.register_device("default", name) for name in ("a", "b")]
     sent = [post(300 + n, {"X-Device-Key": key}) for n, key in enumerate(keys * 2)]
