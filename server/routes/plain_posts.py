@@ -24,7 +24,7 @@ PATH = "/api/sensor_data"
 BEGINNING = f"POST {PATH} HTTP/1.".encode()
 HEAD_MAX_BYTES = 1024
 BODY_MAX_BYTES = 4096
-# Heads are remembered, since a device sends few different ones: about 1 KB each at most.
+# Heads are remembered, since a device sends few different ones: about 2 KB each at most.
 HEADS = 4096
 # Headers that say nothing about who may do what. With any other one the post is not ordinary.
 ORDINARY = frozenset((b"host", b"user-agent", b"accept", b"accept-encoding", b"keep-alive"))
