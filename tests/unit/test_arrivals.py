@@ -304,6 +304,26 @@ async def test_a_post_in_work_at_the_end_is_answered_and_told_that_the_connectio
     assert await temperatures(container) == [301]
 
 
+@pytest.mark.parametrize("hangs_up", [False, True])
+async def test_a_post_that_hangs_is_given_up_at_the_end(container, monkeypatch, caplog, hangs_up):
+    monkeypatch.setattr(connections, "FINISH_S", 0.1)
+    begun = asyncio.Event()
+
+    async def for_ever(*arguments):
+        begun.set()
+        await asyncio.Event().wait()
+
+    container.posts._zones.accept = for_ever
+    async with serving(container.app, container.posts) as port:
+        asking = asyncio.create_task(ask(port, post(301)))
+        await begun.wait()
+        if hangs_up:
+            asking.cancel()
+    assert hangs_up or await asking == []
+    assert "post" not in {task.get_name() for task in asyncio.all_tasks()}
+    assert "did not end" not in caplog.text
+
+
 async def test_a_lost_store_is_told_and_the_connection_kept(container, port):
     await lose_store(container)
     found = await ask(port, post(301), post(302, CLOSE))
