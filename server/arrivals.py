@@ -27,7 +27,7 @@ from server.routes.plain_posts import (
 REST_S = 2.0
 # Of requests that were sent before the answer to the one before; more is not read meanwhile.
 AHEAD_MAX_BYTES = 64 * 1024
-END_OF_HEAD = b"\r\n\r\n"
+END_OF_HEAD = b"\n\r\n"
 
 
 class Owner(Protocol):
@@ -37,7 +37,7 @@ class Owner(Protocol):
         """Whether there is room for a connection from this address."""
 
     def left(self, arrival: Arrival) -> None:
-        """It is closed."""
+        """It is closed, and its post is answered."""
 
     def take_over(self, arrival: Arrival) -> asyncio.Protocol:
         """The protocol that has the connection from now on."""
@@ -46,8 +46,8 @@ class Owner(Protocol):
 class Arrival(asyncio.Protocol):
     """One connection, until it is closed or handed over to `owner`.
 
-    At most one post is in work; it is finished even if the connection is lost. A connection that
-    asks for nothing for `idle_s` seconds is closed.
+    At most one post is in work; it is finished even if the connection is lost, and keeps its place
+    until then. A connection that asks for nothing for `idle_s` seconds is closed.
     """
 
     def __init__(self, owner: Owner, posts: PlainPosts, idle_s: float) -> None:
@@ -58,6 +58,7 @@ class Arrival(asyncio.Protocol):
         self._idle_s = idle_s
         self._received = b""
         self._served = self._half_closed = self._ending = self._full = self._deaf = False
+        self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
@@ -93,7 +94,10 @@ class Arrival(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._forget_timers()
-        self._owner.left(self)
+        self._received = b""
+        self._lost = True
+        if self.task is None:
+            self._owner.left(self)
 
     def finish(self) -> None:
         """Ask for nothing more: close it, unless its first request may be on the way still."""
@@ -107,6 +111,8 @@ class Arrival(asyncio.Protocol):
     def cut(self) -> None:
         """Close it now, whatever it waits for."""
         self._transport.abort()
+        if self.task is not None:
+            self.task.cancel()
 
     def _begin(self) -> None:
         """Answer the next post if it is whole, wait for it, or hand the connection over."""
@@ -151,6 +157,8 @@ class Arrival(asyncio.Protocol):
             answer = await self._posts.answer(head, reading)
         finally:
             self.task = None
+            if self._lost:
+                self._owner.left(self)
         self._served = True
         self._heard_s = self._loop.time()
         if self._transport.is_closing():
@@ -184,7 +192,7 @@ class Arrival(asyncio.Protocol):
 
     def _close_if_idle(self) -> None:
         left_s = self._heard_s + self._idle_s - self._loop.time()
-        if self.task is not None or left_s > 0:
+        if self.task is not None or self._rest is not None or left_s > 0:
             self._idle = self._loop.call_later(max(left_s, REST_S), self._close_if_idle)
         elif self._full:
             self._transport.abort()  # it does not take its answers

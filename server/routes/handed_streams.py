@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 HANDED = "bas.stream"
 
 Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 OpenStream = Callable[[Callable[[], None]], Awaitable[Subscription]]
 """Opens the stream; is given what ends a write that its client never takes."""
 
@@ -31,6 +32,7 @@ class HandedStreams:
         self._app = app
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        receive = _told_again(receive)
         if await self._is_handed(scope, receive, send):
             stream = await _opened(scope, receive)
             if stream is not None:
@@ -48,6 +50,22 @@ class HandedStreams:
 
         await self._app(scope, receive, without_body)
         return HANDED in scope
+
+
+def _told_again(receive: Receive) -> Receive:
+    """`receive` that tells whoever asks that the client has gone: Quart may have heard it first."""
+    gone: Message | None = None
+
+    async def message() -> Message:
+        nonlocal gone
+        if gone is not None:
+            return gone
+        received = await receive()
+        if received["type"] == "http.disconnect":
+            gone = received
+        return received
+
+    return message
 
 
 @lru_cache(64)

@@ -24,7 +24,7 @@ PATH = "/api/sensor_data"
 BEGINNING = f"POST {PATH} HTTP/1.".encode()
 HEAD_MAX_BYTES = 1024
 BODY_MAX_BYTES = 4096
-# Heads are remembered, since a device sends few different ones: about 1 KB each at most.
+# Heads are remembered, since a device sends few different ones: about 2 KB each at most.
 HEADS = 4096
 # Headers that say nothing about who may do what. With any other one the post is not ordinary.
 ORDINARY = frozenset((b"host", b"user-agent", b"accept", b"accept-encoding", b"keep-alive"))
@@ -50,13 +50,8 @@ class Head(NamedTuple):
 @lru_cache(HEADS)
 def ordinary_head(head: bytes) -> Head | None:
     """What the head of a request says, up to its empty line; None if it is not ordinary."""
-    wire = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX_BYTES)
-    wire.receive_data(head)
-    try:
-        request = wire.next_event()
-    except h11.RemoteProtocolError:
-        return None
-    if not isinstance(request, h11.Request) or request.target != PATH.encode():
+    request = _parsed(head)
+    if request is None or request.target != PATH.encode():
         return None
     length, is_json, kept, keys = 0, False, request.http_version == b"1.1", []
     for name, value in request.headers:
@@ -79,6 +74,17 @@ def ordinary_head(head: bytes) -> Head | None:
     if request.method != b"POST" or not is_json or len(keys) > 1 or length > BODY_MAX_BYTES:
         return None
     return Head(length, keys[0] if keys else None, kept)
+
+
+def _parsed(head: bytes) -> h11.Request | None:
+    """None unless h11 takes all of it as one head: lines may end without a CR too."""
+    wire = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX_BYTES)
+    wire.receive_data(head)
+    try:
+        request = wire.next_event()
+    except h11.RemoteProtocolError:
+        return None
+    return request if isinstance(request, h11.Request) and not wire.trailing_data[0] else None
 
 
 def ordinary_body(body: bytes) -> SensorData | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 import time
 
 import pytest
@@ -66,7 +67,7 @@ async def test_posts_that_come_at_once_are_answered_one_by_one_in_their_order(co
 
 
 async def test_a_sender_who_reads_no_answers_is_read_no_further_and_answered_in_the_end(container):
-    sent = 3000
+    sent = 1500
     with listen("127.0.0.1", 0) as listening, socket.socket() as sock:
         for one in (listening, sock):
             for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -106,11 +107,19 @@ async def test_a_connection_that_is_not_kept_is_closed_after_the_answer(
     assert in_quart == []
 
 
-async def test_lines_that_end_without_a_cr_are_understood_at_once(container, port):
+@pytest.mark.parametrize("ends", [(b"\r\n", b"\n"), (b"\r\n\r\n", b"\n\r\n")])
+async def test_lines_that_end_without_a_cr_are_understood_at_once(container, port, ends):
     began = time.monotonic()
-    (answer,) = await ask(port, post(301, CLOSE).replace(b"\r\n", b"\n"))
+    (answer,) = await ask(port, post(301, CLOSE).replace(*ends))
     assert answer.status == 200
     assert time.monotonic() - began < arrivals.REST_S
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\n\r\n", b"\r\n\n"])
+async def test_a_head_that_ends_without_crs_does_not_take_in_the_next_post(container, port, end):
+    found = await ask(port, post(301).replace(b"\r\n\r\n", end) + post(302, CLOSE))
+    assert [answer.status for answer in found] == [200, 200]
+    assert await temperatures(container) == [301, 302]
 
 
 async def test_what_follows_a_post_on_its_connection_is_answered_too(container, port, in_quart):
@@ -185,6 +194,42 @@ async def test_a_reading_is_stored_although_its_sender_has_hung_up(container, po
     assert await temperatures(container) == [301]
 
 
+async def test_a_lost_connection_keeps_its_place_until_its_post_is_stored(container, port):
+    held = asyncio.Event()
+    accept = container.posts._zones.accept
+    begun = []
+
+    async def later(*arguments):
+        begun.append(arguments)
+        await held.wait()
+        return await accept(*arguments)
+
+    container.posts._zones.accept = later
+    for number in range(8):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post(301 + number))
+        await eventually(lambda n=number: len(begun) > n, "the post is in work")
+        linger = struct.pack("ii", 1, 0)  # so that it is reset, not only half-closed
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+    assert [await _has_room(port) for _ in range(10)] == [False] * 10
+    held.set()
+    await eventually(lambda: _has_room(port), "there is room again")
+
+    async def all_stored():
+        return await temperatures(container) == list(range(301, 309))
+
+    await eventually(all_stored, "all readings are stored, and no other")
+
+
+async def _has_room(port):
+    try:
+        hello = HELLO.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        return [answer.status for answer in await ask(port, hello)] == [200]
+    except ConnectionError:
+        return False
+
+
 async def test_a_post_that_is_slow_to_come_is_waited_for(container, port, in_quart, monkeypatch):
     monkeypatch.setattr(arrivals, "REST_S", 0.05)
     whole = post(301, CLOSE)
@@ -205,6 +250,22 @@ async def test_a_connection_that_asks_for_nothing_is_closed(container, monkeypat
     async with serving(container.app, container.posts) as port:
         found = await ask(port, first)
     assert len(found) == (1 if first else 0)
+
+
+async def test_a_post_that_comes_as_its_connection_would_be_closed_is_waited_for(
+    container, monkeypatch
+):
+    monkeypatch.setattr(connections, "KEEP_ALIVE_S", 0.1)
+    async with serving(container.app, container.posts) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post(301, CLOSE)[:-10])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await reader.read()
+        writer.write(post(301, CLOSE)[-10:])
+        (answer,) = answers(await reader.read())
+        writer.close()
+    assert answer.status == 200
 
 
 async def test_a_device_is_known_by_its_own_key_on_a_shared_connection(container, port, in_quart):
@@ -241,6 +302,26 @@ async def test_a_post_in_work_at_the_end_is_answered_and_told_that_the_connectio
         assert (answer.status, answer.headers["Connection"]) == (200, "close")
         assert await silent == []
     assert await temperatures(container) == [301]
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+async def test_a_post_that_hangs_is_given_up_at_the_end(container, monkeypatch, caplog, hangs_up):
+    monkeypatch.setattr(connections, "FINISH_S", 0.1)
+    begun = asyncio.Event()
+
+    async def for_ever(*arguments):
+        begun.set()
+        await asyncio.Event().wait()
+
+    container.posts._zones.accept = for_ever
+    async with serving(container.app, container.posts) as port:
+        asking = asyncio.create_task(ask(port, post(301)))
+        await begun.wait()
+        if hangs_up:
+            asking.cancel()
+    assert hangs_up or await asking == []
+    assert "post" not in {task.get_name() for task in asyncio.all_tasks()}
+    assert "did not end" not in caplog.text
 
 
 async def test_a_lost_store_is_told_and_the_connection_kept(container, port):

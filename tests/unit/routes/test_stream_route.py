@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from tests.support.http import Caller, exchange, logged_in, reading, served
+from tests.support.serving import serving
 
 PATH = "/api/sse/telemetry"
 STREAM_HEADERS = {
@@ -78,6 +80,20 @@ async def test_a_stream_begins_with_a_comment_retry_hello_and_snapshot(container
 async def test_a_stream_that_was_left_is_forgotten(container):
     await start(container)
     assert container.sse.hub.subscriber_count() == 0
+
+
+async def test_a_stream_whose_client_leaves_with_its_request_is_forgotten(config, clock):
+    """Quart hears that the client has gone before there is a stream that could."""
+    async with (
+        served(config, clock, auth_mode="disabled") as container,
+        serving(container.app, container.posts) as port,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write_eof()
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")  # to its end
+        writer.close()
+        assert container.sse.hub.subscriber_count() == 0
 
 
 async def test_the_snapshot_holds_the_asked_devices_of_the_own_tenant_alone(container):
