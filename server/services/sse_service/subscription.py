@@ -331,7 +331,7 @@ class Subscription:
         self.wake()
 
     def end(self, reason: str) -> None:
-        """End the stream now; a write under way is cut off."""
+        """End the stream now, with no event more; a write under way is cut off."""
         if self._closed:
             return
         if self._ended is None:
@@ -339,6 +339,7 @@ class Subscription:
             if reason in {"slow", "stalled"}:
                 behind = max(self._index or 0, self._channel.base)
                 self._metrics.events_dropped.inc(self._channel.head - behind)
+        self.settle()
         if not self.wake() and self._writing_since is not None and self._kill is not None:
             self._kill()
 

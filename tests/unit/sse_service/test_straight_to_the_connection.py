@@ -254,6 +254,20 @@ async def test_a_stream_that_is_closed_is_written_to_no_more(rig, connection):
     task.cancel()
 
 
+async def test_a_stream_that_ended_gets_no_event_before_its_task_has_a_turn(rig, connection):
+    stream, task = await opened(rig, connection)
+    await rig.publish()
+    assert await connection.read_events(1) == [1]
+    stream.end("session")
+    await rig.publish()
+    rig.hub._channels[HERE].flush()
+    async with asyncio.timeout(WAIT_S):
+        await task
+    while not connection.ended:
+        await connection.read()
+    assert numbers(connection.frames) == [1]
+
+
 async def test_a_heartbeat_comes_after_silence_only_and_names_the_newest_place(
     rig, connection, clock
 ):
