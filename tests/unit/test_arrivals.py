@@ -27,26 +27,6 @@ async def temperatures(container):
     return sorted(reading.temp_tenths for reading in await stored(container))
 
 
-@pytest.fixture
-def in_quart(container):
-    """The paths of the requests that came to Quart."""
-    seen = []
-
-    async def note():
-        from quart import request as asked
-
-        seen.append(asked.path)
-
-    container.app.before_request_funcs[None].insert(0, note)
-    return seen
-
-
-@pytest.fixture
-async def port(container):
-    async with serving(container.app, container.posts) as number:
-        yield number
-
-
 @pytest.mark.parametrize("size", [1, 7, 100, 1000])
 async def test_a_post_in_pieces_is_one_post(container, port, in_quart, size):
     whole = post(301, CLOSE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.http import lose_store, stored
-from tests.support.serving import ask, request, serving
+from tests.support.serving import ask, request
 
 # A header that means nothing, but that not every device sends.
 UNUSUAL = {"X-Firmware": "7"}
@@ -35,26 +35,6 @@ BODIES = {
     "deep": b'{"a":' + b"[" * 2000 + b"]" * 2000 + b"}",
     "long": b'{"temp_tenths": 301, "pad": "' + b"x" * 5000 + b'"}',
 }
-
-
-@pytest.fixture
-def in_quart(container):
-    """The requests that came to Quart."""
-    seen = []
-
-    async def note():
-        from quart import request
-
-        seen.append(request.path)
-
-    container.app.before_request_funcs[None].insert(0, note)
-    return seen
-
-
-@pytest.fixture
-async def port(container):
-    async with serving(container.app, container.posts) as number:
-        yield number
 
 
 async def answer(port, body, headers):
