@@ -32,15 +32,23 @@ class HandedStreams:
         self._app = app
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
-        receive = _told_again(receive)
-        if await self._is_handed(scope, receive, send):
-            stream = await _opened(scope, receive)
+        is_handed, gone = await self._ask_quart(scope, receive, send)
+        if is_handed:
+            stream = await _opened(scope, receive, gone)
             if stream is not None:
                 await _write(stream, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _is_handed(self, scope: Message, receive: Any, send: Any) -> bool:
-        """Let Quart answer; whether only the head of a stream was sent."""
+    async def _ask_quart(self, scope: Message, receive: Receive, send: Any) -> tuple[bool, bool]:
+        """Let Quart answer; whether only the head of a stream was sent, and whether the client has
+        gone already, which is told only once."""
+        gone = False
+
+        async def noted() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
 
         async def without_body(message: Message) -> None:
             if HANDED not in scope:
@@ -48,24 +56,8 @@ class HandedStreams:
             elif message["type"] == "http.response.start":
                 await send({**message, "headers": [_shared(*pair) for pair in message["headers"]]})
 
-        await self._app(scope, receive, without_body)
-        return HANDED in scope
-
-
-def _told_again(receive: Receive) -> Receive:
-    """`receive` that tells whoever asks that the client has gone: Quart may have heard it first."""
-    gone: Message | None = None
-
-    async def message() -> Message:
-        nonlocal gone
-        if gone is not None:
-            return gone
-        received = await receive()
-        if received["type"] == "http.disconnect":
-            gone = received
-        return received
-
-    return message
+        await self._app(scope, noted, without_body)
+        return HANDED in scope, gone
 
 
 @lru_cache(64)
@@ -75,7 +67,7 @@ def _shared(name: bytes, text: bytes) -> tuple[bytes, bytes]:
     return name, text
 
 
-async def _opened(scope: Message, receive: Any) -> Subscription | None:
+async def _opened(scope: Message, receive: Receive, gone: bool) -> Subscription | None:
     writer = asyncio.current_task()
     assert writer is not None
     open_stream: OpenStream = scope.pop(HANDED)
@@ -85,7 +77,7 @@ async def _opened(scope: Message, receive: Any) -> Subscription | None:
         # The status line is out already: end the stream, and the client comes back to a 503.
         log.warning("a stream could not be opened: %s", error)
         return None
-    stream.ends_with(asyncio.ensure_future(receive()))
+    stream.ends_with(asyncio.ensure_future(asyncio.sleep(0) if gone else receive()))
     return stream
 
 
