@@ -52,6 +52,7 @@ class ZoneCache:
         self._slots: dict[tuple[str, str], Slot] = {}
         self._settings: dict[str, _Known] = {}
         self._counts: dict[str, tuple[int, float]] = {}
+        self._counting: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
     async def locked(self, tenant_id: str, device_id: str) -> AsyncIterator[Slot]:
@@ -129,12 +130,21 @@ class ZoneCache:
 
     async def has_room(self, tenant_id: str) -> bool:
         """Whether the tenant may have one zone more that nobody registered. Counted anew every
-        ROOM_S, so that a tenant that is full costs no count for each refused post."""
-        count, until = self._counts.get(tenant_id, (0, 0.0))
-        if self._clock.monotonic() >= until:
-            count, until = await self._zones.count(tenant_id), self._clock.monotonic() + ROOM_S
+        ROOM_S, so that a tenant that is full costs no count for each refused post, and once for
+        all who ask meanwhile. Raises StoreUnavailable."""
+        if self._clock.monotonic() >= self._counts.get(tenant_id, (0, 0.0))[1]:
+            counting = self._counting.get(tenant_id)
+            if counting is None:
+                counting = self._counting[tenant_id] = asyncio.create_task(self._count(tenant_id))
+                counting.add_done_callback(lambda _: self._counting.pop(tenant_id))
+            await asyncio.shield(counting)
+        count, until = self._counts[tenant_id]
         self._counts[tenant_id] = (count + 1, until)
         return count < ZONES_MAX
+
+    async def _count(self, tenant_id: str) -> None:
+        count = await self._zones.count(tenant_id)
+        self._counts[tenant_id] = (count, self._clock.monotonic() + ROOM_S)
 
     async def known_zone(self, tenant_id: str, device_id: str) -> Versioned:
         """A zone that was heard, set or registered, from the store. Raises NotFound."""

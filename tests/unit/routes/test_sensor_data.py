@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import tracemalloc
@@ -206,6 +207,26 @@ async def test_a_body_of_256_kib_is_read_and_one_byte_more_is_413(device, contai
     answer = await device.post_text("/api/sensor_data", fits + " ")
     assert (answer.status, answer.json()["code"]) == (413, "TOO_LARGE")
     assert len(await stored(container)) == 1
+
+
+async def test_a_hundred_devices_that_are_switched_on_at_once_are_all_heard(device, container):
+    names = [f"room-{number}" for number in range(100)]
+    answers = await asyncio.gather(
+        *(device.post("/api/sensor_data", reading(device_id=name)) for name in names)
+    )
+    assert [answer.status for answer in answers] == [200] * 100
+    assert sorted(one.device_id for one in await stored(container)) == sorted(names)
+
+
+async def test_no_more_strangers_than_may_be_are_heard_however_many_come_at_once(
+    device, container, monkeypatch
+):
+    monkeypatch.setattr("server.control.zone_cache.ZONES_MAX", 30)
+    answers = await asyncio.gather(
+        *(device.post("/api/sensor_data", reading(device_id=f"made-up-{n}")) for n in range(100))
+    )
+    assert sorted(answer.status for answer in answers) == [200] * 30 + [403] * 70
+    assert len(await stored(container)) == 30
 
 
 async def test_what_was_refused_is_not_kept_in_memory(container):
