@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,7 +31,10 @@ class _Job(NamedTuple):
 
 
 class Readers:
-    """Runs reads on `count` threads of their own. Calls belong to one event loop."""
+    """Runs reads on threads of their own, `count` at most: another one begins when all are busy.
+
+    Calls belong to one event loop.
+    """
 
     def __init__(
         self,
@@ -55,14 +59,7 @@ class Readers:
         """Connect; sqlite3.Error when the database cannot be opened."""
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        for number in range(self._count):
-            opened = self._loop.create_future()
-            thread = threading.Thread(
-                target=self._work, args=(opened,), name=f"sqlite-reader-{number}", daemon=True
-            )
-            thread.start()
-            self._threads.append(thread)
-            await opened
+        await self._start()
 
     async def close(self) -> None:
         """Stop what runs, refuse what waits or comes, close the connections, end the threads."""
@@ -84,6 +81,8 @@ class Readers:
         job = _Job(read, self._loop.create_future())
         self._jobs.put(job)
         self._waiting += 1
+        if len(self._threads) < min(self._waiting, self._count):
+            self._start().add_done_callback(partial(self._started, self._threads[-1]))
         try:
             async with asyncio.timeout(self._timeout_s):
                 result: T = await job.future
@@ -99,6 +98,22 @@ class Readers:
     def refusal(self) -> StoreUnavailable:
         """The error for one read too many."""
         return self._unavailable("queue_full", "Too many reads are waiting")
+
+    def _start(self) -> asyncio.Future[None]:
+        """One thread more; done, or raising, once it has connected."""
+        opened: asyncio.Future[None] = self._loop.create_future()
+        thread = threading.Thread(
+            target=self._work, args=(opened,), name="sqlite-reader", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+        return opened
+
+    def _started(self, thread: threading.Thread, opened: asyncio.Future[None]) -> None:
+        if not opened.cancelled() and (error := opened.exception()) is not None:
+            logger.error("A reader could not be opened: %s", error)
+            if thread in self._threads:
+                self._threads.remove(thread)
 
     def _work(self, opened: asyncio.Future[None]) -> None:
         try:

@@ -1,0 +1,75 @@
+"""Readers: how many threads and connections there are, and what a failing one costs."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from server.metrics import Metrics
+from server.services.embedded.readers import Readers
+
+WAIT_S = 10.0
+
+
+class Database:
+    """Makes connections to an empty database, as many as `may`; then they fail."""
+
+    def __init__(self, may: int = 10) -> None:
+        self.made, self._may = 0, may
+
+    def connect(self) -> sqlite3.Connection:
+        self.made += 1
+        if self.made > self._may:
+            raise sqlite3.OperationalError("no more")
+        return sqlite3.connect(":memory:")
+
+
+@asynccontextmanager
+async def opened(database: Database, count: int) -> AsyncIterator[Readers]:
+    readers = Readers(database.connect, Metrics(), count=count, timeout_s=WAIT_S, max_waiting=100)
+    await readers.open()
+    try:
+        yield readers
+    finally:
+        await readers.close()
+
+
+def one(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT 1").fetchone()[0])
+
+
+def threads() -> int:
+    return sum(thread.name == "sqlite-reader" for thread in threading.enumerate())
+
+
+async def test_threads_begin_as_they_are_needed_and_end_with_the_readers() -> None:
+    database, before = Database(), threads()
+    async with opened(database, 3) as readers:
+        for _ in range(20):
+            assert await readers.run(one) == 1
+        assert (database.made, threads() - before) == (1, 1)
+        together = threading.Barrier(3)
+        await asyncio.gather(*(readers.run(lambda _: together.wait(WAIT_S)) for _ in range(3)))
+        await asyncio.gather(*(readers.run(one) for _ in range(50)))
+        assert (database.made, threads() - before) == (3, 3)
+    assert threads() == before
+
+
+async def test_reads_go_on_although_no_other_connection_can_be_had(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database = Database(may=1)
+    async with opened(database, 2) as readers:
+        assert await asyncio.gather(*(readers.run(one) for _ in range(50))) == [1] * 50
+    assert "no more" in caplog.text
+
+
+async def test_a_database_that_cannot_be_opened_is_told_at_once() -> None:
+    with pytest.raises(sqlite3.OperationalError):
+        async with opened(Database(may=0), 2):
+            pass
