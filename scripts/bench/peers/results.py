@@ -24,7 +24,7 @@ COLUMNS = {
     "others %": "others_percent",
 }
 # Not one is allowed in any run; the others are told as medians.
-WORST = {"lost", "repeated"}
+WORST = {"lost", "repeated", "refused"}
 
 
 @dataclass
@@ -100,6 +100,7 @@ def _never(work: str, what: str = "lost", figure: str = "lost") -> Target:
 
 TARGETS = (
     *(_never(work) for work in (works.FAST, works.SLOW, works.SATURATED, works.MANY)),
+    _never(works.SATURATED, "refused", "refused"),
     Target(f"{works.FAST}: p99", "ms", 30, _own(works.FAST, "p99_ms")),
     Target(f"{works.FAST}: CPU, of nchan's", "", 0.8, _by(works.FAST, "cpu_us", servers.NCHAN)),
     Target(
