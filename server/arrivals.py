@@ -12,16 +12,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol, cast
 
-from server.routes.models import SensorData
-from server.routes.plain_posts import (
-    BEGINNING,
-    HEAD_MAX_BYTES,
-    Answer,
-    Head,
-    PlainPosts,
-    ordinary_body,
-    ordinary_head,
-)
+from server.routes.plain_posts import Answer, NotOrdinary, PlainPosts, Post, first_post
 
 # A post that takes longer than its first pieces usually do is waited for in Hypercorn.
 REST_S = 2.0
@@ -116,35 +107,21 @@ class Arrival(asyncio.Protocol):
 
     def _begin(self) -> None:
         """Answer the next post if it is whole, wait for it, or hand the connection over."""
-        data = self._received
-        if not data or self._full or self._transport.is_closing():
+        if not self._received or self._full or self._transport.is_closing():
             return
-        size = data.find(END_OF_HEAD, 0, HEAD_MAX_BYTES) + len(END_OF_HEAD)
-        head = None
-        if size < len(END_OF_HEAD):
-            # h11 takes lines that end without a CR too.
-            if len(data) >= HEAD_MAX_BYTES or not _may_begin(data) or b"\n\n" in data:
-                self._hand_over()
-            else:
-                self._wait_for_rest()
-            return
-        if data.startswith(BEGINNING):
-            head = ordinary_head(data[:size])
-        if head is None:
+        try:
+            post = first_post(self._received)
+        except NotOrdinary:
             self._hand_over()
             return
-        if len(data) < size + head.length:
+        if post is None:
             self._wait_for_rest()
             return
-        reading = ordinary_body(data[size : size + head.length])
-        if reading is None:
-            self._hand_over()
-            return
-        self._received = data[size + head.length :]
+        self._received = self._received[post.size :]
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
-        self.task = self._loop.create_task(self._answer(head, reading), name="post")
+        self.task = self._loop.create_task(self._answer(post), name="post")
 
     def _wait_for_rest(self) -> None:
         if self._half_closed:
@@ -152,9 +129,9 @@ class Arrival(asyncio.Protocol):
         elif self._rest is None:
             self._rest = self._loop.call_later(REST_S, self._hand_over)
 
-    async def _answer(self, head: Head, reading: SensorData) -> None:
+    async def _answer(self, post: Post) -> None:
         try:
-            answer = await self._posts.answer(head, reading)
+            answer = await self._posts.answer(post)
         finally:
             self.task = None
             if self._lost:
@@ -163,7 +140,7 @@ class Arrival(asyncio.Protocol):
         self._heard_s = self._loop.time()
         if self._transport.is_closing():
             return
-        closes = not head.kept or self._ending or (self._half_closed and not self._received)
+        closes = not post.head.kept or self._ending or (self._half_closed and not self._received)
         self._transport.write(_wire(answer, self._posts, self._loop.time(), closes))
         if closes:
             self._transport.close()
@@ -203,10 +180,6 @@ class Arrival(asyncio.Protocol):
         self._idle.cancel()
         if self._rest is not None:
             self._rest.cancel()
-
-
-def _may_begin(data: bytes) -> bool:
-    return data.startswith(BEGINNING) or BEGINNING.startswith(data)
 
 
 def _wire(answer: Answer, posts: PlainPosts, second: float, closes: bool) -> bytes:

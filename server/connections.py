@@ -95,7 +95,8 @@ class _Connection(TCPServer):
 
 
 class Connections:
-    """All of one process. Those that Hypercorn has must speak HTTP; it makes no other demand."""
+    """All of one process: arrivals, and those that moved on to Hypercorn; who may come, and how
+    they end."""
 
     def __init__(
         self,

@@ -22,6 +22,8 @@ from server.routes.sensor import reading_of
 PATH = "/api/sensor_data"
 # So begins every post that may be ordinary.
 BEGINNING = f"POST {PATH} HTTP/1.".encode()
+# Of the line before too: h11 ends a head at the first empty line, after whatever end.
+END_OF_HEAD = b"\n\r\n"
 HEAD_MAX_BYTES = 1024
 BODY_MAX_BYTES = 4096
 # Heads are remembered, since a device sends few different ones: about 2 KB each at most.
@@ -87,13 +89,42 @@ def _parsed(head: bytes) -> h11.Request | None:
     return request if isinstance(request, h11.Request) and not wire.trailing_data[0] else None
 
 
-def ordinary_body(body: bytes) -> SensorData | None:
-    """The reading a body has; None if it is not ordinary."""
-    try:
-        data = _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+class Post(NamedTuple):
+    """A whole ordinary post, and how many bytes it took."""
+
+    head: Head
+    reading: SensorData
+    size: int
+
+
+class NotOrdinary(Exception):
+    """What was received begins with something else than an ordinary post."""
+
+
+def first_post(received: bytes) -> Post | None:
+    """The post that was received first; None if it is not whole yet. Raises NotOrdinary."""
+    end = received.find(END_OF_HEAD, 0, HEAD_MAX_BYTES)
+    if not received.startswith(BEGINNING) and not BEGINNING.startswith(received):
+        raise NotOrdinary
+    if end < 0:
+        # h11 takes lines that end without a CR too.
+        if len(received) >= HEAD_MAX_BYTES or b"\n\n" in received:
+            raise NotOrdinary
         return None
-    return data if data != _NOTHING else None
+    body = end + len(END_OF_HEAD)
+    head = ordinary_head(received[:body])
+    if head is None:
+        raise NotOrdinary
+    size = body + head.length
+    if len(received) < size:
+        return None
+    try:
+        reading = _decoder.decode(received[body:size])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise NotOrdinary from None
+    if reading == _NOTHING:
+        raise NotOrdinary
+    return Post(head, reading, size)
 
 
 class PlainPosts:
@@ -111,10 +142,11 @@ class PlainPosts:
         self._keys = keys
         self._error_answer = error_answer
 
-    async def answer(self, head: Head, data: SensorData) -> Answer:
+    async def answer(self, post: Post) -> Answer:
         """The command once the reading is stored, or what an error is told as; never raises one."""
+        key, data = post.head.key, post.reading
         try:
-            tenant_id, device_id = await self._keys.identify(head.key, data.device_id, None)
+            tenant_id, device_id = await self._keys.identify(key, data.device_id, None)
             command = await self._zones.accept(tenant_id, device_id, reading_of(data, None))
             return 200, _encoder.encode(command), {}
         except Exception as error:  # noqa: BLE001 - the one table says what is answered

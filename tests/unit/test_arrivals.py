@@ -11,6 +11,7 @@ import time
 import pytest
 
 from server import arrivals, connections
+from server.routes import plain_posts
 from server.serve import listen
 from tests.support.http import lose_store, stored
 from tests.support.serving import HELLO, answers, ask, request, serving
@@ -137,7 +138,7 @@ async def test_what_is_not_ordinary_is_answered_as_hypercorn_answers_it(
 ):
     async with asyncio.timeout(10):
         here = await _until_quiet(port, HOSTILE[name])
-        monkeypatch.setattr(arrivals, "ordinary_head", lambda head: None)
+        monkeypatch.setattr(plain_posts, "ordinary_head", lambda head: None)
         there = await _until_quiet(port, HOSTILE[name])
     assert here.count(b"HTTP/1.1") == there.count(b"HTTP/1.1")
     assert here[:12] == there[:12]
