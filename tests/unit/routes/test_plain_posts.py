@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import h11
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.routes.plain_posts import NotOrdinary, first_post
 from tests.support.http import lose_store, stored
 from tests.support.serving import ask, request
 
@@ -139,3 +145,45 @@ async def test_a_bug_is_told_both_ways(container, port, in_quart, monkeypatch):
     plain = await answer(port, BODIES["reading"], {})
     assert comparable(plain) == comparable(await answer(port, BODIES["reading"], UNUSUAL))
     assert (plain.status, plain.json()["code"]) == (500, "INTERNAL")
+
+
+BODY = b'{"temp_tenths": 301, "sensor_ok": true}'
+# What a head that h11 and a careless reader understand differently is made of.
+PIECES = [
+    *(b"\r\n", b"\n", b"\r", b"\n\r\n", b"\r\n\r\n", b"\n\n", b" ", b"\t", b"\x00", b"\x0b", b":"),
+    *(b"Host: x", b"Content-Type: application/json", b"Connection: close", b"X-Device-Key: k"),
+    *(b"Content-Length: 39", b"Content-Length: 039", b"Content-Length:39 ", b"Content-Length: 5"),
+    *(b"Content-Length: 39, 39", b"Content-length : 3", b"Content-Length: 99999999999999999999"),
+    b"Transfer-Encoding: chunked",
+]
+HEAD = request(b"x" * len(BODY))[: -len(BODY)].splitlines(keepends=True)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.sampled_from(PIECES)), max_size=4),
+    st.sampled_from([b"", b"GET / HTTP/1.1\r\n\r\n", BODY]),
+)
+def test_a_post_ends_where_h11_ends_it_whatever_its_head_is_made_of(changes, more):
+    lines = list(HEAD)
+    for place, piece in changes:
+        lines.insert(place, piece)
+    received = b"".join(lines) + BODY + more
+    try:
+        post = first_post(received)
+    except NotOrdinary:
+        return
+    if post is None:
+        return
+    wire = h11.Connection(h11.SERVER)
+    wire.receive_data(received)
+    assert isinstance(wire.next_event(), h11.Request)
+    body = b""
+    while isinstance(event := wire.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    assert (received[: post.size][-len(body) :], wire.trailing_data[0]) == (
+        body,
+        received[post.size :],
+    )
+    assert post.reading.temp_tenths == json.loads(body)["temp_tenths"]
