@@ -106,7 +106,6 @@ async def serve(
             # What is alive now stays alive: full collections need not look at it again.
             gc.collect()
             gc.freeze()
-            gc.set_threshold(10_000)
             await ready(sock.getsockname()[1])
             await stop.wait()
             log.info("draining: telling every stream to reconnect")
