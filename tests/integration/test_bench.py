@@ -234,6 +234,7 @@ def _send_in_pieces(listener: socket.socket, frames: list[bytes]) -> None:
         with connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.recv(100)
-            text = b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(some)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            text = b"".join(some)
             for begin in range(0, len(text), 7):
                 connection.sendall(text[begin : begin + 7])

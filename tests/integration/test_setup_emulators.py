@@ -255,7 +255,9 @@ def test_an_interrupted_start_leaves_nothing_half_started(emulators, number):
     os.killpg(starting.pid, number)
     output, _ = starting.communicate(timeout=30)
     assert starting.returncode != 0, output
-    assert all(is_gone(pid) for pid in pids)
+    while not all(is_gone(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert not emulators.state.exists()
 
 

@@ -20,6 +20,7 @@ from server.services.firestore.base import (
     Query,
     Reads,
     Update,
+    VersionConflict,
     Write,
     document_id,
     in_parts,
@@ -76,7 +77,7 @@ class DevicesStore:
     async def make_known(self, tenant_id: str, device_id: str) -> None:
         """Register the device unless it is."""
         if await self.get_device(tenant_id, device_id) is None:
-            with suppress(AlreadyExists):  # someone else did it at the same moment
+            with suppress(AlreadyExists, VersionConflict):  # someone else did it at that moment
                 await self.register_device(tenant_id, device_id)
 
     async def update_last_seen(self, tenant_id: str, device_id: str) -> None:
