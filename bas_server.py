@@ -135,7 +135,7 @@ async def open_container(
         ]
         app = create_app(config, blueprints, guard, services)
         headers = common_headers(config)
-        posts = PlainPosts(deciding.zones, access.keys, headers, error_answer)
+        posts = PlainPosts(deciding.batches, access.keys, headers, error_answer)
         yield Container(base, sse, deciding, services, app, posts)
 
 

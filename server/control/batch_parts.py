@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from server.control.decision import Plan, Row, Share
 from server.control.views import Command
-from server.control.zone_batch import Plan, Row, Share
 from server.errors import BasError
 from server.services.firestore.base import BATCH_MAX
 

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from server.clock import Clock
-from server.control.batches import BatchService
+from server.control.batch_service import BatchService
 from server.control.setpoints import SETTINGS_CHANGED, SetpointService
 from server.control.zone_cache import ZoneCache
-from server.control.zones import ZoneService
+from server.control.zone_service import ZoneService
 from server.metrics import Metrics
 from server.notices import Notices
 from server.services.firestore.service_factory import Stores
@@ -41,8 +41,8 @@ async def control(
     """The zone services; at the end, what they began is finished."""
     work = Work()
     cache = ZoneCache(stores.zones, stores.devices, clock)
-    parts = (stores, cache, work, sse, clock, metrics, telemetry_days)
-    zones, batches = ZoneService(*parts), BatchService(*parts)
+    zones = ZoneService(stores.zones, cache)
+    batches = BatchService(stores, cache, work, sse, clock, metrics, telemetry_days)
     setpoints = SetpointService(
         client=stores.client,
         zones=stores.zones,

@@ -21,7 +21,7 @@ from server.control.settings import (
 from server.control.tries import tries
 from server.control.views import SetpointEvent
 from server.control.zone_cache import ZoneBusy, ZoneCache
-from server.control.zones import ZoneService
+from server.control.zone_service import ZoneService
 from server.notices import Notices
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.base import (

@@ -15,7 +15,7 @@ import msgspec
 
 from server.auth.passwords import legacy_hash
 from server.auth.principal import DEFAULT_TENANT
-from server.control.readings import EARLIEST_DATE_MS, LATEST_AHEAD_MS, NewReading, stored_reading
+from server.control.reading import EARLIEST_DATE_MS, LATEST_AHEAD_MS, NewReading, stored_reading
 from server.control.zone import (
     DEADBAND_MAX,
     DEADBAND_MIN,

@@ -14,7 +14,7 @@ import h11
 import msgspec
 
 from server.auth.device_keys import DeviceKeys
-from server.control.zones import ZoneService
+from server.control.batch_service import BatchService
 from server.routes.models import SensorData
 from server.routes.requests import bearer
 from server.routes.sensor import reading_of
@@ -132,13 +132,13 @@ class PlainPosts:
 
     def __init__(
         self,
-        zones: ZoneService,
+        batches: BatchService,
         keys: DeviceKeys,
         headers: Mapping[str, str],
         error_answer: Callable[[str, Exception], Answer],
     ) -> None:
         self.headers = (("Content-Type", JSON.decode()), *headers.items())
-        self._zones = zones
+        self._batches = batches
         self._keys = keys
         self._error_answer = error_answer
 
@@ -147,7 +147,7 @@ class PlainPosts:
         key, data = post.head.key, post.reading
         try:
             tenant_id, device_id = await self._keys.identify(key, data.device_id, None)
-            command = await self._zones.accept(tenant_id, device_id, reading_of(data, None))
+            command = await self._batches.accept_one(tenant_id, device_id, reading_of(data, None))
             return 200, _encoder.encode(command), {}
         except Exception as error:  # noqa: BLE001 - the one table says what is answered
             return self._error_answer(f"POST {PATH}", error)

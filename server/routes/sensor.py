@@ -8,11 +8,11 @@ from quart_schema import validate_querystring, validate_response
 from server.auth.device_keys import DeviceKeys
 from server.auth.guard import Guard
 from server.auth.principal import DEFAULT_TENANT
-from server.control.batches import BatchService
-from server.control.readings import NewReading
+from server.control.batch_service import BatchService
+from server.control.reading import NewReading
 from server.control.views import Command, ZoneStatus
 from server.control.zone import MIN_OFF_MS, MIN_ON_MS
-from server.control.zones import ZoneService
+from server.control.zone_service import ZoneService
 from server.errors import Invalid
 from server.routes.models import Config, DeviceQuery, SensorData
 from server.routes.requests import device_key, fails_with, idempotency_key, json_body
@@ -36,7 +36,7 @@ def blueprint(
         tenant_id, device_id = await keys.identify(key, data.device_id, caller)
         if key:
             guard.check_tenant(tenant_id)
-        return await zones.accept(tenant_id, device_id, reading_of(data, idempotency_key()))
+        return await batches.accept_one(tenant_id, device_id, reading_of(data, idempotency_key()))
 
     @bp.get("/api/status")
     @validate_response(ZoneStatus)

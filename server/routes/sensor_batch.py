@@ -11,9 +11,9 @@ from quart_schema import document_request, validate_response
 
 from server.auth.device_keys import DeviceKeys
 from server.auth.guard import Guard
-from server.control.batches import Answer, BatchService
-from server.control.readings import NewReading, near_each_other
-from server.control.zone_batch import Row
+from server.control.batch_service import Answer, BatchService
+from server.control.decision import Row
+from server.control.reading import NewReading, near_each_other
 from server.errors import BasError, Invalid, Unavailable, UnsupportedMedia
 from server.routes.models import BatchAnswer, BatchRow, DeviceCommand, RowError
 from server.routes.requests import decode, device_key, fails_with, idempotency_key

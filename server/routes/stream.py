@@ -11,7 +11,7 @@ from quart_schema import validate_querystring
 from server.auth.guard import Guard
 from server.auth.principal import Principal
 from server.control.views import ZoneStatus
-from server.control.zones import ZoneService
+from server.control.zone_service import ZoneService
 from server.errors import InvalidField
 from server.routes.handed_streams import HANDED
 from server.routes.models import StreamQuery

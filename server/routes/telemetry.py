@@ -8,7 +8,7 @@ from quart_schema import validate_querystring, validate_response
 from server.auth.guard import Guard
 from server.auth.principal import Principal
 from server.clock import Clock
-from server.control.readings import LATEST_AHEAD_MS
+from server.control.reading import LATEST_AHEAD_MS
 from server.control.views import TelemetryRow, telemetry_row
 from server.errors import InvalidField
 from server.routes.models import (

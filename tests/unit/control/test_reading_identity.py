@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.control.readings import SEQ_MEMORY_MS, NewReading, announcement_key
+from server.control.reading import SEQ_MEMORY_MS, NewReading, announcement_key
 from server.services.firestore.models import Reading
 from server.services.firestore.values import is_id
 

@@ -10,7 +10,7 @@ import pytest
 
 from bas_server import open_base
 from server.control.factory import control
-from server.control.readings import NewReading
+from server.control.reading import NewReading
 from server.control.settings import SetpointChange, Setpoints
 from server.notices import NoNotices
 
@@ -36,6 +36,10 @@ class Stream:
         self._log.append((name, device_id, data))
         return 0
 
+    async def publish_many(self, tenant_id, name, many):
+        for data, device_id, key in many:
+            await self.publish(tenant_id, name, data, device_id, key)
+
 
 class Site:
     """Two processes over one store and one log; `slow` tells late what it set."""
@@ -45,7 +49,9 @@ class Site:
 
     async def hear(self, process):
         for device_id in ZONES:
-            await process.zones.accept(TENANT, device_id, NewReading(temp_tenths=2, sensor_ok=True))
+            await process.batches.accept_one(
+                TENANT, device_id, NewReading(temp_tenths=2, sensor_ok=True)
+            )
 
     def told_last(self, device_id):
         event = [data for name, zone, data in self.log if (name, zone) == ("setpoint", device_id)]

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from server.auth.passwords import legacy_hash
-from server.control.readings import EARLIEST_DATE_MS
+from server.control.reading import EARLIEST_DATE_MS
 from server.legacy.conversion import (
     DETAILS_LEFT,
     EXPIRED,

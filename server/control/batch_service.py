@@ -1,29 +1,38 @@
-"""BatchService: many readings in one post; each zone is decided on once, many share a write."""
+"""BatchService: what happens to readings: load their zones, decide, store both, announce.
+
+A post of one reading is a batch of one. Each zone is decided on once, many share a write.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+from server.clock import Clock
 from server.control.batch_parts import Batch, bundles, each, rounds
-from server.control.deciding import Deciding
-from server.control.readings import announcement_key
+from server.control.decision import Moment, Plan, Row, Share, command_of, plan
+from server.control.reading import NewReading, announcement_key
 from server.control.settings import in_force
 from server.control.tries import tries
+from server.control.turns import Turns
 from server.control.views import Command, telemetry_row
-from server.control.zone_batch import Moment, Plan, Row, Share, command_of, plan
-from server.control.zone_cache import Slot, ZoneBusy
+from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
 from server.errors import BasError, Forbidden
+from server.metrics import Metrics
 from server.services.firestore.base import (
     AlreadyExists,
     StoreUnavailable,
     VersionConflict,
     Write,
 )
-from server.services.firestore.models import Reading
+from server.services.firestore.models import Reading, TenantSettings
+from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
 from server.services.sse_service.backend import KEY_S
+from server.services.sse_service.service import SSEService
+from server.work import Work
 
 WRITES_AT_ONCE = 4
 # Zones that somebody else holds, or writes, are waited for one by one, so many at a time.
@@ -34,6 +43,9 @@ PLANNED_AT_ONCE = 150
 BEGIN_S = 3.0
 
 
+Planned: TypeAlias = tuple[Share, Slot, Plan]
+
+
 class Answer(NamedTuple):
     """The command of each device after its last reading, and which rows were refused why."""
 
@@ -41,8 +53,39 @@ class Answer(NamedTuple):
     errors: dict[int, BasError]
 
 
-class BatchService(Deciding):
-    """Batches of all tenants, over the zones that `ZoneService` decides on one by one."""
+class BatchService:
+    """Readings of all tenants. Decisions are made on stored state, written only over what was
+    read."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        cache: ZoneCache,
+        work: Work,
+        sse: SSEService,
+        clock: Clock,
+        metrics: Metrics,
+        telemetry_days: int,
+    ) -> None:
+        self._client = stores.client
+        self._zones = stores.zones
+        self._telemetry = stores.telemetry
+        self._devices = stores.devices
+        self._cache = cache
+        self._work = work
+        self._sse = sse
+        self._clock = clock
+        self._metrics = metrics
+        self._keep_days = telemetry_days
+        self._planning, self._telling = Turns(), Turns()
+
+    async def accept_one(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
+        """Decide on a reading, store it, announce it; the command, once the reading is safe.
+
+        Raises StoreUnavailable (nothing is acknowledged), ZoneBusy, Forbidden (too many zones),
+        Unprocessable (an idempotency key that came before with another reading).
+        """
+        return await self._work.finish(self._accept_one(tenant_id, device_id, new))
 
     async def accept(self, tenant_id: str, devices: Mapping[str, Sequence[Row]]) -> Answer:
         """Decide on each device's readings, oldest first, store and announce them.
@@ -51,6 +94,17 @@ class BatchService(Deciding):
         could not be, none after it is.
         """
         return await self._work.finish(self._accept(tenant_id, devices))
+
+    async def _accept_one(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
+        batch = Batch(math.inf)
+        share = Share(device_id, (Row(0, new),), newest=True)
+        await self._store_alone(tenant_id, share, batch)
+        # Not under the zone's lock: a slow log must not hold up the zone's next reading.
+        for announcement in batch.announcements:
+            await announcement
+        if batch.errors:
+            raise batch.errors[0]
+        return batch.commands[device_id]
 
     async def turn(self) -> None:
         """Return when no other batch is at work, which comes before a batch is read."""
@@ -142,23 +196,13 @@ class BatchService(Deciding):
             self._clock.boot,
         )
         earlier = await self._earlier(tenant_id, shares, moment.now_ms, surely)
-        plans: list[tuple[Share, Slot, Plan]] = []
-        size = 0
-        async with self._planning.turns():
-            for share in shares:
-                slot = slots[share.device_id]
-                assert slot.current is not None
-                before = slot.current.zone
-                values = in_force(before, settings)
-                planned = plan(share, before, values, earlier, moment, self._keep_days)
-                plans.append((share, slot, planned))
-                size += len(share.rows) + 1
-                if size >= PLANNED_AT_ONCE:
-                    await asyncio.sleep(0)
-                    size = 0
-            await asyncio.sleep(0)
-        await self._write(plans)
-        await self._telling.turn()
+        if len(shares) == 1:
+            plans = [self._plan(shares[0], slots, settings, earlier, moment)]
+            await self._write(plans)
+        else:
+            plans = await self._planned_in_turns(shares, slots, settings, earlier, moment)
+            await self._write(plans)
+            await self._telling.turn()
         batch.take(planned for _, _, planned in plans)
         self._metrics.readings_stored.inc(sum(len(one.creations) for _, _, one in plans))
         self._metrics.readings_repeated.inc(sum(one.repeated for _, _, one in plans))
@@ -169,7 +213,42 @@ class BatchService(Deciding):
         )
         await self._answer_repeats(tenant_id, plans, batch)
 
-    async def _write(self, plans: Sequence[tuple[Share, Slot, Plan]]) -> None:
+    def _plan(
+        self,
+        share: Share,
+        slots: Mapping[str, Slot],
+        settings: TenantSettings,
+        earlier: Mapping[str, Reading],
+        moment: Moment,
+    ) -> Planned:
+        slot = slots[share.device_id]
+        assert slot.current is not None
+        before = slot.current.zone
+        values = in_force(before, settings)
+        return share, slot, plan(share, before, values, earlier, moment, self._keep_days)
+
+    async def _planned_in_turns(
+        self,
+        shares: Sequence[Share],
+        slots: Mapping[str, Slot],
+        settings: TenantSettings,
+        earlier: Mapping[str, Reading],
+        moment: Moment,
+    ) -> list[Planned]:
+        """The plan of each share; all else that is ready goes first now and then."""
+        plans: list[Planned] = []
+        size = 0
+        async with self._planning.turns():
+            for share in shares:
+                plans.append(self._plan(share, slots, settings, earlier, moment))
+                size += len(share.rows) + 1
+                if size >= PLANNED_AT_ONCE:
+                    await asyncio.sleep(0)
+                    size = 0
+            await asyncio.sleep(0)
+        return plans
+
+    async def _write(self, plans: Sequence[Planned]) -> None:
         """Write all readings and zones at once, each zone over what its slot holds."""
         writes: list[Write] = []
         changed: list[tuple[Slot, Plan]] = []
@@ -186,9 +265,7 @@ class BatchService(Deciding):
             assert planned.zone is not None
             slot.current = Versioned(planned.zone, version)
 
-    async def _answer_repeats(
-        self, tenant_id: str, plans: Sequence[tuple[Share, Slot, Plan]], batch: Batch
-    ) -> None:
+    async def _answer_repeats(self, tenant_id: str, plans: Sequence[Planned], batch: Batch) -> None:
         """Where all came before: the command as the store has it, whoever has switched since."""
         repeated = [(share, slot) for share, slot, one in plans if not one.zone and one.repeated]
         if not repeated:

@@ -1,4 +1,4 @@
-"""What becomes of one zone's share of a batch: what is new in it, decided and made into writes."""
+"""One zone's readings, decided on and made into writes: pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from server.control.readings import NewReading, stored_reading
+from server.control.reading import NewReading, stored_reading
 from server.control.settings import Setpoints
 from server.control.views import Command, heard, relays_on, switched
 from server.control.zone import decide_batch
