@@ -41,14 +41,17 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """One stored reading and the command it was answered with; temperatures in tenths of °C.
 
     `timestamp_ms` is the device's time if it sent a date, else `received_ms`, and `utc_timestamp`
-    the same as a text; `device_ticks_ms` is what a device without a date sent. `source_digest`
-    tells whether a repeated key came with the same reading.
+    the same as a text; `device_ticks_ms` is what a device without a date sent, `device_time_ms` a
+    date that was not believed as it came. `clock` is "unknown" where it is not known when it was
+    measured, and `present` false where it was not the present. A fault's `temp_tenths` may be None,
+    and its `fault_reason` is empty where the sensor itself said so. `source_digest` tells whether a
+    repeated key came with the same reading.
     """
 
     tenant_id: Name
     device_id: Name
     timestamp_ms: Integer
-    temp_tenths: Integer
+    temp_tenths: Integer | None
     setpoint_tenths: Integer
     deadband_tenths: Integer
     cool_active: bool
@@ -59,11 +62,21 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     received_ms: Integer = 0
     expire_at: Integer = 0
     device_ticks_ms: Integer | None = None
+    device_time_ms: Integer | None = None
+    clock: str = ""
+    present: bool = True
+    fault_reason: str = ""
     source_digest: str | None = None
 
 
 class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A zone's last reading, its relays and its own setpoint and deadband, if it has them.
+
+    `timestamp_ms`, `temp_tenths` and `sensor_ok` are of its newest present reading, which came at
+    `received_ms`; `newest_ms` is the newest date of any. `interval_ms` is between its last two
+    posts, and `period_ms` the shorter one of the last two intervals: 0 while it is under a minute.
+    The fields from `clock` on are what is known of its device's clock (see `control/present.py`),
+    those from `trust_state` on whether it is trusted, since when and why.
 
     A revision says when a value was set: the tenant's value of a later revision wins. `updated_by`
     is who set the zone last. `cool_changed_ms` is on the time line `run` (see `Clock.boot`), and
@@ -76,8 +89,21 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     # In every document, since zones are ordered by it.
     last_seen_ms: Integer = msgspec.field(default_factory=int)
     timestamp_ms: Integer = 0
-    temp_tenths: Integer = 0
+    temp_tenths: Integer | None = 0
     sensor_ok: bool = False
+    fault_reason: str = ""
+    received_ms: Integer = 0
+    newest_ms: Integer = 0
+    interval_ms: Integer = 0
+    period_ms: Integer = 0
+    clock: str = ""
+    clock_offset_ms: Integer | None = None
+    clock_posts: Integer = 0
+    clock_date_ms: Integer = 0
+    clock_received_ms: Integer = 0
+    trust_state: str = "never"
+    trust_since_ms: Integer = 0
+    trust_reason: str = ""
     cool: bool = False
     heat: bool = False
     fault: bool = False
