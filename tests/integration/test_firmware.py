@@ -8,10 +8,10 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 
 from tests.support.process import ServerProcess
+from tests.support.readings import telemetry
 
 GIVES_UP_S = 5.0
 PIECE = 1024
@@ -35,7 +35,9 @@ class Firmware:
             b"\r\n" % (self.port, len(body))
         ) + body
 
-    def post(self, temp_tenths: int, *, ok: bool = True, ticks: int = 123_456) -> dict | None:
+    def post(
+        self, temp_tenths: int | None, *, ok: bool = True, ticks: int = 123_456
+    ) -> dict | None:
         """Post a reading; the command, or None if the firmware would not obey."""
         body = {"temp_tenths": temp_tenths, "sensor_ok": ok, "timestamp": ticks}
         return self.send(self.request(json.dumps(body).encode()))
@@ -81,16 +83,6 @@ def pico(server):
     return Firmware(server.port)
 
 
-def telemetry(server, password):
-    """Every stored reading, newest first, as the admin sees it."""
-    with httpx.Client(base_url=server.url) as browser:
-        credentials = {"username": "admin", "password": password}
-        assert browser.post("/auth/login", json=credentials).status_code == 200
-        answer = browser.get("/api/telemetry?limit=1000")
-        assert answer.status_code == 200
-        return answer.json()
-
-
 def test_the_firmware_obeys_the_command(pico):
     assert pico.post(235) == {
         "cool_active": False,
@@ -117,9 +109,25 @@ def test_a_failed_sensor_cuts_the_relays_at_once(pico):
     assert (command["cool_active"], command["heat_active"]) == (False, False)
 
 
+def test_a_failed_sensor_sends_null_and_its_relays_are_cut_at_once(pico):
+    """The body of the firmware in the field: a refusal would leave the compressor running."""
+    assert pico.post(300)["cool_active"] is True
+    command = pico.post(None, ok=False)
+    assert command is not None, pico.answer
+    assert (command["cool_active"], command["heat_active"]) == (False, False)
+    assert pico.answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("body", [b'{"temp_tenths": 9999}', b'{"temp_tenths": "200 OK"}'])
+def test_a_body_without_a_reading_in_it_is_a_fault_and_cuts_the_relays(pico, body):
+    assert pico.post(300)["cool_active"] is True
+    command = pico.send(pico.request(body))
+    assert command is not None, pico.answer
+    assert (command["cool_active"], command["heat_active"]) == (False, False)
+
+
 def test_the_firmware_obeys_no_refusal(pico):
-    refused = [b"", b"{}", b'{"temp_tenths": 9999}', b'{"temp_tenths": "200 OK"}', b"{", b"\xff"]
-    for body in refused:
+    for body in (b"", b"{}", b"{", b"\xff"):
         assert pico.send(pico.request(body)) is None
         assert re.match(rb"HTTP/1\.1 400 Bad Request\r\n", pico.answer)
 
