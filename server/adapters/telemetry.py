@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from typing import Any
 
@@ -11,6 +12,7 @@ from server.adapters.face import Face, checked_name, whole_number
 from server.adapters.sync import SyncBridge
 from server.clock import Clock
 from server.metrics import Metrics
+from server.services.firestore.measured import Measured, flag, measured
 from server.services.firestore.models import DAY_MS, LATEST_MS, Reading, utc_text
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.values import INTEGER_MAX, INTEGER_MIN
@@ -24,16 +26,19 @@ KNOWN_MAX = 10_000
 
 
 class NewTelemetry(msgspec.Struct, frozen=True, kw_only=True):
-    """What `add_telemetry` takes; temperatures in tenths of °C, `timestamp` in Unix ms."""
+    """What `add_telemetry` takes; temperatures in tenths of °C, `timestamp` in Unix ms.
+
+    `temp_tenths` and `sensor_ok` may be anything: they are read as those of a device are.
+    """
 
     timestamp: float | None = None
-    temp_tenths: int = 0
+    temp_tenths: Any = msgspec.UNSET
     setpoint_tenths: int = 230
     deadband_tenths: int = 10
     cool_active: bool = False
     heat_active: bool = False
     state: str = "IDLE"
-    sensor_ok: bool = False
+    sensor_ok: Any = False
 
 
 class SyncTelemetry(Face):
@@ -58,7 +63,8 @@ class SyncTelemetry(Face):
     def add_telemetry(self, tenant_id: str, device_id: str, data: dict[str, Any]) -> bool:
         """Store one reading (keys as in `NewTelemetry`, others are not kept); whether it is.
 
-        The device becomes known with its first one. Nothing is decided and nobody is told.
+        A missing or impossible temperature of a good sensor makes it a fault. The device becomes
+        known with its first one. Nothing is decided and nobody is told.
         """
         checked_name(tenant_id, "tenant_id")
         checked_name(device_id, "device_id")
@@ -67,19 +73,20 @@ class SyncTelemetry(Face):
         except msgspec.ValidationError as error:
             raise TypeError(f"data: {error}") from None
         now = self._clock.now_ms()
-        timestamp_ms = now if new.timestamp is None else int(new.timestamp)
+        read = _measured(new)
         reading = Reading(
             tenant_id=tenant_id,
             device_id=device_id,
-            timestamp_ms=whole_number(timestamp_ms, "timestamp", 0, LATEST_MS),
+            timestamp_ms=now if new.timestamp is None else _time_ms(new.timestamp),
             received_ms=now,
-            temp_tenths=_stored_number(new.temp_tenths, "temp_tenths"),
+            temp_tenths=read.temp_tenths,
             setpoint_tenths=_stored_number(new.setpoint_tenths, "setpoint_tenths"),
             deadband_tenths=_stored_number(new.deadband_tenths, "deadband_tenths"),
             cool_active=new.cool_active,
             heat_active=new.heat_active,
             state=new.state,
-            sensor_ok=new.sensor_ok,
+            sensor_ok=read.sensor_ok,
+            fault_reason=read.fault_reason,
             expire_at=now + self._keep_ms,
         )
         return self._ask("add_telemetry", False, self._add, reading)
@@ -168,6 +175,19 @@ class SyncTelemetry(Face):
                 self._known.clear()
             self._known.add(device)
         return True
+
+
+def _measured(new: NewTelemetry) -> Measured:
+    """Where the key is missing a good sensor has measured nothing, and a failed one 0, as ever."""
+    if new.temp_tenths is msgspec.UNSET:
+        return measured(None if flag(new.sensor_ok) else 0, new.sensor_ok)
+    return measured(new.temp_tenths, new.sensor_ok)
+
+
+def _time_ms(time_ms: float) -> int:
+    if not math.isfinite(time_ms):
+        raise ValueError(f"timestamp must be a time, not {time_ms}")
+    return whole_number(int(time_ms), "timestamp", 0, LATEST_MS)
 
 
 def _stored_number(value: int, what: str) -> int:

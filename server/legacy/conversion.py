@@ -15,7 +15,7 @@ import msgspec
 
 from server.auth.passwords import legacy_hash
 from server.auth.principal import DEFAULT_TENANT
-from server.control.reading import EARLIEST_DATE_MS, LATEST_AHEAD_MS, NewReading, stored_reading
+from server.control.reading import EARLIEST_DATE_MS, LATEST_AHEAD_MS
 from server.control.zone import (
     DEADBAND_MAX,
     DEADBAND_MIN,
@@ -23,10 +23,10 @@ from server.control.zone import (
     SETPOINT_MIN,
     Relays,
 )
-from server.routes.models import TEMP_MAX, TEMP_MIN
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.base import Create, document_id
-from server.services.firestore.models import ROLES, User, fields_of
+from server.services.firestore.measured import TEMP_MAX, TEMP_MIN, Measured, measured
+from server.services.firestore.models import DAY_MS, ROLES, Reading, User, fields_of, utc_text
 from server.services.firestore.telemetry_store import TelemetryStore
 from server.services.firestore.users_store import COLLECTION as USERS
 from server.services.firestore.users_store import USERNAME
@@ -36,6 +36,11 @@ Row: TypeAlias = Mapping[str, int | float | str | bytes | None]
 UNDATED = "without a date (a device's milliseconds since power-on, or no time at all)"
 EXPIRED = "over the time that they are kept for"
 DETAILS_LEFT = "without their details, which are no JSON or too long"
+IMPOSSIBLE = f"temp_tenths is no number from {TEMP_MIN} to {TEMP_MAX}"
+NO_VALUE = f"as faults: sensor_ok is 1, but {IMPOSSIBLE}"
+NO_WORD = "as faults: sensor_ok is neither 0 nor 1"
+TEMPERATURE_LEFT = f"without their temperatures: {IMPOSSIBLE}"
+ROUNDED = "with their temperatures rounded: temp_tenths has a fraction"
 # The existing server named no device.
 DEVICE = "unknown"
 STATES = {Relays(c, h, f).state for c, h, f in itertools.product((False, True), repeat=3)}
@@ -82,28 +87,29 @@ class Conversion:
 
     def _reading(self, row: Row) -> Converted:
         timestamp_ms = self._date(row["timestamp"])
-        flags = {name: _flag(row, name) for name in ("cool_active", "heat_active", "sensor_ok")}
         state = row["state"]
-        if state not in STATES:
+        if not isinstance(state, str) or state not in STATES:
             raise _Refusal("state is not one that is known", state)
-        relays = Relays(flags["cool_active"], flags["heat_active"], state == "FAULT")
-        reading = stored_reading(
-            NewReading(
-                temp_tenths=_integer(row, "temp_tenths", TEMP_MIN, TEMP_MAX),
-                sensor_ok=flags["sensor_ok"],
-                timestamp=timestamp_ms,
-            ),
+        read = measured(row["temp_tenths"], row["sensor_ok"])
+        # A fault keeps the relays and the state of its row: they tell what was commanded then.
+        reading = Reading(
             tenant_id=DEFAULT_TENANT,
             device_id=DEVICE,
-            relays=relays,
+            timestamp_ms=timestamp_ms,
+            utc_timestamp=utc_text(timestamp_ms),
+            received_ms=timestamp_ms,
+            temp_tenths=read.temp_tenths,
             setpoint_tenths=_integer(row, "setpoint_tenths", SETPOINT_MIN, SETPOINT_MAX),
             deadband_tenths=_integer(row, "deadband_tenths", DEADBAND_MIN, DEADBAND_MAX),
-            now_ms=timestamp_ms,
-            keep_days=self._telemetry_days,
+            cool_active=_flag(row, "cool_active"),
+            heat_active=_flag(row, "heat_active"),
+            state=state,
+            sensor_ok=read.sensor_ok,
+            fault_reason=read.fault_reason,
+            expire_at=timestamp_ms + self._telemetry_days * DAY_MS,
         )
-        reading = msgspec.structs.replace(reading, state=state)
         create = TelemetryStore.creation(_row_id("telemetry", row), reading)
-        return Converted(self._kept(create), _name(row))
+        return Converted(self._kept(create), _name(row), _changed(row, read))
 
     def _entry(self, row: Row) -> Converted:
         timestamp_ms = self._date(_milliseconds(row["timestamp"]))
@@ -195,6 +201,17 @@ def _name(row: Row) -> str:
 def _row_id(table: str, row: Row) -> str:
     """The same for the same row of the same file, and for no other: whatever is run twice."""
     return hashlib.sha256(msgspec.json.encode((table, row))).hexdigest()[:32]
+
+
+def _changed(row: Row, read: Measured) -> tuple[str, ...]:
+    """What of a row's measured values is not as it was."""
+    temp, ok = row["temp_tenths"], row["sensor_ok"]
+    if read.fault_reason:
+        return (NO_VALUE,)
+    notes = [NO_WORD] if type(ok) is not int or ok not in (0, 1) else []
+    if read.temp_tenths != temp:
+        notes.append(TEMPERATURE_LEFT if read.temp_tenths is None else ROUNDED)
+    return tuple(notes)
 
 
 def _integer(row: Row, name: str, low: int, high: int) -> int:

@@ -50,8 +50,10 @@ def test_what_is_not_copied_is_counted_with_its_reason(config: ServerConfig, old
     rows = [
         *(legacy.reading(123_456.0 + number) for number in range(3)),
         *(legacy.reading(float(now - 91 * DAY_MS)) for _ in range(2)),
-        *(legacy.reading(float(now), temp_tenths=temp) for temp in (1251, 9999)),
-        legacy.reading(float(now)),
+        *(legacy.reading(float(now), temp_tenths=temp) for temp in (1251, 9999, None, "warm")),
+        *(legacy.fault(now, temp_tenths=temp) for temp in (None, 0, 215, 9999)),
+        *(legacy.reading(float(now), temp_tenths=temp) for temp in (235, 235.0, 235.4)),
+        legacy.reading(float(now), sensor_ok=None),
     ]
     legacy.insert(old, "telemetry", rows)
     legacy.insert(old, "audit_log", [legacy.entry(now, details="{"), legacy.entry(now - 10**12)])
@@ -60,12 +62,17 @@ def test_what_is_not_copied_is_counted_with_its_reason(config: ServerConfig, old
         "  1 not copied (not a name that an account can have here): row 2: 'a b'",
         "  1 not copied (the password's hash is not one of PBKDF2-SHA256): row 3: 'dora'",
         "  1 copied (of a role that is not known here: read-only now): anna",
-        "telemetry: 8 rows; 1 of 1 there, 1 written now",
+        "telemetry: 17 rows; 12 of 12 there, 12 written now",
         "  3 not copied (without a date (a device's milliseconds since power-on, or no time at"
         " all)): such as row 1: 123456.0",
         "  2 not copied (over the time that they are kept for): such as row 4:"
         f" {now - 91 * DAY_MS}",
-        "  2 not copied (temp_tenths is not a whole number from -550 to 1250): such as row 6: 1251",
+        "  4 copied (as faults: sensor_ok is 1, but temp_tenths is no number from -550 to 1250):"
+        " such as row 6",
+        "  1 copied (without their temperatures: temp_tenths is no number from -550 to 1250):"
+        " row 13",
+        "  1 copied (with their temperatures rounded: temp_tenths has a fraction): row 16",
+        "  1 copied (as faults: sensor_ok is neither 0 nor 1): row 17",
         "audit_log: 2 rows; 1 of 1 there, 1 written now",
         "  1 not copied (without a date (a device's milliseconds since power-on, or no time at"
         f" all)): row 2: {now - 10**12}",

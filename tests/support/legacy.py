@@ -44,6 +44,12 @@ def reading(timestamp: Any, **changed: Any) -> dict[str, Any]:
     } | changed
 
 
+def fault(timestamp: Any, **changed: Any) -> dict[str, Any]:
+    """A row of telemetry as the existing server wrote it when a sensor had failed."""
+    off = {"cool_active": 0, "heat_active": 0, "state": "FAULT"}
+    return reading(timestamp, temp_tenths=None, sensor_ok=0) | off | changed
+
+
 def user(username: Any, role: Any = "operator", **changed: Any) -> dict[str, Any]:
     """A row of users, with PASSWORD."""
     digest = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), SALT, 100_000)

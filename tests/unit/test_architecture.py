@@ -46,7 +46,6 @@ ALLOWED = {
     "server.legacy": {
         "server.auth",
         "server.control",
-        "server.routes.models",
         "server.services.firestore",
     },
     "server.routes": {

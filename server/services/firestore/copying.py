@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -28,6 +29,7 @@ WRITES_AT_ONCE = 100
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 _encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ async def copy(
     async for page in _pages(source, collection, place.cursor if place else None):
         there = await target.get_many(collection, [document.id for document in page.documents])
         puts = [
-            Put(collection, document.id, document.fields)
+            Put(collection, document.id, _storable(document.fields))
             for document in page.documents
             if document.id not in there or not _same(document.fields, there[document.id].fields)
         ]
@@ -109,6 +111,12 @@ async def _pages(
         page = await client.query(Query(collection), BATCH_MAX, page.next_cursor or None)
         if page.documents:
             yield page
+
+
+def _storable(fields: Fields) -> Fields:
+    """The fields as every store takes them: NaN and infinity, which Firestore may hold and JSON has
+    no words for, become null, as `_same` reads them."""
+    return _decoder.decode(_encoder.encode(fields))
 
 
 def _same(one: Fields, other: Fields) -> bool:

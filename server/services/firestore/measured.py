@@ -38,8 +38,13 @@ def measured(temp: object, sensor_ok: object) -> Measured:
 
 
 def tenths(value: object) -> int | None:
-    """A number, rounded half away from zero; None for anything else, NaN too."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    """A number, rounded half away from zero; None for anything else, NaN too.
+
+    What is infinite was written as a number too large for a float: no temperature comes near it.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, float) or math.isnan(value):
         return None
     if math.isinf(value):
         return SAFE_INTEGER if value > 0 else -SAFE_INTEGER
@@ -55,7 +60,9 @@ def flag(value: object) -> bool:
 
 def whole(value: object) -> int | None:
     """A number without its fraction; None for anything else, and for what no browser could keep."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     number = math.trunc(value)
     return number if -SAFE_INTEGER <= number <= SAFE_INTEGER else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Sequence
 
 import msgspec
@@ -9,11 +10,13 @@ import msgspec
 from server.services.firestore.base import (
     Create,
     DocumentClient,
+    Fields,
     Filter,
     Page,
     Query,
     in_parts,
 )
+from server.services.firestore.measured import TEMP_MAX, TEMP_MIN, measured, tenths
 from server.services.firestore.models import Reading, fields_of
 from server.services.firestore.recent import RecentReadings
 
@@ -21,7 +24,10 @@ COLLECTION = "telemetry"
 
 
 class Statistics(msgspec.Struct, frozen=True):
-    """Figures over a span of time; temperatures in tenths of °C, of readings with a good sensor."""
+    """Figures over a span of time; temperatures in tenths of °C, of readings with a good sensor.
+
+    Stores count their documents as they lie: a failure is one whose `sensor_ok` is not true.
+    """
 
     total_records: int
     avg_temperature: int | None
@@ -46,7 +52,7 @@ class TelemetryStore:
     async def get_many(self, tenant_id: str, doc_ids: list[str]) -> list[Reading]:
         """Those of the readings that exist and are this tenant's."""
         found = (await self._client.get_many(COLLECTION, doc_ids)).values()
-        readings = (msgspec.convert(document.fields, Reading) for document in found)
+        readings = (reading_from(document.fields) for document in found)
         return [reading for reading in readings if reading.tenant_id == tenant_id]
 
     async def by_id(self, tenant_id: str, doc_ids: Sequence[str]) -> dict[str, Reading]:
@@ -54,7 +60,7 @@ class TelemetryStore:
         readings: dict[str, Reading] = {}
         for some in in_parts(doc_ids):
             for doc_id, document in (await self._client.get_many(COLLECTION, some)).items():
-                reading = msgspec.convert(document.fields, Reading)
+                reading = reading_from(document.fields)
                 if reading.tenant_id == tenant_id:
                     readings[doc_id] = reading
         return readings
@@ -116,8 +122,25 @@ async def _awaited(page: Awaitable[Page]) -> list[Reading]:
 
 
 def _readings(page: Page) -> list[Reading]:
-    return [msgspec.convert(document.fields, Reading) for document in page.documents]
+    return [reading_from(document.fields) for document in page.documents]
+
+
+def reading_from(fields: Fields) -> Reading:
+    """A document's reading. The existing server stored what devices sent, so the measured fields
+    of its documents may be null, have a fraction, or lie outside the range.
+
+    Raises msgspec.ValidationError for another field that is not of its type.
+    """
+    temp, sensor_ok = fields.get("temp_tenths"), fields.get("sensor_ok")
+    # Nearly every document is as this server writes it.
+    if type(temp) is int and TEMP_MIN <= temp <= TEMP_MAX and type(sensor_ok) is bool:
+        return msgspec.convert(fields, Reading)
+    read = measured(temp, sensor_ok)
+    fields = fields | {"temp_tenths": read.temp_tenths, "sensor_ok": read.sensor_ok}
+    if read.fault_reason:
+        fields["fault_reason"] = read.fault_reason
+    return msgspec.convert(fields, Reading)
 
 
 def _rounded(value: float | None) -> int | None:
-    return None if value is None else round(value)
+    return tenths(value) if value is not None and math.isfinite(value) else None

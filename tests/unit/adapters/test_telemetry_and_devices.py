@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from server.adapters.sync import WrongThread
+from server.services.firestore.base import Query
 from tests.support.http import logged_in, lose_store, reading, stored
+from tests.support.measured import CASES
 
 NOTHING = {
     "total_records": 0,
@@ -39,6 +41,41 @@ async def test_a_reading_is_stored_with_the_defaults_of_the_existing_server(
             "sensor_ok": False,
         }
     ]
+
+
+async def test_what_was_measured_is_read_as_it_is_of_a_device(container, clock, in_thread):
+    telemetry = container.services.telemetry
+    now = clock.now_ms()
+    for number, case in enumerate(CASES):
+        data = {"timestamp": now - number, "temp_tenths": case.temp, "sensor_ok": case.sensor_ok}
+        assert await in_thread(telemetry.add_telemetry, "default", "attic", data)
+    expected = [case.read[:2] for case in CASES]
+    page = await in_thread(telemetry.query_recent_paginated, "default", "attic", len(CASES))
+    for rows in (
+        await in_thread(telemetry.query_recent, "default", "attic"),
+        await in_thread(telemetry.query_window, "default", "attic", now - len(CASES), now),
+        page["data"],
+    ):
+        assert [(row["temp_tenths"], row["sensor_ok"]) for row in rows] == expected
+    kept = (await container.base.client.query(Query("telemetry"), 1000)).documents
+    documents = [one.fields for one in sorted(kept, key=lambda one: -one.fields["timestamp_ms"])]
+    assert [
+        (fields["temp_tenths"], fields["sensor_ok"], fields.get("fault_reason", ""))
+        for fields in documents
+    ] == [case.read for case in CASES]
+
+
+async def test_a_good_sensor_without_a_temperature_is_a_fault_and_not_0_degrees(
+    container, in_thread
+):
+    telemetry = container.services.telemetry
+    data = {"sensor_ok": True, "state": "COOLING", "cool_active": True}
+    assert await in_thread(telemetry.add_telemetry, "default", "attic", data) is True
+    (row,) = await in_thread(telemetry.query_recent, "default", "attic")
+    assert (row["temp_tenths"], row["sensor_ok"]) == (None, False)
+    assert (row["state"], row["cool_active"]) == ("COOLING", True), "nothing is decided"
+    (kept,) = await stored(container)
+    assert kept.fault_reason == "no_value"
 
 
 async def test_the_time_of_a_reading_is_also_there_as_utc_text(container, in_thread):
@@ -118,12 +155,17 @@ async def test_a_tenant_does_not_see_another_one_s_readings(container, in_thread
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        ({"temp_tenths": "warm"}, TypeError),
-        ({"temp_tenths": True}, TypeError),
-        ({"sensor_ok": 1}, TypeError),
         ({"timestamp": -1}, ValueError),
         ({"timestamp": 10**18}, ValueError),
-        ({"temp_tenths": 2**63}, ValueError),
+        ({"timestamp": float("nan")}, ValueError),
+        ({"timestamp": float("inf")}, ValueError),
+        ({"timestamp": "now"}, TypeError),
+        ({"setpoint_tenths": 230.5}, TypeError),
+        ({"setpoint_tenths": None}, TypeError),
+        ({"deadband_tenths": 2**63}, ValueError),
+        ({"cool_active": 1}, TypeError),
+        ({"heat_active": None}, TypeError),
+        ({"state": None}, TypeError),
         ("reading", TypeError),
     ],
 )

@@ -58,6 +58,25 @@ async def test_a_reading_of_the_existing_server_is_shown(container):
     assert answer.json()[0]["timestamp"] == THEN_MS
 
 
+async def test_faults_and_fractions_of_the_existing_server_are_shown_by_every_route(container):
+    fault = READING | {"temp_tenths": None, "sensor_ok": False, "state": "FAULT"}
+    fraction = READING | {"temp_tenths": 236.5, "timestamp_ms": THEN_MS - 1}
+    await container.base.client.write(
+        [Create("telemetry", "fault", fault), Create("telemetry", "fraction", fraction)]
+    )
+    reader = await logged_in(container, "reader")
+    window = f"start={THEN_MS - 1}&end={THEN_MS}"
+    for path in ("telemetry?device_id=roof", f"telemetry/window?{window}", "telemetry/paginated"):
+        answer = await reader.get(f"/api/{path}")
+        assert answer.status == 200, path
+        rows = answer.json()
+        rows = rows["data"] if isinstance(rows, dict) else rows
+        assert [(row["temp_tenths"], row["sensor_ok"]) for row in rows] == [
+            (None, False),
+            (237, True),
+        ]
+
+
 async def test_a_device_of_the_existing_server_is_listed_with_all_its_metadata(container):
     await container.base.client.write([Create("devices", "default_roof", DEVICE)])
     reader = await logged_in(container, "reader")

@@ -16,6 +16,10 @@ from server.control.reading import EARLIEST_DATE_MS
 from server.legacy.conversion import (
     DETAILS_LEFT,
     EXPIRED,
+    NO_VALUE,
+    NO_WORD,
+    ROUNDED,
+    TEMPERATURE_LEFT,
     UNDATED,
     Conversion,
     Converted,
@@ -24,10 +28,12 @@ from server.legacy.conversion import (
 from server.metrics import Metrics
 from server.services.embedded.legacy_database import COLUMNS
 from server.services.firestore.audit_store import AuditStore
+from server.services.firestore.measured import Measured
 from server.services.firestore.models import DAY_MS, AuditEntry, Reading, User, utc_text
 from server.services.firestore.values import check, check_id
 from tests.support import legacy
 from tests.support.clock import ManualClock
+from tests.support.measured import CELLS, Case
 
 NOW = ManualClock().now_ms()
 SOON = NOW + 5 * 60_000
@@ -40,6 +46,7 @@ DETAILS = [
     *("{", "[]", "[" * 8000, '{"a":' * 9 + "1" + "}" * 9, "NaN", '"\\ud800"', "9" * 5000),
     *('{"":1}', '{"__a__":{"~[":[[1]]}}', '{"a":1e999}', '{"a":NaN}', '{"\\udc00":2}'),
 ]
+NO_READING = Measured(None, False, "no_value")
 VALUES = [None, b"", b"\xff\0", *TEXTS, *NUMBERS]
 
 
@@ -113,11 +120,10 @@ def test_a_reading_that_would_be_deleted_at_once_is_not_copied(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("temp_tenths", value) for value in (-551, 1251, 235.5, "warm", None, b"1", 2**62)),
         *(("setpoint_tenths", value) for value in (99, 401, None)),
         *(("deadband_tenths", value) for value in (-1, 51, None)),
         *(("cool_active", value) for value in (2, None, "yes")),
-        *(("heat_active", -1), ("sensor_ok", None), ("timestamp", "noon"), ("timestamp", b"1")),
+        *(("heat_active", -1), ("timestamp", "noon"), ("timestamp", b"1")),
         *(("state", value) for value in (None, "BROKEN", 1, b"IDLE")),
     ],
 )
@@ -129,10 +135,56 @@ def test_a_value_that_is_not_stored_here_is_named_with_its_row(
     assert found.example == f"row 7: {value!r}"
 
 
-@pytest.mark.parametrize("temp", [-550, 1250])
-def test_the_temperatures_at_the_bounds_are_stored(conversion: Conversion, temp: int) -> None:
-    there = legacy.reading(float(NOW), temp_tenths=temp)
-    assert converted(conversion, "telemetry", there).create.fields["temp_tenths"] == temp
+@pytest.mark.parametrize("case", [*CELLS, Case(b"1", 1, NO_READING)], ids=str)
+def test_what_was_measured_is_read_as_it_is_of_a_device(conversion: Conversion, case: Case) -> None:
+    there = legacy.reading(float(NOW), temp_tenths=case.temp, sensor_ok=case.sensor_ok)
+    fields = converted(conversion, "telemetry", there).create.fields
+    reading = msgspec.convert(fields, Reading)
+    assert (reading.temp_tenths, reading.sensor_ok, reading.fault_reason) == case.read
+    assert "temp_tenths" in fields
+
+
+@pytest.mark.parametrize("temp", [None, 9999, 215])
+@pytest.mark.parametrize(
+    ("cool", "heat", "state"), [(0, 0, "FAULT"), (1, 1, "COOLING_WITH_LEDS"), (0, 1, "FAULT")]
+)
+def test_a_fault_tells_what_was_commanded_then(
+    conversion: Conversion, temp: Any, cool: int, heat: int, state: str
+) -> None:
+    there = legacy.fault(NOW, temp_tenths=temp, cool_active=cool, heat_active=heat, state=state)
+    for sensor_ok in (0, 1, None):
+        row = there | {"sensor_ok": sensor_ok}
+        fields = converted(conversion, "telemetry", row).create.fields
+        assert [fields[name] for name in ("cool_active", "heat_active", "state")] == [
+            bool(cool),
+            bool(heat),
+            state,
+        ]
+
+
+@pytest.mark.parametrize(
+    ("temp", "sensor_ok", "notes"),
+    [
+        *((235, 1, ()), (235, 0, ()), (None, 0, ()), (235.0, 1, ())),
+        *((temp, 1, (NO_VALUE,)) for temp in (None, 1251, "warm", -600.5, b"1")),
+        *((temp, 0, (TEMPERATURE_LEFT,)) for temp in (1251, "warm", -600.5, b"1")),
+        *((235.4, ok, (ROUNDED,)) for ok in (0, 1)),
+        *((235, ok, (NO_WORD,)) for ok in (None, 2, "yes", 1.0, b"1")),
+        (235.4, None, (NO_WORD, ROUNDED)),
+        (9999, None, (NO_WORD, TEMPERATURE_LEFT)),
+        (None, None, (NO_WORD,)),
+    ],
+)
+def test_what_of_a_reading_is_not_as_it_was_is_told(
+    conversion: Conversion, temp: Any, sensor_ok: Any, notes: tuple[str, ...]
+) -> None:
+    there = legacy.reading(float(NOW), temp_tenths=temp, sensor_ok=sensor_ok)
+    assert converted(conversion, "telemetry", there).notes == notes
+
+
+@pytest.mark.parametrize("timestamp", [None, 123_456.0, 2**30])
+def test_a_fault_without_a_date_is_not_copied(conversion: Conversion, timestamp: Any) -> None:
+    assert refused(conversion, "telemetry", legacy.fault(timestamp)).why == UNDATED
 
 
 def test_a_user_keeps_name_role_and_password(conversion: Conversion) -> None:
