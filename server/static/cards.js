@@ -1,22 +1,8 @@
 // The zones as cards on the page. Every text is set as text: a device may call itself anything.
 
 import { celsius, span, timeOfDay } from "./units.js";
+import { condition, newsWords, relayWords, stateWords, warningWords } from "./zone_words.js";
 
-const STATES = new Map([
-  ["COOLING_WITH_LEDS", "Cooling"],
-  ["COOLING", "Cooling"],
-  ["IDLE_WITH_LEDS", "Idle"],
-  ["IDLE", "Idle"],
-  ["FAULT", "Sensor fault"],
-]);
-const FAULT = "Sensor fault: the temperature is not reliable, both relays are off.";
-const STALE = "No new readings: these values are old.";
-const NEWS = new Map([
-  ["fault", "sensor fault"],
-  ["stale", "no new readings"],
-  ["silent fault", "sensor fault, no new readings"],
-  ["well", "working again"],
-]);
 const ANNOUNCE_AFTER_MS = 500;
 const NAMED_AT_ONCE = 3;
 
@@ -28,19 +14,6 @@ function compare(a, b) {
 
 function set(element, text) {
   if (element.textContent !== text) element.textContent = text;
-}
-
-/** What is wrong with a zone: "new" (never heard), "well", "fault", "stale" or "silent fault". */
-function condition(zone) {
-  if (!zone.heard) return "new";
-  if (zone.stale) return zone.fault ? "silent fault" : "stale";
-  return zone.fault ? "fault" : "well";
-}
-
-function stateWords(zone) {
-  if (!zone.heard) return "No reading yet";
-  if (zone.fault) return STATES.get("FAULT");
-  return zone.stale ? "Stale" : (STATES.get(zone.state) ?? zone.state);
 }
 
 class Card {
@@ -63,7 +36,7 @@ class Card {
     this.#parts.edit.hidden = !may;
   }
 
-  /** Show the zone as it is now; the new condition if it changed since it was last shown. */
+  /** Show the zone as it is now; the news in words if its condition changed since last shown. */
   show(zone) {
     const parts = this.#parts;
     const now = condition(zone);
@@ -71,21 +44,29 @@ class Card {
     set(parts.temperature, zone.heard ? celsius(zone.temp_tenths) : "–");
     set(parts.setpoint, celsius(zone.setpoint_tenths));
     set(parts.deadband, celsius(zone.deadband_tenths));
-    set(parts.cooler, zone.cool_active ? "On" : "Off");
-    set(parts.heat, zone.heat_active ? "On" : "Off");
-    set(parts.age, zone.heard ? `Last reading ${span(zone.age)} ago` : "");
-    parts.age.title = zone.heard ? timeOfDay(zone.timestamp) : "";
-    const warnings = [zone.fault ? FAULT : "", zone.stale ? STALE : ""];
-    set(parts.warning, warnings.join(" ").trim());
-    parts.warning.hidden = now === "well" || now === "new";
+    set(parts.cooler, relayWords(zone, zone.cool_active));
+    set(parts.heat, relayWords(zone, zone.heat_active));
+    this.#showAge(zone);
+    const warning = warningWords(zone);
+    set(parts.warning, warning);
+    parts.warning.hidden = warning === "";
     const { setBy } = zone;
     set(parts.changed, setBy ? `Set by ${setBy.name}, ${timeOfDay(setBy.timestamp)}` : "");
     parts.changed.hidden = setBy === null;
     this.element.dataset.condition = now;
     this.element.dataset.cooling = String(zone.cool_active);
+    this.element.dataset.measured = String(zone.heard && zone.temp_tenths !== null);
     const before = this.#condition;
     this.#condition = now;
-    return before === null || before === now ? null : now;
+    return before === null || before === now ? null : newsWords(zone);
+  }
+
+  #showAge(zone) {
+    const { age } = this.#parts;
+    // Of a zone whose dates are late newer ones do come; they just do not count.
+    const which = zone.late ? "Last timely reading" : "Last reading";
+    set(age, zone.heard ? `${which} ${span(zone.age)} ago` : "");
+    age.title = zone.heard ? timeOfDay(zone.received) : "";
   }
 }
 
@@ -178,7 +159,7 @@ export class Cards {
       } else {
         listChanged ||= known === undefined;
         const news = (known ?? this.#add(id)).show(zone);
-        if (news !== null && NEWS.has(news)) this.announce(id, NEWS.get(news));
+        if (news !== null) this.announce(id, news);
       }
     }
     this.#changed.clear();
@@ -210,15 +191,17 @@ export class Cards {
   }
 
   #summarise() {
-    const count = { cooling: 0, fault: 0, stale: 0 };
+    const count = { cooling: 0, fault: 0, late: 0, stale: 0 };
     for (const zone of this.#zones) {
       if (zone.cool_active) count.cooling += 1;
       if (zone.fault) count.fault += 1;
-      if (zone.stale) count.stale += 1;
+      if (zone.late) count.late += 1;
+      else if (zone.stale) count.stale += 1;
     }
     const total = this.#zones.size;
     const words = [`${total} zone${total === 1 ? "" : "s"}`, `${count.cooling} cooling`];
-    if (count.fault) words.push(`${count.fault} with sensor fault`);
+    if (count.fault) words.push(`${count.fault} with a fault`);
+    if (count.late) words.push(`${count.late} with late dates`);
     if (count.stale) words.push(`${count.stale} without new readings`);
     set(this.#summary, this.#told && total > 0 ? words.join(" · ") : "");
   }

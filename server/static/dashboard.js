@@ -78,7 +78,7 @@ function receive(name, data) {
     cards.touch();
     form.showCurrent();
   }
-  if (name === "telemetry" || name === "setpoint") {
+  if (name === "telemetry" || name === "setpoint" || name === "zone") {
     const changed = zones[name](data);
     if (changed !== null) cards.touch(changed);
     if (changed !== null && name === "setpoint") {

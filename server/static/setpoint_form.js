@@ -71,7 +71,8 @@ export class SetpointForm {
   showCurrent() {
     const zone = this.#zones.get(this.#deviceId());
     for (const [name, field] of Object.entries(this.#fields)) {
-      const text = zone ? degrees(zone[name]) : "";
+      const value = zone?.[name] ?? null;
+      const text = value === null ? "" : degrees(value);
       if (field.placeholder !== text) field.placeholder = text;
     }
   }

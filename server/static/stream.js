@@ -6,7 +6,7 @@
 
 import { stopwatch } from "./units.js";
 
-const NAMES = ["hello", "snapshot", "telemetry", "setpoint", "heartbeat", "bye"];
+const NAMES = ["hello", "snapshot", "telemetry", "setpoint", "zone", "heartbeat", "bye"];
 const SLACK_MS = 4000; // beyond the server's heartbeat
 const CONNECT_MAX_MS = 30_000; // longer than the browser waits between two attempts of its own
 const AFTER_BYE_MAX_MS = 120_000; // a busy server spreads its clients over a longer time

@@ -8,9 +8,9 @@ export function degrees(tenths) {
   return `${tenths < 0 ? "−" : ""}${Math.trunc(size / 10)}.${size % 10}`;
 }
 
-/** 235 -> "23.5 °C", in one piece: the space does not break. */
+/** 235 -> "23.5 °C", in one piece: the space does not break. "–" for null, where there is none. */
 export function celsius(tenths) {
-  return `${degrees(tenths)}\u00a0°C`;
+  return tenths === null ? "–" : `${degrees(tenths)}\u00a0°C`;
 }
 
 /** "23.5" or "23,5" -> 235; null for what is no number with at most one decimal place. */

@@ -1,42 +1,53 @@
 // What the stream has told of each zone; no page elements here.
 //
-// Temperatures are tenths of °C, times Unix milliseconds of the server.
+// Temperatures are tenths of °C, times Unix milliseconds of the server. A reading's `timestamp` is
+// the device's own date, which may be wrong by hours: age and order go by when it was received.
 
 import { stopwatch } from "./units.js";
 
 const STALE_MS = 10_000;
 // Longer than any replay takes. After it a zone follows its events whatever their times say: a
-// device whose clock was set back must not stand still here.
+// server whose clock was set back must not stand still here.
 const CATCH_UP_MS = 30_000;
 
-const READING = ["timestamp", "temp_tenths", "sensor_ok", "state", "cool_active", "heat_active"];
+const TRUSTED = { state: "ok", since: 0, reason: null };
 
-/** One zone: the values of its last reading and of its settings. */
+/** When the server had a reading; it says so only where that is not the reading's own date. */
+function receipt(reading) {
+  return reading.received ?? reading.timestamp;
+}
+
+/** One zone: the values of its newest present reading, its relays, and its settings. */
 class Zone {
   deviceId;
   timestamp = 0;
-  temp_tenths = 0;
+  received = 0;
+  temp_tenths = null; // a failed sensor has none
   sensor_ok = false;
   state = "";
   cool_active = false;
   heat_active = false;
-  setpoint_tenths = 0;
-  deadband_tenths = 0;
+  relays_known = true;
+  trust = TRUSTED;
+  faultReason = null; // of a fault that the sensor did not announce
+  setpoint_tenths = null; // not known until a reading or a snapshot tells
+  deadband_tenths = null;
   setBy = null;
   setAt = 0; // readings up to this moment may have been decided with the settings before
   catchingUp = null; // a stopwatch while older readings may be replayed
   #ageThen = 0;
   #since = stopwatch();
+  #relaysTold = null; // a stopwatch since the relays were told without a reading
 
   constructor(deviceId) {
     this.deviceId = deviceId;
   }
 
   get heard() {
-    return this.timestamp > 0;
+    return this.received > 0;
   }
 
-  /** How old its last reading is: by its own time, or longer if it came longer ago. */
+  /** How old its last reading is: since its receipt, or longer if it came longer ago. */
   get age() {
     return this.#ageThen + this.#since();
   }
@@ -45,14 +56,26 @@ class Zone {
     return this.heard && this.age > STALE_MS;
   }
 
+  /** Whether its relays were told lately without a reading: they are news, however old that is. */
+  get relaysNewer() {
+    return this.#relaysTold !== null && this.#relaysTold() <= STALE_MS;
+  }
+
+  // By the state alone, not by the reading's sensor_ok: the relays may have been told since.
   get fault() {
-    return this.heard && (!this.sensor_ok || this.state === "FAULT");
+    return this.state === "FAULT" || this.trust.state === "fault";
+  }
+
+  /** Whether its readings do not control because their dates are late. */
+  get late() {
+    return this.trust.state === "suspect" && this.trust.reason === "late";
   }
 
   isAt(reading) {
     return (
       this.timestamp === reading.timestamp &&
-      this.temp_tenths === reading.temp_tenths &&
+      this.received === receipt(reading) &&
+      this.temp_tenths === (reading.temp_tenths ?? null) &&
       this.sensor_ok === reading.sensor_ok
     );
   }
@@ -60,9 +83,24 @@ class Zone {
   take(reading, age) {
     // The same reading told again is not younger for that.
     const known = this.isAt(reading) ? this.age : 0;
-    for (const key of READING) this[key] = reading[key];
+    this.timestamp = reading.timestamp;
+    this.received = receipt(reading);
+    this.temp_tenths = reading.temp_tenths ?? null;
+    this.sensor_ok = reading.sensor_ok;
+    this.#takeRelays(reading);
+    this.#relaysTold = null;
     this.#ageThen = Math.max(0, age, known);
     this.#since = stopwatch();
+  }
+
+  /** The relays without a reading: temperature and age stay the last reading's. */
+  takeRelays(event) {
+    this.#takeRelays(event);
+    this.#relaysTold = stopwatch();
+  }
+
+  takeTrust(trust) {
+    this.trust = trust ?? TRUSTED;
   }
 
   takeSettings(values) {
@@ -76,6 +114,16 @@ class Zone {
       this.deadband_tenths === values.deadband_tenths
     );
   }
+
+  #takeRelays(values) {
+    this.state = values.state;
+    this.cool_active = values.cool_active;
+    this.heat_active = values.heat_active;
+    this.relays_known = values.relays_known !== false;
+    this.takeTrust(values.trust);
+    const { state, reason } = this.trust;
+    this.faultReason = values.fault_reason ?? (state === "fault" ? reason : null);
+  }
 }
 
 /** All zones; each method takes one event's data and returns the device id it changed, if any. */
@@ -83,6 +131,7 @@ export class Zones {
   #zones = new Map();
   #resume = "fresh";
   #helloTs = 0;
+  #replay = null; // a stopwatch while events from before the snapshot may be replayed
   #clock = { ts: Date.now(), at: performance.now() };
 
   get size() {
@@ -100,12 +149,14 @@ export class Zones {
   hello({ resume, ts }) {
     this.#resume = resume;
     this.#helloTs = ts;
+    this.#replay = resume === "recovered" ? stopwatch() : null;
     this.#setClock(ts);
   }
 
   heartbeat({ ts }) {
     this.#setClock(ts);
-    for (const zone of this) zone.catchingUp = null; // silence: the replay is over
+    this.#replay = null; // silence: the replay is over
+    for (const zone of this) zone.catchingUp = null;
   }
 
   /**
@@ -120,7 +171,7 @@ export class Zones {
       const zone = before.get(status.device_id) ?? new Zone(status.device_id);
       const moved = !zone.isAt(status);
       if (!zone.hasSettings(status)) zone.setBy = null;
-      zone.take(status, this.#now() - status.timestamp);
+      zone.take(status, status.age_ms ?? this.#now() - receipt(status));
       zone.takeSettings(status);
       zone.setAt = this.#helloTs;
       zone.catchingUp = this.#resume === "recovered" && moved ? stopwatch() : null;
@@ -129,17 +180,26 @@ export class Zones {
   }
 
   telemetry(reading) {
+    if (reading.present === false) return this.#notPresent(reading);
     const zone = this.#zone(reading.device_id);
     if (zone.catchingUp !== null) {
-      const replayed =
-        zone.catchingUp() < CATCH_UP_MS &&
-        reading.timestamp <= zone.timestamp &&
-        !zone.isAt(reading);
-      if (replayed) return null;
+      const inTime = zone.catchingUp() < CATCH_UP_MS;
+      const shown = zone.isAt(reading);
+      if (inTime && !shown && receipt(reading) <= zone.received) return null;
       zone.catchingUp = null;
+      // The snapshot holds it, with relays that may have changed since.
+      if (inTime && shown) return null;
     }
-    zone.take(reading, this.#now() - reading.timestamp);
-    if (reading.timestamp > zone.setAt) zone.takeSettings(reading);
+    zone.take(reading, this.#now() - receipt(reading));
+    if (receipt(reading) > zone.setAt) zone.takeSettings(reading);
+    return zone.deviceId;
+  }
+
+  /** The relays, where no stored reading tells of them. */
+  zone(event) {
+    if (this.#isReplayed(event.timestamp)) return null;
+    const zone = this.#zone(event.device_id);
+    zone.takeRelays(event);
     return zone.deviceId;
   }
 
@@ -151,6 +211,21 @@ export class Zones {
     zone.setBy = { name: event.updated_by, timestamp: event.timestamp };
     zone.setAt = Math.max(zone.setAt, event.timestamp);
     return zone.deviceId;
+  }
+
+  // A row of a backlog says nothing of how the zone is now; at most why such rows are not heeded.
+  #notPresent(reading) {
+    const doubted = reading.trust?.state === "suspect";
+    if (!doubted || this.#isReplayed(receipt(reading))) return null;
+    const zone = this.#zone(reading.device_id);
+    zone.takeTrust(reading.trust);
+    return zone.deviceId;
+  }
+
+  /** Whether the snapshot already tells what came of an event of this moment. */
+  #isReplayed(timestamp) {
+    const replaying = this.#replay !== null && this.#replay() < CATCH_UP_MS;
+    return replaying && timestamp <= this.#helloTs;
   }
 
   #zone(deviceId) {

@@ -129,7 +129,8 @@ async def test_after_bye_the_page_comes_back_once_and_not_too_early(
     await expect(page.locator("#connection")).to_contain_text("The server is restarting")
     assert await asyncio.to_thread(own_server.wait) == 0
 
-    again(desk, own_server, tmp_path / "data")
+    # In a thread: an attempt meanwhile is to be seen when it is made, not when the server is up.
+    await asyncio.to_thread(again, desk, own_server, tmp_path / "data")
     await is_live(page, BACK_S)
     # 1 s is the shortest delay that a server gives; a doubled attempt would follow at once.
     pauses = [later - earlier for earlier, later in pairwise([told, *asked.times])]

@@ -9,40 +9,14 @@ import pytest_asyncio
 from playwright.async_api import Page
 
 from tests.e2e.desk import Desk
+from tests.e2e.zone_events import COOLING, HOUR_MS, LATE, NOW, TRUSTED, reading, setpoint, told
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-NOW = 1_790_000_000_000
 
 
 @pytest.fixture
 def hello() -> dict[str, Any]:
     return {"resume": "recovered", "ts": NOW, "heartbeat_s": 20}
-
-
-def reading(timestamp: int, temp_tenths: int, **more: Any) -> dict[str, Any]:
-    """A reading of the zone `office`, or its status in a snapshot."""
-    return {
-        "device_id": "office",
-        "timestamp": timestamp,
-        "temp_tenths": temp_tenths,
-        "setpoint_tenths": 230,
-        "deadband_tenths": 10,
-        "state": "IDLE_WITH_LEDS",
-        "cool_active": False,
-        "heat_active": True,
-        "sensor_ok": True,
-    } | more
-
-
-def setpoint(timestamp: int, tenths: int) -> dict[str, Any]:
-    return {
-        "device_id": "office",
-        "setpoint_tenths": tenths,
-        "deadband_tenths": 10,
-        "updated_by": "somebody",
-        "timestamp": timestamp,
-    }
 
 
 async def play(page: Page, *events: tuple[str, dict[str, Any]]) -> list[Any]:
@@ -60,6 +34,25 @@ async def play(page: Page, *events: tuple[str, dict[str, Any]]) -> list[Any]:
         list(events),
     )
     return shown
+
+
+async def after(page: Page, *events: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """`office` after these events, and whether the last one changed a zone (`changed`)."""
+    zone: dict[str, Any] = await page.evaluate(
+        """async (events) => {
+          const { Zones } = await import("/static/zones.js");
+          const zones = new Zones();
+          let answer;
+          for (const [name, data] of events) answer = zones[name](data);
+          const zone = zones.get("office");
+          if (zone === undefined) return { changed: answer };
+          const { age, stale, fault, late, heard, faultReason, relaysNewer } = zone;
+          const got = { age, stale, fault, late, heard, faultReason, relaysNewer };
+          return { ...zone, ...got, changed: answer };
+        }""",
+        list(events),
+    )
+    return zone
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -172,3 +165,297 @@ async def test_a_snapshot_is_all_there_is(page: Page, hello: dict[str, Any]) -> 
     )
 
     assert shown[-1] is None
+
+
+async def test_a_zone_is_as_old_as_its_receipt_whatever_its_device_says_of_the_time(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    five_hours_behind = NOW - 5 * HOUR_MS
+    began: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("hello", hello | {"resume": "fresh"}),
+        (
+            "snapshot",
+            {"zones": [reading(five_hours_behind - 4000, 200, received=NOW - 4000, age_ms=4000)]},
+        ),
+    )
+    zone = await after(page, *began)
+    assert 4000 <= zone["age"] < 6000
+    assert not zone["stale"]
+
+    zone = await after(
+        page, *began, ("telemetry", reading(five_hours_behind, 201, received=NOW - 1000))
+    )
+
+    assert 1000 <= zone["age"] < 3000
+    assert not zone["stale"]
+
+
+async def test_a_reading_with_no_moment_of_receipt_was_received_at_its_date(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    zone = await after(page, ("hello", hello), ("telemetry", reading(NOW - 330_000, 150)))
+
+    assert 330_000 <= zone["age"] < 332_000
+    assert zone["stale"]
+
+
+async def test_the_server_says_how_old_a_reading_of_its_snapshot_is(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    # Another process received it, whose clock is an hour ahead.
+    status = reading(NOW, 200, received=NOW + HOUR_MS, age_ms=45_000)
+
+    zone = await after(page, ("hello", hello), ("snapshot", {"zones": [status]}))
+
+    assert 45_000 <= zone["age"] < 47_000
+
+
+async def test_the_same_reading_told_again_is_not_younger(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    status = reading(NOW - HOUR_MS, 200, received=NOW, age_ms=8000)
+
+    zone = await after(
+        page,
+        ("hello", hello),
+        ("snapshot", {"zones": [status]}),
+        ("hello", hello),
+        ("snapshot", {"zones": [status | {"age_ms": 10}]}),
+    )
+
+    assert zone["age"] >= 8000
+
+
+async def test_a_device_whose_date_stands_still_is_not_stale(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    zone = await after(
+        page,
+        ("hello", hello | {"resume": "fresh"}),
+        ("snapshot", {"zones": [reading(NOW - HOUR_MS, 200, received=NOW, age_ms=60_000)]}),
+        ("telemetry", reading(NOW - HOUR_MS, 200, received=NOW + 1)),
+    )
+
+    assert not zone["stale"]
+
+
+async def test_a_zone_without_a_present_reading_was_not_heard(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    status = reading(NOW, 0, received=0, age_ms=None, sensor_ok=False, state="IDLE")
+
+    zone = await after(page, ("hello", hello), ("snapshot", {"zones": [status]}))
+
+    assert not zone["heard"]
+    assert not zone["stale"]
+    assert not zone["fault"]
+
+
+async def test_a_replay_is_in_the_order_of_receipt_not_of_the_devices_dates(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    # The device's clock was set back by an hour between 201 and 202.
+    shown = await play(
+        page,
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW - HOUR_MS, 203, received=NOW, age_ms=0)]}),
+        ("telemetry", reading(NOW - 4000, 201)),
+        ("telemetry", reading(NOW - HOUR_MS - 2000, 202, received=NOW - 2000)),
+        ("telemetry", reading(NOW - HOUR_MS, 203, received=NOW)),
+        ("telemetry", reading(NOW - HOUR_MS - 5, 204, received=NOW + 2000)),
+    )
+
+    assert [temp for temp, _ in shown[1:]] == [203, 203, 203, 203, 204]
+
+
+async def test_a_reading_later_than_the_snapshot_is_taken_though_its_date_is_earlier(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    shown = await play(
+        page,
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW, 200, received=NOW, age_ms=0)]}),
+        ("telemetry", reading(NOW - HOUR_MS, 201, received=NOW + 2000)),
+    )
+
+    assert [temp for temp, _ in shown[1:]] == [200, 201]
+
+
+async def test_a_reading_is_decided_at_its_receipt_so_its_date_holds_no_setpoint_back(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    behind, ahead = NOW - 5 * HOUR_MS, NOW + 120_000
+    shown = await play(
+        page,
+        ("hello", hello | {"resume": "fresh"}),
+        ("snapshot", {"zones": [reading(NOW - 5, 200)]}),
+        ("setpoint", setpoint(NOW + 10, 260)),
+        ("telemetry", reading(ahead, 201, received=NOW + 9, setpoint_tenths=230)),
+        ("telemetry", reading(behind, 202, received=NOW + 11, setpoint_tenths=255)),
+    )
+
+    assert [value for _, value in shown[2:]] == [260, 260, 255]
+
+
+async def test_a_reading_that_is_not_the_present_changes_nothing(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    backlog = reading(
+        NOW - HOUR_MS, 300, received=NOW + 9000, present=False, setpoint_tenths=400, **COOLING
+    )
+    began: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("hello", hello | {"resume": "fresh"}),
+        ("snapshot", {"zones": [reading(NOW, 200, age_ms=7000)]}),
+    )
+    before = await after(page, *began)
+
+    zone = await after(page, *began, ("telemetry", backlog))
+
+    assert zone.pop("changed") is None
+    assert 7000 <= zone["age"] < 9000
+    assert zone | {"age": 0, "changed": None} == before | {"age": 0, "changed": None}
+
+
+async def test_a_reading_that_is_not_the_present_makes_no_zone(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    backlog = reading(NOW - HOUR_MS, 300, received=NOW, present=False)
+
+    assert await after(page, ("hello", hello), ("telemetry", backlog)) == {"changed": None}
+
+
+async def test_a_reading_that_is_not_the_present_does_not_end_a_replay(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    shown = await play(
+        page,
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW, 200)]}),
+        ("telemetry", reading(NOW - HOUR_MS, 190, received=NOW + 1, present=False)),
+        ("telemetry", reading(NOW - 5, 195)),
+    )
+
+    assert [temp for temp, _ in shown[1:]] == [200, 200, 200]
+
+
+async def test_a_late_zone_is_late_until_a_reading_is_the_present_again(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    late_row = reading(NOW - HOUR_MS, 300, received=NOW + 1, present=False, trust=LATE, **COOLING)
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("hello", hello | {"resume": "fresh"}),
+        ("snapshot", {"zones": [reading(NOW, 200)]}),
+        ("telemetry", late_row),
+    ]
+    zone = await after(page, *events)
+    assert zone["late"]
+    assert (zone["temp_tenths"], zone["cool_active"]) == (200, False)
+
+    zone = await after(page, *events, ("telemetry", reading(NOW + 2000, 201)))
+
+    assert not zone["late"]
+
+
+async def test_a_late_row_of_a_replay_does_not_make_a_zone_late_that_no_longer_is(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    late_row = reading(NOW - HOUR_MS, 300, received=NOW - 10, present=False, trust=LATE)
+    zone = await after(
+        page,
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW - 5, 200, trust=TRUSTED)]}),
+        ("telemetry", late_row),
+    )
+
+    assert not zone["late"]
+
+
+async def test_a_failed_sensor_has_no_temperature(page: Page, hello: dict[str, Any]) -> None:
+    fault = {"state": "FAULT", "sensor_ok": False, "heat_active": False}
+    zone = await after(
+        page,
+        ("hello", hello),
+        ("telemetry", reading(NOW, 200)),
+        ("telemetry", reading(NOW + 1, None, fault_reason="no_value", **fault)),
+    )
+
+    assert zone["temp_tenths"] is None
+    assert zone["fault"]
+    assert zone["faultReason"] == "no_value"
+
+
+async def test_relays_told_without_a_reading_leave_temperature_and_age_as_they_are(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    cut = told(
+        NOW + 1,
+        state="FAULT",
+        trust={"state": "fault", "since": NOW, "reason": "out_of_range"},
+    )
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW - 30_000, 300, age_ms=30_000, **COOLING)]}),
+        ("zone", cut),
+    ]
+    zone = await after(page, *events)
+
+    assert zone["changed"] == "office"
+    assert (zone["cool_active"], zone["heat_active"]) == (False, False)
+    assert zone["fault"]
+    assert zone["faultReason"] == "out_of_range"
+    assert zone["relaysNewer"]
+    assert zone["temp_tenths"] == 300
+    assert 30_000 <= zone["age"] < 32_000
+
+    zone = await after(page, *events, ("telemetry", reading(NOW + 2, 299)))
+
+    assert not zone["relaysNewer"]  # the reading is the newest word again
+
+
+async def test_a_fault_is_over_when_the_state_says_so_though_no_reading_was_stored(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    fault = {"state": "FAULT", "sensor_ok": False}
+    zone = await after(
+        page,
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW, None, **fault)]}),
+        ("zone", told(NOW + 1)),
+    )
+
+    assert not zone["fault"]
+
+
+async def test_relays_told_before_the_snapshot_do_not_come_back_in_a_replay(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW - 5, 300, **COOLING)]}),
+        ("zone", told(NOW - 9)),
+    ]
+    zone = await after(page, *events)
+    assert zone["changed"] is None
+    assert zone["cool_active"]
+
+    # After the replay they are followed, whatever the clock of the server that tells them says.
+    zone = await after(page, *events, ("heartbeat", {"ts": NOW + 20_000}), ("zone", told(NOW - 8)))
+
+    assert not zone["cool_active"]
+
+
+async def test_the_replayed_reading_of_the_snapshot_does_not_bring_its_relays_back(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    newest = reading(NOW - 20, 300, **COOLING)
+    cut = {"state": "FAULT", "cool_active": False, "heat_active": False}
+    zone = await after(
+        page,
+        ("hello", hello),
+        ("snapshot", {"zones": [newest | cut]}),
+        ("telemetry", newest),
+        ("zone", told(NOW - 10, **cut)),
+    )
+
+    assert not zone["cool_active"]
+    assert zone["fault"]

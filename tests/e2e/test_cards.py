@@ -1,0 +1,211 @@
+"""What the cards say of a zone, on a whole page whose stream the test writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from tests.e2e.desk import Desk, card, is_live, log_in
+from tests.e2e.looks import WEAKEST_CONTRAST, overflow
+from tests.e2e.zone_events import COOLING, HOUR_MS, LATE, NOW, reading, told
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# In the place of the browser's EventSource: `send` is the server.
+STREAM_OF_THE_TEST = """
+window.EventSource = class extends EventTarget {
+  static CONNECTING = 0;
+  static OPEN = 1;
+  static CLOSED = 2;
+  readyState = 1;
+  constructor() {
+    super();
+    window.send = (name, data) =>
+      this.dispatchEvent(new MessageEvent(name, { data: JSON.stringify(data) }));
+  }
+  close() {}
+};"""
+
+FAULT = {"sensor_ok": False, "state": "FAULT", "heat_active": False}
+NO_VALUE = "\N{EN DASH}"
+
+
+async def send(page: Page, name: str, data: dict[str, Any]) -> None:
+    """What the server tells."""
+    await page.evaluate("([name, data]) => send(name, data)", [name, data])
+
+
+async def begin(page: Page, site: str, *zones: dict[str, Any]) -> None:
+    """Open the dashboard with these zones in its snapshot."""
+    await page.add_init_script(STREAM_OF_THE_TEST)
+    await page.goto(site)
+    await log_in(page, "operator")
+    await expect(page.locator("#who")).to_contain_text("operator")  # then it opens the stream
+    await send(page, "hello", {"resume": "fresh", "ts": NOW, "heartbeat_s": 20})
+    await send(page, "snapshot", {"zones": list(zones)})
+    await is_live(page)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(desk: Desk, site: str) -> Page:
+    """A dashboard with one zone, `office`, at 20.0 °C."""
+    page = await desk.window()
+    await begin(page, site, reading(NOW, 200, received=NOW, age_ms=0))
+    return page
+
+
+@pytest.mark.parametrize(
+    ("reason", "state", "words"),
+    [
+        (None, "Sensor fault", "the device cannot read its sensor"),
+        ("no_value", "Sensor fault", "sends no temperature, its sensor may be unplugged"),
+        ("out_of_range", "Sensor fault", "outside \N{MINUS SIGN}55 to 125 °C"),
+        ("unreadable", "Device fault", "its message could not be read"),
+    ],
+)
+async def test_a_fault_without_a_temperature_says_what_is_wrong(
+    page: Page, reason: str | None, state: str, words: str
+) -> None:
+    why = {"fault_reason": reason} if reason else {}
+
+    await send(page, "telemetry", reading(NOW + 1, None, **FAULT, **why))
+
+    office = card(page, "office")
+    await expect(office.locator(".temperature")).to_have_text(NO_VALUE)
+    await expect(office.locator(".temperature")).to_have_css("text-decoration-line", "none")
+    await expect(office.locator(".state")).to_have_text(state)
+    await expect(office.locator(".warning")).to_contain_text(words)
+    await expect(office.locator(".warning")).to_contain_text("Both relays are off.")
+    await expect(page.locator("#announcer")).to_contain_text(f"office: {state.lower()}.")
+    await expect(page.locator("#summary")).to_contain_text("1 with a fault")
+
+
+async def test_a_temperature_that_a_failed_sensor_sent_is_struck_out(page: Page) -> None:
+    await send(page, "telemetry", reading(NOW + 1, 0, **FAULT))
+
+    temperature = card(page, "office").locator(".temperature")
+    await expect(temperature).to_have_text("0.0 °C")
+    await expect(temperature).to_have_css("text-decoration-line", "line-through")
+
+
+async def test_relays_in_a_zones_safe_state_are_not_said_to_be_off(page: Page) -> None:
+    await send(page, "telemetry", reading(NOW + 1, None, **FAULT | {"heat_active": True}))
+
+    office = card(page, "office")
+    await expect(office.locator(".heat")).to_have_text("On")
+    await expect(office.locator(".warning")).to_contain_text("in the zone's safe state")
+    await expect(office.locator(".warning")).not_to_contain_text("off")
+
+
+async def test_relays_told_without_a_reading_are_shown_at_once(page: Page) -> None:
+    await send(page, "telemetry", reading(NOW - 60_000, 300, **COOLING))
+    office = card(page, "office")
+    await expect(office.locator(".state")).to_have_text("Stale")
+
+    await send(page, "zone", told(NOW + 1))
+
+    await expect(office.locator(".cooler")).to_have_text("Off")
+    await expect(office.locator(".heat")).to_have_text("Off")
+    await expect(office.locator(".state")).to_have_text("Idle")
+    await expect(office.locator(".temperature")).to_have_text("30.0 °C")
+    await expect(office.locator(".age")).to_contain_text("Last reading 6")
+    await expect(office.locator(".warning")).to_have_text(
+        "No new readings are stored: the temperature is old."
+    )
+
+
+async def test_a_zone_first_told_of_without_a_reading_has_no_values_yet(page: Page) -> None:
+    fault = {"state": "fault", "since": NOW, "reason": "no_value"}
+    await send(page, "zone", told(NOW + 1, device_id="attic", state="FAULT", trust=fault))
+
+    attic = card(page, "attic")
+    await expect(attic.locator(".state")).to_have_text("Sensor fault")
+    await expect(attic.locator(".warning")).to_contain_text("may be unplugged")
+    await expect(attic.locator(".temperature")).to_have_text(NO_VALUE)
+    await expect(attic.locator(".setpoint")).to_have_text(NO_VALUE)
+    await expect(attic.locator(".age")).to_have_text("")
+    form = page.get_by_label("Setpoint in °C")
+    await page.get_by_role("button", name="Change setpoint of office").click()
+    await expect(form).to_have_attribute("placeholder", "23.0")
+    await page.get_by_role("button", name="Change setpoint of attic").click()
+    await expect(form).to_have_attribute("placeholder", "")
+
+
+async def test_relays_that_nobody_can_know_are_shown_as_not_confirmed(page: Page) -> None:
+    await send(page, "zone", told(NOW + 1, relays_known=False, **COOLING))
+
+    await expect(card(page, "office").locator(".cooler")).to_have_text("On, not confirmed")
+
+
+async def test_late_dates_are_said_in_words_and_not_taken_for_silence(page: Page) -> None:
+    await send(page, "telemetry", reading(NOW - 60_000, 200))
+
+    await send(page, "zone", told(NOW + 1, trust=LATE))
+
+    office = card(page, "office")
+    await expect(office.locator(".state")).to_have_text("Late dates")
+    await expect(office.locator(".warning")).to_have_text(
+        "The device's dates are late: its readings are kept but do not control. "
+        "These values are old."
+    )
+    await expect(office.locator(".age")).to_contain_text("Last timely reading 6")
+    await expect(page.locator("#announcer")).to_contain_text("office: the device's dates are late.")
+    await expect(page.locator("#summary")).to_have_text("1 zone · 0 cooling · 1 with late dates")
+
+
+async def test_a_row_of_a_backlog_changes_no_card(page: Page) -> None:
+    before = await card(page, "office").locator("dl, .temperature, .state").all_inner_texts()
+
+    await send(
+        page,
+        "telemetry",
+        reading(NOW - HOUR_MS, 300, received=NOW + 1, present=False, **COOLING),
+    )
+    await send(page, "telemetry", reading(NOW, 210, device_id="after it"))
+
+    await expect(card(page, "after it")).to_be_visible()
+    texts = await card(page, "office").locator("dl, .temperature, .state").all_inner_texts()
+    assert texts == before
+
+
+async def test_a_device_five_hours_behind_is_not_stale(page: Page) -> None:
+    await send(page, "telemetry", reading(NOW - 5 * HOUR_MS, 210, received=NOW + 1))
+
+    office = card(page, "office")
+    await expect(office.locator(".temperature")).to_have_text("21.0 °C")
+    await expect(office.locator(".state")).to_have_text("Idle")
+    await expect(office.locator(".age")).to_contain_text("Last reading 0 s ago")
+
+
+async def test_a_reading_received_long_ago_is_stale_until_the_next_one(page: Page) -> None:
+    office = card(page, "office")
+    await send(page, "telemetry", reading(NOW + 1, 210, received=NOW - 330_000))
+    await expect(office.locator(".age")).to_have_text("Last reading 5 min ago")
+    await expect(office.locator(".state")).to_have_text("Stale")
+    await expect(office.locator(".warning")).to_have_text("No new readings: these values are old.")
+
+    await send(page, "telemetry", reading(NOW + 2, 211))
+
+    await expect(office.locator(".state")).to_have_text("Idle")
+    await expect(office.locator(".warning")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_warnings_stand_out_and_fit_a_small_phone(desk: Desk, site: str, scheme: str) -> None:
+    page = await desk.window(color_scheme=scheme, viewport={"width": 320, "height": 640})
+    unknown = {"relays_known": False, "trust": LATE}
+
+    await begin(
+        page,
+        site,
+        reading(NOW, None, device_id="no value", **FAULT, fault_reason="no_value", age_ms=0),
+        reading(NOW, None, device_id="silent", **FAULT, fault_reason="unreadable", age_ms=60_000),
+        reading(NOW, 200, device_id="late", **COOLING, **unknown, age_ms=0),
+    )
+
+    await expect(page.locator(".warning")).to_have_count(3)
+    assert await page.evaluate(WEAKEST_CONTRAST) >= 4.5
+    assert await overflow(page) <= 0
