@@ -15,21 +15,22 @@ from server.app import common_headers, create_app, error_answer
 from server.auth.factory import create_auth
 from server.auth.firestore_client import connected_firestore, stores_client
 from server.auth.session_watch import SessionWatch
+from server.blueprints import blueprints
 from server.cli import main
 from server.clock import Clock, SystemClock
 from server.config.config import ServerConfig
 from server.container import Base, Container, Site
+from server.control.decision import Rules
 from server.control.factory import control
 from server.metrics import Metrics
 from server.neighbours import Neighbours
-from server.routes import audit, auth, devices, health, pages, sensor, setpoint, stream, telemetry
+from server.routes.device_posts import DevicePosts
 from server.routes.plain_posts import PlainPosts
 from server.services.embedded.legacy_database import LegacyDatabase
 from server.services.embedded.retention import RetentionTask
 from server.services.embedded.sqlite_client import SqliteClient
 from server.services.firestore.base import DocumentClient
 from server.services.firestore.indexes import load_indexes
-from server.services.firestore.routing import AUDIT, collections_on_firestore
 from server.services.firestore.service_factory import create_stores
 from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog
@@ -44,15 +45,22 @@ async def open_base(
     clock: Clock | None = None,
     metrics: Metrics | None = None,
     neighbours: Neighbours | None = None,
+    serving: bool = False,
 ) -> AsyncIterator[Base]:
-    """The stores, open meanwhile; what is in Firestore is remembered only with `neighbours`."""
+    """The stores, open meanwhile; what is in Firestore is remembered only with `neighbours`.
+
+    Raises StoreUnavailable, unless `serving`: devices are answered without a store too.
+    """
     indexes, clock, metrics = load_indexes(INDEXES), clock or SystemClock(), metrics or Metrics()
     async with AsyncExitStack() as resources:
-        sqlite = SqliteClient(config.database, indexes, clock, metrics)
+        sqlite = SqliteClient(config.database, indexes, clock, metrics, patient=serving)
         await resources.enter_async_context(sqlite)
-        opening = stores_client(config, sqlite, indexes, clock, metrics, neighbours)
+        opening = stores_client(config, sqlite, indexes, clock, metrics, neighbours, serving)
         client = await resources.enter_async_context(opening)
         stores = create_stores(client, clock, config.audit_days, metrics)
+        resources.push_async_callback(stores.watch.stop)
+        if serving:
+            await stores.watch.check()
         access = create_auth(config, stores, clock, metrics)
         resources.callback(access.passwords.close)
         resources.push_async_callback(access.logins.work.close, FINISH_LOGINS_S)
@@ -70,7 +78,9 @@ async def open_both(config: ServerConfig) -> AsyncIterator[dict[str, DocumentCli
 
 
 @asynccontextmanager
-async def open_site(config: ServerConfig, clock: Clock | None = None) -> AsyncIterator[Site]:
+async def open_site(
+    config: ServerConfig, clock: Clock | None = None, serving: bool = False
+) -> AsyncIterator[Site]:
     """Everything but HTTP: what a script works with, and what a server process is built on."""
     async with AsyncExitStack() as resources:
         clock, metrics = clock or SystemClock(), Metrics()
@@ -80,7 +90,9 @@ async def open_site(config: ServerConfig, clock: Clock | None = None) -> AsyncIt
         )
         event_log = shared or MemoryLog(**bounds)
         neighbours = event_log.neighbours
-        base = await resources.enter_async_context(open_base(config, clock, metrics, neighbours))
+        base = await resources.enter_async_context(
+            open_base(config, clock, metrics, neighbours, serving)
+        )
         stores = base.stores
         sse = await resources.enter_async_context(
             sse_service(
@@ -94,8 +106,9 @@ async def open_site(config: ServerConfig, clock: Clock | None = None) -> AsyncIt
                 census=shared.leases if shared else None,
             )
         )
+        rules = Rules(config.telemetry_days, config.present_s * 1000, config.store_grace_s)
         deciding = await resources.enter_async_context(
-            control(stores, sse, neighbours.notices, clock, metrics, config.telemetry_days)
+            control(stores, sse, neighbours.notices, clock, metrics, rules)
         )
         services = await resources.enter_async_context(
             sync_services(config, stores, base.auth, sse, clock, metrics)
@@ -109,34 +122,20 @@ async def open_container(
 ) -> AsyncIterator[Container]:
     """Everything a server process needs, running meanwhile; it closes in reverse order."""
     async with AsyncExitStack() as resources:
-        site = await resources.enter_async_context(open_site(config, clock))
+        site = await resources.enter_async_context(open_site(config, clock, serving=True))
         base, sse, deciding, services = site.base, site.sse, site.control, site.services
-        clock, stores, access = base.clock, base.stores, base.auth
-        guard, sessions = access.guard, access.sessions
+        clock, access, sessions = base.clock, base.auth, base.auth.sessions
         retention = RetentionTask(base.expiring, clock, base.metrics)
         retention.start()
         resources.push_async_callback(retention.stop)
         watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
         watch.start()
         resources.push_async_callback(watch.stop)
-        checks = {"store": base.client.ping, "log": sse.ping}
-        if collections_on_firestore(config) == AUDIT:
-            checks["audit"] = stores.audit.ping
-        blueprints = [
-            pages.blueprint(),
-            sensor.blueprint(deciding.zones, deciding.batches, access.keys, guard),
-            setpoint.blueprint(deciding.setpoints, guard),
-            telemetry.blueprint(stores.telemetry, guard, clock),
-            stream.blueprint(sse, deciding.zones, guard),
-            devices.blueprint(stores.devices, stores.audit, guard),
-            audit.blueprint(stores.audit, guard),
-            auth.blueprint(config, access.logins, sessions, guard, watch, clock),
-            health.blueprint(config, checks, sse, guard, base.metrics, clock),
-        ]
-        app = create_app(config, blueprints, guard, services)
-        headers = common_headers(config)
-        posts = PlainPosts(deciding.batches, access.keys, headers, error_answer)
-        yield Container(base, sse, deciding, services, app, posts)
+        posts = DevicePosts(deciding.batches, access.keys, base.metrics, clock)
+        parts = blueprints(base, sse, deciding, posts, watch)
+        app = create_app(config, parts, access.guard, services)
+        plain_posts = PlainPosts(posts, common_headers(config), error_answer)
+        yield Container(base, sse, deciding, services, app, plain_posts)
 
 
 @contextmanager

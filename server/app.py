@@ -30,6 +30,7 @@ from server.errors import (
     Locked,
     NotFound,
     RateLimited,
+    TooLarge,
     Unauthenticated,
     Unavailable,
     Unprocessable,
@@ -53,6 +54,7 @@ STATUS: dict[type[BasError], int] = {
     Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
+    TooLarge: 413,
     UnsupportedMedia: 415,
     Unprocessable: 422,
     Locked: 423,
@@ -221,7 +223,10 @@ def error_answer(asked: str, error: Exception) -> tuple[int, bytes, dict[str, st
         log.error("%s failed", asked, exc_info=error)
         return 500, msgspec.json.encode(ErrorBody("Internal server error", "INTERNAL")), {}
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    body = msgspec.json.encode(ErrorBody(error.error, error.code, error.message))
+    told = ErrorBody(error.error, error.code, error.message)
+    body = msgspec.json.encode(told)
+    if error.more is not None:
+        body = msgspec.json.encode(msgspec.to_builtins(told) | msgspec.to_builtins(error.more))
     headers: dict[str, str] = {}
     if status == 503:
         log.warning("%s: %s", asked, error)

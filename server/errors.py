@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Self
+
 
 class BasError(Exception):
     """An error a caller can act on.
 
     `error` is the short text, `code` the machine-readable name, `message` an optional hint;
-    together they are the JSON body of an error answer.
+    together they are the JSON body of an error answer, with what `more` holds for its caller.
     """
 
     error = "Internal error"
     code = "INTERNAL"
+    more: object = None
 
     def __init__(
         self, error: str | None = None, code: str | None = None, message: str | None = None
@@ -20,6 +24,12 @@ class BasError(Exception):
         self.code = code or type(self).code
         self.message = message
         super().__init__(f"{self.code}: {self.error}" + (f" ({message})" if message else ""))
+
+    def with_more(self, more: object) -> Self:
+        """The same error, for a caller who is told this as well; its fields join the body."""
+        told = copy(self)
+        told.more = more
+        return told
 
 
 class Invalid(BasError):
@@ -36,6 +46,13 @@ class InvalidField(Invalid):
 
     def __init__(self, field: str, why: str, error: str | None = None) -> None:
         super().__init__(error or f"Invalid value for {field}", message=f"{field}: {why}")
+
+
+class TooLarge(BasError):
+    """The body is longer than any may be."""
+
+    error = "Request Entity Too Large"
+    code = "TOO_LARGE"
 
 
 class UnsupportedMedia(BasError):

@@ -74,6 +74,23 @@ class Metrics:
         self.readings_repeated = Counter(
             "bas_readings_repeated", "Repeated posts that were not stored again", registry=r
         )
+        self.readings_unstored = Counter(
+            "bas_readings_unstored",
+            "Readings that were answered from memory and not stored",
+            registry=r,
+        )
+        self.readings_refused = Counter(
+            "bas_readings_refused",
+            "Readings refused, by code: their devices keep their relays as they are",
+            ["code"],
+            registry=r,
+        )
+        self.store_away = Gauge(
+            "bas_store_away",
+            "1 while the store takes no readings",
+            registry=r,
+            multiprocess_mode="livemax",
+        )
         self.store_seconds = Histogram(
             "bas_store_seconds",
             "From a write's hand-over to its commit",

@@ -12,6 +12,10 @@ class Notices(Protocol):
     They make things quick, not right: a notice may be lost, or come twice.
     """
 
+    @property
+    def reach_others(self) -> bool:
+        """Whether what is told now comes to all others, as far as is known; true without others."""
+
     def tell(self, topic: str, name: str) -> None:
         """Tell the others soon."""
 
@@ -21,6 +25,8 @@ class Notices(Protocol):
 
 class NoNotices:
     """`Notices` of a process that is the only one."""
+
+    reach_others = True
 
     def tell(self, topic: str, name: str) -> None:
         return

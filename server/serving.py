@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, TypeAlias
@@ -21,6 +21,8 @@ from server.child import Command
 from server.config.config import ServerConfig, child_environment
 from server.metrics import process_ended
 from server.serve import Drain, Ready, listen, serve, stop_signal
+from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.store_watch import TRY_S
 from server.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -40,8 +42,10 @@ async def serve_alone(config: ServerConfig, demo: bool, open_container: Opener) 
         signal.SIGHUP, log.warning, "SIGHUP is for several processes; to renew one, restart it"
     )
     with listen(config.host, config.port) as sock, _OnlyServer(config):
-        async with open_container(config) as container:
-            await _tell_first_admin(container.base.admin)
+        async with (
+            open_container(config) as container,
+            _first_admin(partial(_tell_first_admin, container.base.admin)),
+        ):
 
             async def ready(port: int) -> None:
                 _say_serving(config.host, port)
@@ -72,9 +76,13 @@ async def supervise(config: ServerConfig, demo: bool, open_base: Opener) -> int:
         with contextlib.closing(
             Supervisor(config.host, config.port, config.processes, command)
         ) as supervisor:
-            async with open_base(config) as base:
-                await _tell_first_admin(base.admin)
-            return await supervisor.run(stop, roll, ready, demonstration.stop)
+
+            async def tell() -> None:
+                async with open_base(config) as base:
+                    await _tell_first_admin(base.admin)
+
+            async with _first_admin(tell):
+                return await supervisor.run(stop, roll, ready, demonstration.stop)
 
 
 async def serve_as_child(
@@ -131,6 +139,32 @@ async def _serve_container(
         speaks_for_many=partial(speaks_for_many, networks=config.trusted_proxies),
         others_accept=others_accept,
     )
+
+
+@contextlib.asynccontextmanager
+async def _first_admin(tell: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Call `tell` once, and meanwhile again and again as long as the store is away."""
+    try:
+        await tell()
+    except StoreUnavailable as error:
+        log.error("whether there is an account is not known yet: %s", error.message)
+    else:
+        yield
+        return
+
+    async def later() -> None:
+        while True:
+            await asyncio.sleep(TRY_S)
+            with contextlib.suppress(StoreUnavailable):
+                await tell()
+                return
+
+    task = asyncio.create_task(later(), name="first-admin")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def _tell_first_admin(admin: Any) -> None:

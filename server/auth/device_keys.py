@@ -8,11 +8,19 @@ from collections.abc import Collection
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.auth.sessions import digest
 from server.errors import BasError, Forbidden, Unauthenticated
+from server.services.firestore.base import StoreUnavailable
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Device
+from server.services.firestore.store_watch import StoreWatch
 
 UNNAMED = "unknown"
+# Devices of which it is remembered whether they were admitted; about 300 bytes each.
+REMEMBERED_MAX = 20_000
 KEY_MAX = 256
+
+
+_Asked = tuple[str, str | None, str]
+"""A key's digest, the device that was named, and the caller's tenant."""
 
 
 class KeyOfAnother(Forbidden):
@@ -37,17 +45,25 @@ class DeviceKeys:
 
     `mode` optional: a device with a key must present it; required: every device must; off: keys
     are not looked at.
+
+    While the store is away a device is admitted, or refused, as it was last.
     """
 
-    def __init__(self, devices: DevicesStore, mode: str) -> None:
+    def __init__(self, devices: DevicesStore, mode: str, watch: StoreWatch) -> None:
         self._devices = devices
         self._mode = mode
+        self._watch = watch
+        self._last: dict[_Asked, tuple[str, str] | BasError] = {}
 
     async def issue(self, tenant_id: str, device_id: str) -> str:
         """Register the device with a new key, which replaces an earlier one, and is told once."""
         key = "bas_" + secrets.token_urlsafe(32)
         await self._devices.register_device(tenant_id, device_id, key_digest=digest(key))
         return key
+
+    def names_device(self, key: str | None) -> bool:
+        """Whether a post with this key, if it is right, is the key's device's."""
+        return bool(key) and self._mode != "off"
 
     async def identify(
         self, key: str | None, device_id: str | None, caller: Principal | None
@@ -56,8 +72,25 @@ class DeviceKeys:
 
         Without a key a device belongs to the caller's tenant, or to the default one. Raises
         Unauthenticated for a wrong or missing key, Forbidden for a key of another device or a
-        caller who may not speak for devices.
+        caller who may not speak for devices, StoreUnavailable for a device that was never heard
+        while the store is away.
         """
+        asked = _asked(key, device_id, caller)
+        if self._watch.error is not None:
+            return self._as_last(asked, self._watch.error)
+        try:
+            return await self._identified(key, device_id, caller)
+        except StoreUnavailable as error:
+            self._watch.lose(error)
+            return self._as_last(asked, error)
+        except KeyRequired as refusal:
+            if self._mode == "optional":  # else it is refused without the store too
+                self._remember(asked, refusal)
+            raise
+
+    async def _identified(
+        self, key: str | None, device_id: str | None, caller: Principal | None
+    ) -> tuple[str, str]:
         if key and self._mode != "off":
             device = await self._by_key(key)
             if device_id is not None and device_id != device.device_id:
@@ -80,6 +113,58 @@ class DeviceKeys:
         Raises what would be said of every name: Unauthenticated for a wrong key, or for none where
         every device must have one, Forbidden for a caller who may not speak for devices.
         """
+        if self._watch.error is None:
+            try:
+                return await self._identified_many(key, named, caller)
+            except StoreUnavailable as error:
+                self._watch.lose(error)
+        return self._as_last_many(key, named, caller)
+
+    def _as_last_many(
+        self, key: str | None, named: Collection[str | None], caller: Principal | None
+    ) -> tuple[str, dict[str | None, str | BasError]]:
+        """Each as it was admitted last; those that were not are StoreUnavailable."""
+        tenant_id, answer = "", dict[str | None, str | BasError]()
+        for name in named:
+            try:
+                tenant_id, answer[name] = self._as_last(
+                    _asked(key, name, caller), self._watch.error or StoreUnavailable()
+                )
+            except BasError as refusal:
+                answer[name] = refusal
+        return tenant_id, answer
+
+    def admitted(
+        self,
+        key: str | None,
+        device_id: str | None,
+        caller: Principal | None,
+        found: tuple[str, str],
+    ) -> None:
+        """Remember that this post's reading was stored, as this tenant's and device's: not before,
+        or made-up devices would push out those that are there."""
+        self._remember(_asked(key, device_id, caller), found)
+
+    def _as_last(self, asked: _Asked, error: StoreUnavailable) -> tuple[str, str]:
+        if self._mode == "required" and not asked[0]:
+            raise KeyRequired
+        last = self._last.get(asked, error)
+        if isinstance(last, BasError):
+            raise last
+        return last
+
+    def _remember(self, asked: _Asked, found: tuple[str, str] | BasError) -> None:
+        known = self._last.get(asked)
+        if known is None:
+            if len(self._last) >= REMEMBERED_MAX:
+                del self._last[next(iter(self._last))]
+            self._last[asked] = found
+        elif known != found:
+            self._last[asked] = found
+
+    async def _identified_many(
+        self, key: str | None, named: Collection[str | None], caller: Principal | None
+    ) -> tuple[str, dict[str | None, str | BasError]]:
         if key and self._mode != "off":
             device = await self._by_key(key)
             own = {None, device.device_id}
@@ -113,6 +198,10 @@ class DeviceKeys:
             if device is None or not device.key_digest:
                 return False
         return True
+
+
+def _asked(key: str | None, device_id: str | None, caller: Principal | None) -> _Asked:
+    return digest(key) if key else "", device_id, _tenant_of(caller)
 
 
 def _tenant_of(caller: Principal | None) -> str:

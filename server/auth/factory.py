@@ -74,7 +74,7 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
         passwords=passwords,
         sessions=sessions,
         logins=logins,
-        keys=DeviceKeys(stores.devices, config.device_auth),
+        keys=DeviceKeys(stores.devices, config.device_auth, stores.watch),
         guard=Guard(config, sessions, stores.audit, metrics),
         accounts=accounts,
     )

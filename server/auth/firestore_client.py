@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SCOPE = "https://www.googleapis.com/auth/datastore"
 # Outside Google's cloud, its library asks for a machine's own credentials several times.
 CREDENTIALS_S = 15.0
+log = logging.getLogger(__name__)
+
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[0-9]{1,5}")
 # https://cloud.google.com/resource-manager/docs/creating-managing-projects
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -40,6 +43,7 @@ async def stores_client(
     clock: Clock,
     metrics: Metrics,
     neighbours: Neighbours | None,
+    serving: bool = False,
 ) -> AsyncIterator[DocumentClient]:
     """The client of all stores: `sqlite`, but for the collections that the settings keep in
     Firestore. With `neighbours` some of these are remembered for a while."""
@@ -47,7 +51,7 @@ async def stores_client(
         yield sqlite
         return
     moved = collections_on_firestore(config)
-    async with connected_firestore(config, indexes, clock, metrics) as firestore:
+    async with connected_firestore(config, indexes, clock, metrics, serving) as firestore:
         client = RoutingClient(sqlite, dict.fromkeys(moved, firestore), metrics)
         if neighbours is None:
             yield client
@@ -61,9 +65,14 @@ async def stores_client(
 
 @asynccontextmanager
 async def connected_firestore(
-    config: ServerConfig, indexes: Iterable[Index], clock: Clock, metrics: Metrics
+    config: ServerConfig,
+    indexes: Iterable[Index],
+    clock: Clock,
+    metrics: Metrics,
+    serving: bool = False,
 ) -> AsyncIterator[FirestoreClient]:
-    """The client that the settings name, of a Firestore that answered; closed afterwards."""
+    """The client that the settings name, of a Firestore that answered, or may answer later for a
+    server that is `serving`; closed afterwards."""
     client = await open_firestore(
         indexes,
         clock,
@@ -72,10 +81,19 @@ async def connected_firestore(
         emulator_host=config.firestore_emulator_host if config.use_emulators else "",
     )
     try:
-        await client.ping()
+        await _ping(client, serving)
         yield client
     finally:
         await client.close()
+
+
+async def _ping(client: FirestoreClient, serving: bool) -> None:
+    try:
+        await client.ping()
+    except StoreUnavailable as error:
+        if not serving:
+            raise
+        log.error("serving without Firestore until it answers: %s", error.message)
 
 
 async def open_firestore(

@@ -225,6 +225,18 @@ class ServerConfig:
     sse_history_bytes: int = _setting(
         "BAS_SSE_HISTORY_BYTES", 8_000_000, _integer(1000, 10**12), "bytes a tenant kept for replay"
     )
+    present_s: int = _setting(
+        "BAS_PRESENT_S",
+        60,
+        _integer(1, 900),
+        "how late a reading may come and still switch something on",
+    )
+    store_grace_s: int = _setting(
+        "BAS_STORE_GRACE_S",
+        300,
+        _integer(0, 86_400),
+        "how long relays may stay on while no reading can be stored",
+    )
     telemetry_days: int = _setting(
         "BAS_TELEMETRY_DAYS", 90, _integer(1, 36500), "days until telemetry is deleted"
     )

@@ -46,7 +46,7 @@ def rounds(devices: Mapping[str, Sequence[Row]]) -> Iterator[list[Share]]:
     for start in range(0, longest, SHARE_ROWS_MAX):
         end = start + SHARE_ROWS_MAX
         yield [
-            Share(device_id, rows[start:end], newest=end >= len(rows))
+            Share(device_id, rows[start:end], rows[-1].new, last=end >= len(rows))
             for device_id, rows in devices.items()
             if start < len(rows)
         ]

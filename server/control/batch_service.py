@@ -12,22 +12,35 @@ from typing import NamedTuple, TypeAlias
 
 from server.clock import Clock
 from server.control.batch_parts import Batch, bundles, each, rounds
-from server.control.decision import Moment, Plan, Row, Share, command_of, plan
+from server.control.decision import (
+    Moment,
+    Plan,
+    Row,
+    Rules,
+    Share,
+    command_of,
+    moment_of,
+    plan,
+    rejoined,
+)
+from server.control.present import oldest_first
 from server.control.reading import NewReading, announcement_key
 from server.control.settings import in_force
 from server.control.tries import tries
 from server.control.turns import Turns
-from server.control.views import Command, telemetry_row
+from server.control.views import Command, telemetry_row, zone_event
+from server.control.without_store import WithoutStore
 from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
-from server.errors import BasError, Forbidden
+from server.errors import BasError, Forbidden, Unavailable
 from server.metrics import Metrics
 from server.services.firestore.base import (
     AlreadyExists,
+    StoreBusy,
     StoreUnavailable,
     VersionConflict,
     Write,
 )
-from server.services.firestore.models import Reading, TenantSettings
+from server.services.firestore.models import Reading, TenantSettings, ZoneRecord
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
 from server.services.sse_service.backend import KEY_S
@@ -65,7 +78,8 @@ class BatchService:
         sse: SSEService,
         clock: Clock,
         metrics: Metrics,
-        telemetry_days: int,
+        rules: Rules,
+        without_store: WithoutStore,
     ) -> None:
         self._client = stores.client
         self._zones = stores.zones
@@ -76,19 +90,22 @@ class BatchService:
         self._sse = sse
         self._clock = clock
         self._metrics = metrics
-        self._keep_days = telemetry_days
+        self._rules = rules
+        self._watch = stores.watch
+        self._without_store = without_store
         self._planning, self._telling = Turns(), Turns()
 
     async def accept_one(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
-        """Decide on a reading, store it, announce it; the command, once the reading is safe.
+        """Decide on a reading, store it, announce it; the command, once the reading is safe, or
+        `stored` false with what memory says.
 
-        Raises StoreUnavailable (nothing is acknowledged), ZoneBusy, Forbidden (too many zones),
-        Unprocessable (an idempotency key that came before with another reading).
+        Raises Unavailable, with the command, for a reading with a key that is not stored; Forbidden
+        (too many zones), Unprocessable (a key that came before with another reading).
         """
         return await self._work.finish(self._accept_one(tenant_id, device_id, new))
 
     async def accept(self, tenant_id: str, devices: Mapping[str, Sequence[Row]]) -> Answer:
-        """Decide on each device's readings, oldest first, store and announce them.
+        """Decide on each device's readings, store and announce them, oldest first.
 
         A row without an error is stored. Those of one device are stored in their order: once one
         could not be, none after it is.
@@ -96,15 +113,21 @@ class BatchService:
         return await self._work.finish(self._accept(tenant_id, devices))
 
     async def _accept_one(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
+        row = Row(0, new)
         batch = Batch(math.inf)
-        share = Share(device_id, (Row(0, new),), newest=True)
-        await self._store_alone(tenant_id, share, batch)
+        await self._store_alone(tenant_id, Share(device_id, (row,), new, last=True), batch)
         # Not under the zone's lock: a slow log must not hold up the zone's next reading.
         for announcement in batch.announcements:
             await announcement
-        if batch.errors:
-            raise batch.errors[0]
-        return batch.commands[device_id]
+        if not batch.errors:
+            return batch.commands[device_id]
+        error = batch.errors[0]
+        if not isinstance(error, Unavailable):
+            raise error
+        command = self._without_store.answer(tenant_id, device_id, (row,))
+        if new.key is not None:
+            raise error.with_more(command)
+        return command
 
     async def turn(self) -> None:
         """Return when no other batch is at work, which comes before a batch is read."""
@@ -112,7 +135,9 @@ class BatchService:
 
     async def _accept(self, tenant_id: str, devices: Mapping[str, Sequence[Row]]) -> Answer:
         batch = Batch(self._clock.monotonic() + BEGIN_S)
-        for shares in rounds(devices):
+        now_ms = self._clock.now_ms()
+        ordered = {name: oldest_first(rows, now_ms) for name, rows in devices.items()}
+        for shares in rounds(ordered):
             going = [share for share in shares if share.device_id not in batch.failed]
             for share in shares:
                 if share.device_id in batch.failed:
@@ -124,6 +149,11 @@ class BatchService:
             )
         for announcement in batch.announcements:
             await announcement
+        for device_id, error in batch.failed.items():
+            if isinstance(error, Unavailable):
+                rows = [row for row in ordered[device_id] if row.place in batch.errors]
+                command = self._without_store.answer(tenant_id, device_id, rows)
+                batch.commands[device_id] = command
         return Answer(batch.commands, batch.errors)
 
     async def _store_together(self, tenant_id: str, shares: Sequence[Share], batch: Batch) -> None:
@@ -162,6 +192,10 @@ class BatchService:
         surely: bool,
     ) -> bool:
         """Whether the shares are stored or refused; else somebody else wrote before."""
+        if self._watch.error is not None:
+            for share in shares:
+                batch.refuse(share, self._watch.error)
+            return True
         if self._clock.monotonic() >= batch.deadline:
             error = ZoneBusy(message="the batch took too long; send this row again")
             for share in shares:
@@ -173,7 +207,9 @@ class BatchService:
             _forget(shares, slots)
             return False
         except StoreUnavailable as error:
-            _forget(shares, slots)  # whether it was written is unknown: read it again
+            _forget(shares, slots)
+            if not isinstance(error, StoreBusy):
+                self._watch.lose(error)
             for share in shares:
                 batch.refuse(share, error)
         return True
@@ -189,12 +225,7 @@ class BatchService:
         shares = [share for share in shares if share.device_id not in batch.failed]
         shares = await self._load(tenant_id, shares, slots, batch)
         settings = await self._cache.settings(tenant_id)
-        moment = Moment(
-            self._clock.now_ms(),
-            self._clock.uptime_ms(),
-            self._clock.steady_ms(),
-            self._clock.boot,
-        )
+        moment = moment_of(self._clock)
         earlier = await self._earlier(tenant_id, shares, moment.now_ms, surely)
         if len(shares) == 1:
             plans = [self._plan(shares[0], slots, settings, earlier, moment)]
@@ -207,9 +238,10 @@ class BatchService:
         self._metrics.readings_stored.inc(sum(len(one.creations) for _, _, one in plans))
         self._metrics.readings_repeated.inc(sum(one.repeated for _, _, one in plans))
         readings = [reading for _, _, one in plans for reading in one.announced]
+        silent = [one.zone for _, _, one in plans if one.silent and one.zone is not None]
         # Still under the locks, so that each zone's readings are announced in their order.
         batch.announcements.append(
-            asyncio.create_task(self._announce(tenant_id, readings, moment.now_ms))
+            asyncio.create_task(self._announce(tenant_id, readings, silent, moment.now_ms))
         )
         await self._answer_repeats(tenant_id, plans, batch)
 
@@ -225,7 +257,7 @@ class BatchService:
         assert slot.current is not None
         before = slot.current.zone
         values = in_force(before, settings)
-        return share, slot, plan(share, before, values, earlier, moment, self._keep_days)
+        return share, slot, plan(share, before, values, earlier, moment, self._rules)
 
     async def _planned_in_turns(
         self,
@@ -251,19 +283,23 @@ class BatchService:
     async def _write(self, plans: Sequence[Planned]) -> None:
         """Write all readings and zones at once, each zone over what its slot holds."""
         writes: list[Write] = []
-        changed: list[tuple[Slot, Plan]] = []
+        changed: list[tuple[Slot, ZoneRecord]] = []
+        creations: list[Write] = []
         for _, slot, planned in plans:
             if planned.zone is not None and slot.current is not None:
-                changed.append((slot, planned))
+                changed.append((slot, planned.zone))
                 writes.append(self._zones.zone_write(planned.zone, slot.current.version))
-        for _, planned in changed:
-            writes += planned.creations
+                creations += planned.creations
         if not writes:
             return
-        versions = await self._client.write(writes)
-        for (slot, planned), version in zip(changed, versions, strict=False):
-            assert planned.zone is not None
-            slot.current = Versioned(planned.zone, version)
+        try:
+            versions = await self._client.write(writes + creations)
+        except StoreUnavailable:
+            for slot, _ in changed:
+                slot.apart += 1  # whether it was written is unknown
+            raise
+        for (slot, zone), version in zip(changed, versions, strict=False):
+            slot.keep(Versioned(zone, version))
 
     async def _answer_repeats(self, tenant_id: str, plans: Sequence[Planned], batch: Batch) -> None:
         """Where all came before: the command as the store has it, whoever has switched since."""
@@ -278,9 +314,18 @@ class BatchService:
                 batch.refuse(share, error)
             return
         for share, slot in repeated:
-            slot.current = found[share.device_id]
-            zone = slot.current.zone
+            zone = self._join(slot, found[share.device_id]).zone
             batch.commands[share.device_id] = command_of(zone, in_force(zone, settings))
+
+    def _join(self, slot: Slot, record: Versioned) -> Versioned:
+        """Let the slot have a zone as it was read, with what its device was told since."""
+        if slot.apart:
+            zone = rejoined(record.zone, slot.told, moment_of(self._clock))
+            record = Versioned(zone, record.version)
+        else:
+            slot.told = record.zone
+        slot.current, slot.joined = record, slot.apart
+        return record
 
     async def _load(
         self,
@@ -293,11 +338,15 @@ class BatchService:
 
         A stranger who makes up device ids must not fill the store.
         """
-        unknown = [one.device_id for one in shares if slots[one.device_id].current is None]
+        unknown = [
+            one.device_id
+            for one in shares
+            if slots[one.device_id].current is None or slots[one.device_id].apart
+        ]
         loaded = await self._zones.get_many(tenant_id, unknown) if unknown else {}
         homeless: list[str] = []
         for device_id, zone in loaded.items():
-            slots[device_id].current = zone
+            self._join(slots[device_id], zone)
             if zone.version is None and not await self._cache.has_room(tenant_id):
                 homeless.append(device_id)
         if not homeless:
@@ -306,7 +355,7 @@ class BatchService:
         refused = set(homeless) - registered.keys()
         for share in shares:
             if share.device_id in refused:
-                slots[share.device_id].current = None
+                slots[share.device_id].current = slots[share.device_id].told = None
                 message = "register this device first"
                 batch.refuse(share, Forbidden("Too many devices", "DEVICE_LIMIT", message))
         return [share for share in shares if share.device_id not in refused]
@@ -325,8 +374,15 @@ class BatchService:
         ]
         return await self._telemetry.by_id(tenant_id, doc_ids) if doc_ids else {}
 
-    async def _announce(self, tenant_id: str, readings: Iterable[Reading], now_ms: int) -> None:
-        """Repeated ones too, since who stored them may have died before they were told."""
+    async def _announce(
+        self,
+        tenant_id: str,
+        readings: Iterable[Reading],
+        silent: Iterable[ZoneRecord],
+        now_ms: int,
+    ) -> None:
+        """Repeated readings too, since who stored them may have died before they were told; then
+        the `silent` zones, whose relays no reading tells."""
         await self._sse.publish_many(
             tenant_id,
             "telemetry",
@@ -336,6 +392,8 @@ class BatchService:
                 if now_ms - one.received_ms < KEY_S * 1000
             ],
         )
+        for zone in silent:
+            await self._sse.publish(tenant_id, "zone", zone_event(zone, now_ms), zone.device_id)
 
 
 def _forget(shares: Iterable[Share], slots: Mapping[str, Slot]) -> None:

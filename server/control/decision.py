@@ -1,4 +1,4 @@
-"""One zone's readings, decided on and made into writes: pure."""
+"""One zone's readings, decided on and made into writes. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from typing import NamedTuple
 
 import msgspec
 
+from server.clock import Clock
+from server.control.present import LATE, Verdict, cuts, judge
 from server.control.reading import NewReading, stored_reading
 from server.control.settings import Setpoints
-from server.control.views import Command, heard, relays_on, switched
-from server.control.zone import decide_batch
+from server.control.views import ZONE_DAYS, Command, relays_on
+from server.control.zone import Relays, decide_post, without
 from server.errors import BasError, Unprocessable
 from server.services.firestore.base import Create
-from server.services.firestore.models import Reading, ZoneRecord
+from server.services.firestore.models import DAY_MS, Reading, ZoneRecord
 from server.services.firestore.telemetry_store import TelemetryStore
+
+# An interval between posts is kept where it is longer than this, and cut at that.
+INTERVAL_MIN_MS, INTERVAL_MAX_MS = 60_000, 15 * 60_000
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -25,12 +30,13 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Share(msgspec.Struct, frozen=True, gc=False):
-    """Readings of one device, oldest first, as many as are written together; whether the newest
-    of the whole batch is among them."""
+    """Readings of one device, oldest first, as many as are written together; the newest of the
+    whole batch, and whether these are the last."""
 
     device_id: str
     rows: Sequence[Row]
-    newest: bool
+    newest: NewReading
+    last: bool
 
 
 class Moment(NamedTuple):
@@ -43,14 +49,40 @@ class Moment(NamedTuple):
     boot: str
 
 
+def moment_of(clock: Clock) -> Moment:
+    """Now."""
+    return Moment(clock.now_ms(), clock.uptime_ms(), clock.steady_ms(), clock.boot)
+
+
+class Rules(NamedTuple):
+    """What holds for all zones: how many days a reading is kept, how late the present may be (ms),
+    and how long relays may stay on without the store (s)."""
+
+    keep_days: int
+    present_ms: int
+    grace_s: float
+
+
+class Limits(NamedTuple):
+    """What a decision may do where its reading cannot be stored; `all_off` ends all that is on."""
+
+    may_start: bool = True
+    all_off: bool = False
+
+
+STORED, UNSTORED = Limits(), Limits(may_start=False)
+
+
 class Plan(msgspec.Struct, frozen=True, gc=False):
     """The zone afterwards, None if all of it came before; what is stored and announced with it;
-    how many came before; and which rows were refused why."""
+    whether its relays have changed and no reading says so; how many came before; and which rows
+    were refused why."""
 
     zone: ZoneRecord | None
     command: Command | None
     creations: list[Create]
     announced: list[Reading]
+    silent: bool
     repeated: int
     errors: dict[int, BasError]
 
@@ -69,26 +101,23 @@ def plan(
     values: Setpoints,
     earlier: Mapping[str, Reading],
     moment: Moment,
-    keep_days: int,
+    rules: Rules,
+    limits: Limits = STORED,
 ) -> Plan:
     """Decide on a share, over the zone as it was. `earlier` has what is stored already, by id.
 
-    A reading whose key came before is not obeyed again; one whose `seq` did is, since it may come
-    from a device that was restarted. Neither is stored again. All but the newest are stored with
-    the command that was in force when they came, the newest with the one it led to.
+    A good reading whose key came before is not obeyed again; one whose `seq` did is, since it may
+    come from a device that was restarted, and a fault always is. None is stored again. All but the
+    newest are stored with the command that was in force when they came, the newest with the one it
+    led to.
     """
     taken, announced, repeated, errors = _sorted_out(share, before, earlier, moment.now_ms)
     if not taken:
-        return Plan(None, None, [], announced, repeated, errors)
+        return Plan(None, None, [], announced, False, repeated, errors)
+    newest = taken[-1].new if share.last else share.newest
+    verdict = judge(before, newest, moment.now_ms, rules.present_ms)
     was = relays_on(before, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
-    relays = decide_batch(
-        was,
-        [(one.new.temp_tenths, one.new.sensor_ok) for one in taken],
-        newest=share.newest,
-        setpoint_tenths=values.setpoint_tenths,
-        deadband_tenths=values.deadband_tenths,
-        now_ms=moment.uptime_ms,
-    )
+    relays = _relays_after(was, taken, newest, share.last, verdict, values, moment, limits)
     creations = []
     for one in taken:
         reading = stored_reading(
@@ -99,18 +128,160 @@ def plan(
             setpoint_tenths=values.setpoint_tenths,
             deadband_tenths=values.deadband_tenths,
             now_ms=moment.now_ms,
-            keep_days=keep_days,
+            keep_days=rules.keep_days,
             digest=one.digest,
+            timing=verdict.timing,
         )
         if one.doc_id is not None:
             creations.append(TelemetryStore.creation(one.doc_id, reading))
             announced.append(reading)
-    if taken[-1].doc_id is None and (relays.cool, relays.heat) != (was.cool, was.heat):
+    switched = (relays.cool, relays.heat) != (was.cool, was.heat)
+    if taken[-1].doc_id is None and switched:
         announced.append(reading)
-    zone = switched(before, relays, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
-    zone = heard(zone, reading, seen_ms=moment.steady_ms)
-    command = command_of(zone, values)
-    return Plan(zone, command, creations, announced, repeated, errors)
+    zone = _zone_after(before, relays, reading, verdict, moment, last=share.last)
+    silent = (switched or relays.fault != was.fault) and not verdict.timing.present
+    return Plan(zone, command_of(zone, values), creations, announced, silent, repeated, errors)
+
+
+def _relays_after(
+    was: Relays,
+    taken: Sequence[_Taken],
+    newest: NewReading,
+    last: bool,
+    verdict: Verdict,
+    values: Setpoints,
+    moment: Moment,
+    limits: Limits,
+) -> Relays:
+    timing = verdict.timing
+    fault = any(cuts(one.new, newest, moment.now_ms) for one in taken if not one.new.sensor_ok)
+    decides = last and newest.sensor_ok and (timing.present or (timing.unknown and not was.fault))
+    relays = decide_post(
+        was,
+        fault=fault,
+        newest=newest.temp_tenths if decides else None,
+        setpoint_tenths=values.setpoint_tenths,
+        deadband_tenths=values.deadband_tenths,
+        now_ms=moment.uptime_ms,
+        may_start=timing.present and limits.may_start,
+    )
+    if limits.all_off:
+        return without(relays, moment.uptime_ms, cool=False, heat=False)
+    return relays
+
+
+def _zone_after(
+    zone: ZoneRecord,
+    relays: Relays,
+    reading: Reading,
+    verdict: Verdict,
+    moment: Moment,
+    *,
+    last: bool,
+) -> ZoneRecord:
+    """The zone with its relays as decided, and what this reading says of it, which is the `last`
+    of its post or not; if nobody set the zone, to be forgotten some day."""
+    now_ms, changed_ms, clock = moment.now_ms, relays.cool_changed_ms, verdict.clock
+    heard = reading if last and verdict.timing.present else None
+    newest_ms, interval_ms, period_ms = zone.newest_ms, zone.interval_ms, zone.period_ms
+    if last:
+        if not verdict.timing.unknown:
+            newest_ms = max(reading.timestamp_ms, newest_ms if newest_ms <= now_ms else 0)
+        interval_ms = _interval_ms(zone, moment.steady_ms)
+        period_ms = min(interval_ms, zone.interval_ms)
+    reason = reading.fault_reason if relays.fault else ""
+    trust, because = _trust(zone, relays, verdict, reason)
+    same = trust == zone.trust_state and because == zone.trust_reason
+    own = zone.setpoint_tenths is not None or zone.deadband_tenths is not None
+    zone = msgspec.structs.replace(
+        zone,
+        expire_at=None if own else now_ms + ZONE_DAYS * DAY_MS,
+        last_seen_ms=moment.steady_ms,
+        timestamp_ms=heard.timestamp_ms if heard else zone.timestamp_ms,
+        temp_tenths=heard.temp_tenths if heard else zone.temp_tenths,
+        received_ms=now_ms if heard else zone.received_ms,
+        sensor_ok=not relays.fault and (heard.sensor_ok if heard else zone.sensor_ok),
+        fault_reason=reason,
+        newest_ms=newest_ms,
+        interval_ms=interval_ms,
+        period_ms=period_ms,
+        trust_state=trust,
+        trust_reason=because,
+        trust_since_ms=zone.trust_since_ms if same else now_ms,
+        cool=relays.cool,
+        heat=relays.heat,
+        fault=relays.fault,
+        cool_changed_ms=changed_ms,
+        cool_changed_wall_ms=(
+            0 if changed_ms is None else now_ms - int(moment.uptime_ms - changed_ms)
+        ),
+        run=moment.boot,
+    )
+    if not last or clock is None:
+        return zone
+    return msgspec.structs.replace(
+        zone,
+        clock=clock.state,
+        clock_offset_ms=clock.offset_ms,
+        clock_posts=clock.posts,
+        clock_date_ms=clock.date_ms,
+        clock_received_ms=clock.received_ms,
+    )
+
+
+def _interval_ms(zone: ZoneRecord, seen_ms: int) -> int:
+    """Between the zone's last post and this one; 0 if it is short."""
+    interval_ms = seen_ms - zone.last_seen_ms if zone.last_seen_ms else 0
+    return min(interval_ms, INTERVAL_MAX_MS) if interval_ms > INTERVAL_MIN_MS else 0
+
+
+def _trust(zone: ZoneRecord, relays: Relays, verdict: Verdict, reason: str) -> tuple[str, str]:
+    """Whether the zone's readings are trusted, and why not."""
+    if relays.fault:
+        return "fault", reason
+    if (verdict.clock.state if verdict.clock else zone.clock) == LATE:
+        return "suspect", "late"
+    return ("ok", "") if verdict.timing.present else (zone.trust_state, zone.trust_reason)
+
+
+def rejoined(record: ZoneRecord, told: ZoneRecord | None, moment: Moment) -> ZoneRecord:
+    """The zone as the store has it, after its device was told something else: a relay on which the
+    two differ is off, and counts as switched now. None was told: both off."""
+    was = relays_on(record, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
+    off = told or ZoneRecord(tenant_id=record.tenant_id, device_id=record.device_id)
+    relays = without(was, moment.uptime_ms, cool=off.cool, heat=off.heat)
+    if off.cool and not record.cool:
+        relays = msgspec.structs.replace(relays, cool_changed_ms=moment.uptime_ms)
+    elif off.run == moment.boot and off.cool_changed_ms is not None:
+        changed_ms = max(off.cool_changed_ms, relays.cool_changed_ms or off.cool_changed_ms)
+        relays = msgspec.structs.replace(relays, cool_changed_ms=changed_ms)
+    if off.fault:
+        relays = msgspec.structs.replace(relays, fault=True)
+        record = msgspec.structs.replace(
+            record,
+            sensor_ok=False,
+            fault_reason=off.fault_reason,
+            trust_state=off.trust_state,
+            trust_since_ms=off.trust_since_ms,
+            trust_reason=off.trust_reason,
+        )
+    return with_relays(record, relays, moment)
+
+
+def with_relays(zone: ZoneRecord, relays: Relays, moment: Moment) -> ZoneRecord:
+    """The zone with other relays, as they are now."""
+    changed_ms = relays.cool_changed_ms
+    return msgspec.structs.replace(
+        zone,
+        cool=relays.cool,
+        heat=relays.heat,
+        fault=relays.fault,
+        cool_changed_ms=changed_ms,
+        cool_changed_wall_ms=(
+            0 if changed_ms is None else moment.now_ms - int(moment.uptime_ms - changed_ms)
+        ),
+        run=moment.boot,
+    )
 
 
 def command_of(zone: ZoneRecord, values: Setpoints) -> Command:
@@ -141,12 +312,13 @@ def _sorted_out(
         if known is None:
             digests[ids[0]] = digest
             taken.append(_Taken(new, ids[0], digest))
-        elif new.key is not None and known != digest:
+            continue
+        if new.key is not None and known != digest and new.sensor_ok:
             errors[row.place] = Unprocessable()
-        else:
-            repeated += 1
-            if stored is not None:
-                repeats.append(stored)
-            if new.key is None:
-                taken.append(_Taken(new, None, digest))
+            continue
+        repeated += 1
+        if stored is not None:
+            repeats.append(stored)
+        if new.key is None or not new.sensor_ok:
+            taken.append(_Taken(new, None, digest))
     return taken, repeats, repeated, errors

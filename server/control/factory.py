@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from server.clock import Clock
 from server.control.batch_service import BatchService
+from server.control.decision import Rules
 from server.control.setpoints import SETTINGS_CHANGED, SetpointService
+from server.control.without_store import WithoutStore
 from server.control.zone_cache import ZoneCache
 from server.control.zone_service import ZoneService
 from server.metrics import Metrics
@@ -36,13 +38,14 @@ async def control(
     notices: Notices,
     clock: Clock,
     metrics: Metrics,
-    telemetry_days: int,
+    rules: Rules,
 ) -> AsyncIterator[Control]:
     """The zone services; at the end, what they began is finished."""
     work = Work()
     cache = ZoneCache(stores.zones, stores.devices, clock)
-    zones = ZoneService(stores.zones, cache)
-    batches = BatchService(stores, cache, work, sse, clock, metrics, telemetry_days)
+    zones = ZoneService(stores.zones, cache, stores.watch, clock)
+    without_store = WithoutStore(stores, cache, sse, notices, clock, metrics, rules)
+    batches = BatchService(stores, cache, work, sse, clock, metrics, rules, without_store)
     setpoints = SetpointService(
         client=stores.client,
         zones=stores.zones,
@@ -59,3 +62,4 @@ async def control(
         yield Control(zones, batches, setpoints)
     finally:
         await work.close(FINISH_S)
+        await without_store.close()

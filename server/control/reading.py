@@ -1,9 +1,10 @@
-"""From what a device posted to what is stored: its time, and how a repeated post is recognised."""
+"""A posted reading: its date, how a repeated post is recognised, and what is stored of it. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,16 +24,32 @@ NEAR = 12
 class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A reading as it was posted. `key` is the caller's Idempotency-Key.
 
+    Without `sensor_ok` it is a fault, with `fault_reason` one that the sensor did not report.
+    `timestamp` is a date or the device's ticks; `age_ms` is from measuring to sending.
+    `key_ignored` says that it came with a key that is none.
+
     `near` begins the id it is stored under, where that need not be found otherwise: what is stored
     together lies together, which spares the store a page for each reading.
     """
 
-    temp_tenths: int
+    temp_tenths: int | None
     sensor_ok: bool
     timestamp: int | None = None
     seq: int | None = None
     key: str | None = None
     near: str = ""
+    fault_reason: str = ""
+    age_ms: int | None = None
+    key_ignored: bool = False
+
+    def date_ms(self, now_ms: int) -> int | None:
+        """When it was measured, as far as the device says, if it came at `now_ms`."""
+        if self.age_ms is not None:
+            return max(now_ms - self.age_ms, EARLIEST_DATE_MS)
+        date = self.timestamp
+        if date is not None and EARLIEST_DATE_MS <= date <= now_ms + LATEST_AHEAD_MS:
+            return date
+        return None
 
     def digest(self) -> str:
         """What was measured, as one short text: equal for a repeated post, and for no other of
@@ -75,6 +92,18 @@ def announcement_key(reading: Reading) -> str:
     return _digest_of(f"{escaped(reading.device_id)}_{reading.received_ms}_{reading.source_digest}")
 
 
+class Timing(NamedTuple):
+    """How the dates of a post are read: `shift_ms` is added to each; `unknown` if the device's
+    clock is not known to be right; `present` if the post speaks of now."""
+
+    shift_ms: int = 0
+    unknown: bool = False
+    present: bool = True
+
+
+AS_DATED = Timing()
+
+
 def stored_reading(
     new: NewReading,
     *,
@@ -86,12 +115,19 @@ def stored_reading(
     now_ms: int,
     keep_days: int,
     digest: str | None = None,
+    timing: Timing = AS_DATED,
 ) -> Reading:
     """The reading as it is kept, with the command it is answered with; `digest` is its own, where
     it was made before."""
-    date = new.timestamp
-    dated = date is not None and EARLIEST_DATE_MS <= date <= now_ms + LATEST_AHEAD_MS
-    timestamp_ms = date if dated and date is not None else now_ms
+    date = new.date_ms(now_ms)
+    sent, ticks = None, new.timestamp
+    if date is None:
+        timestamp_ms = now_ms
+    elif new.age_ms is not None:
+        timestamp_ms = date
+    else:
+        timestamp_ms, ticks = date + timing.shift_ms, None
+        sent = date if timing.shift_ms else None
     return Reading(
         tenant_id=tenant_id,
         device_id=device_id,
@@ -106,7 +142,11 @@ def stored_reading(
         state=relays.state,
         sensor_ok=new.sensor_ok,
         expire_at=now_ms + keep_days * DAY_MS,
-        device_ticks_ms=None if dated else date,
+        device_ticks_ms=ticks,
+        device_time_ms=sent,
+        clock="unknown" if timing.unknown else "",
+        present=timing.present,
+        fault_reason=new.fault_reason,
         source_digest=digest or (new.digest() if new.may_repeat else None),
     )
 

@@ -5,27 +5,44 @@ from __future__ import annotations
 import msgspec
 
 from server.control.settings import Setpoints
-from server.control.zone import Relays
-from server.services.firestore.models import DAY_MS, Reading, ZoneRecord
+from server.control.zone import DEADBAND_DEFAULT, SETPOINT_DEFAULT, Relays
+from server.services.firestore.models import Reading, ZoneRecord
 
 # A zone that was neither set nor heard for so long is gone: a stranger's made-up ids go this way.
 ZONE_DAYS = 30
 
 
-class Command(msgspec.Struct, frozen=True, gc=False):
-    """What a device is told to do; temperatures in tenths of °C, as in all of these."""
+class Command(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a device is told to do; temperatures in tenths of °C, as in all of these.
+
+    `stored` is there, and false, where the reading is not. `key` is there, and "ignored", where
+    the reading came with a key that is none.
+    """
 
     cool_active: bool
     heat_active: bool
     setpoint_tenths: int
     deadband_tenths: int
+    stored: bool = True
+    key: str = ""
+
+
+# What a device is told of which nothing is known.
+OFF = Command(False, False, SETPOINT_DEFAULT, DEADBAND_DEFAULT, stored=False)
 
 
 class TelemetryRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One stored reading; times in Unix ms. `device_ticks_ms` is what an undated device sent."""
+    """One stored reading; times in Unix ms. A fault's temperature may be null.
+
+    What follows `device_id` is there only where it says something: `device_ticks_ms` what an
+    undated device sent; `device_time_ms` the date that a device with a wrong clock sent; `clock`
+    "unknown" where it is not known when it was measured; `present` false where it came too late to
+    change anything; `fault_reason` no_value, out_of_range or unreadable; `received` when it came,
+    where that is not `timestamp`.
+    """
 
     timestamp: int
-    temp_tenths: int
+    temp_tenths: int | None
     setpoint_tenths: int
     deadband_tenths: int
     cool_active: bool
@@ -34,19 +51,52 @@ class TelemetryRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sensor_ok: bool
     device_id: str
     device_ticks_ms: int | None = None
+    device_time_ms: int | None = None
+    clock: str = ""
+    present: bool = True
+    fault_reason: str = ""
+    received: int = 0
+
+
+class Trust(msgspec.Struct, frozen=True, gc=False):
+    """Whether a zone's readings may be acted on: never (heard of), ok, suspect or fault; since when
+    (Unix ms), and why."""
+
+    state: str
+    since: int
+    reason: str | None
 
 
 class ZoneStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A zone as it was heard last; `device_id` is null and `timestamp` 0 before any reading."""
+    """A zone as it was heard last; `device_id` is null and `timestamp` 0 before any reading.
+
+    `received` is when its newest present reading came (Unix ms), `age_ms` how long ago that is.
+    """
 
     device_id: str | None
-    temp_tenths: int
+    temp_tenths: int | None
     setpoint_tenths: int
     deadband_tenths: int
     state: str
     cool_active: bool
     heat_active: bool
     sensor_ok: bool
+    timestamp: int
+    received: int
+    age_ms: int | None
+    fault_reason: str | None
+    trust: Trust
+
+
+class ZoneEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A zone's relays and state, where no stored reading tells them; `timestamp` in Unix ms."""
+
+    device_id: str
+    trust: Trust
+    relays_known: bool
+    cool_active: bool
+    heat_active: bool
+    state: str
     timestamp: int
 
 
@@ -73,10 +123,33 @@ def telemetry_row(reading: Reading) -> TelemetryRow:
         sensor_ok=reading.sensor_ok,
         device_id=reading.device_id,
         device_ticks_ms=reading.device_ticks_ms,
+        device_time_ms=reading.device_time_ms,
+        clock=reading.clock,
+        present=reading.present,
+        fault_reason=reading.fault_reason,
+        received=reading.received_ms if reading.received_ms != reading.timestamp_ms else 0,
     )
 
 
-def zone_status(zone: ZoneRecord | None, values: Setpoints) -> ZoneStatus:
+def trust_of(zone: ZoneRecord) -> Trust:
+    """Whether a zone is trusted."""
+    return Trust(zone.trust_state, zone.trust_since_ms, zone.trust_reason or None)
+
+
+def zone_event(zone: ZoneRecord, now_ms: int) -> ZoneEvent:
+    """A zone's relays as they are now."""
+    return ZoneEvent(
+        device_id=zone.device_id,
+        trust=trust_of(zone),
+        relays_known=True,
+        cool_active=zone.cool,
+        heat_active=zone.heat,
+        state=relays_of(zone).state,
+        timestamp=now_ms,
+    )
+
+
+def zone_status(zone: ZoneRecord | None, values: Setpoints, now_ms: int) -> ZoneStatus:
     """A zone, or with None a site that was never heard from, as it is shown."""
     zone = zone or ZoneRecord(tenant_id="", device_id="")
     return ZoneStatus(
@@ -89,6 +162,10 @@ def zone_status(zone: ZoneRecord | None, values: Setpoints) -> ZoneStatus:
         heat_active=zone.heat,
         sensor_ok=zone.sensor_ok,
         timestamp=zone.timestamp_ms,
+        received=zone.received_ms,
+        age_ms=max(0, now_ms - zone.received_ms) if zone.received_ms else None,
+        fault_reason=zone.fault_reason or None,
+        trust=trust_of(zone),
     )
 
 
@@ -111,32 +188,3 @@ def relays_on(zone: ZoneRecord, boot: str, *, uptime_ms: float, now_ms: int) -> 
         return relays
     since_ms = max(0, now_ms - zone.cool_changed_wall_ms)
     return msgspec.structs.replace(relays, cool_changed_ms=uptime_ms - since_ms)
-
-
-def switched(
-    zone: ZoneRecord, relays: Relays, boot: str, *, uptime_ms: float, now_ms: int
-) -> ZoneRecord:
-    """The zone with its relays as decided on the time line `boot`; times as in `relays_on`."""
-    changed_ms = relays.cool_changed_ms
-    return msgspec.structs.replace(
-        zone,
-        cool=relays.cool,
-        heat=relays.heat,
-        fault=relays.fault,
-        cool_changed_ms=changed_ms,
-        cool_changed_wall_ms=0 if changed_ms is None else now_ms - int(uptime_ms - changed_ms),
-        run=boot,
-    )
-
-
-def heard(zone: ZoneRecord, reading: Reading, seen_ms: int) -> ZoneRecord:
-    """The zone with this reading as its last; if nobody set it, to be forgotten some day."""
-    own = zone.setpoint_tenths is not None or zone.deadband_tenths is not None
-    return msgspec.structs.replace(
-        zone,
-        expire_at=None if own else reading.received_ms + ZONE_DAYS * DAY_MS,
-        last_seen_ms=seen_ms,
-        timestamp_ms=reading.timestamp_ms,
-        temp_tenths=reading.temp_tenths,
-        sensor_ok=reading.sensor_ok,
-    )

@@ -5,8 +5,6 @@ Temperatures are tenths of a degree Celsius; times are milliseconds on any one c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 SETPOINT_DEFAULT, SETPOINT_MIN, SETPOINT_MAX = 230, 100, 400
@@ -46,13 +44,15 @@ def decide(
     now_ms: float,
     min_on_ms: int = MIN_ON_MS,
     min_off_ms: int = MIN_OFF_MS,
+    may_start: bool = True,
 ) -> Relays:
     """The relays after one reading.
 
     A failed sensor cuts both relays at once; that stop counts for the minimum off time. Otherwise
     the heat relay is on, and the cooler follows `temp > setpoint + deadband` within its minimum
-    on and off times. Should the clock have gone back behind the last switch, the time already
-    served is unknown: the minimum time starts again, so a wait never exceeds it.
+    on and off times. Without `may_start` nothing that is off goes on. Should the clock have gone
+    back behind the last switch, the time already served is unknown: the minimum time starts again,
+    so a wait never exceeds it.
     """
     changed_ms = relays.cool_changed_ms
     if changed_ms is not None and changed_ms > now_ms:
@@ -66,41 +66,60 @@ def decide(
             cool_changed_ms=now_ms if relays.cool else changed_ms,
         )
 
+    heat = may_start or relays.heat
     wanted = temp_tenths > setpoint_tenths + deadband_tenths
     wait_ms = min_on_ms if relays.cool else min_off_ms
     may_switch = changed_ms is None or now_ms - changed_ms >= wait_ms
-    if wanted != relays.cool and may_switch:
-        return Relays(cool=wanted, heat=True, cool_changed_ms=now_ms)
-    return Relays(cool=relays.cool, heat=True, cool_changed_ms=changed_ms)
+    if wanted != relays.cool and may_switch and (may_start or relays.cool):
+        return Relays(cool=wanted, heat=heat, cool_changed_ms=now_ms)
+    return Relays(cool=relays.cool, heat=heat, cool_changed_ms=changed_ms)
 
 
-def decide_batch(
+def without(relays: Relays, now_ms: float, *, cool: bool, heat: bool) -> Relays:
+    """The relays with those off that are not `cool` or `heat`; such a stop counts for the minimum
+    off time."""
+    stops = relays.cool and not cool
+    return Relays(
+        cool=relays.cool and cool,
+        heat=relays.heat and heat,
+        fault=relays.fault,
+        cool_changed_ms=now_ms if stops else relays.cool_changed_ms,
+    )
+
+
+def decide_post(
     relays: Relays,
-    readings: Sequence[tuple[int, bool]],
     *,
-    newest: bool,
+    fault: bool,
+    newest: int | None,
     setpoint_tenths: int,
     deadband_tenths: int,
     now_ms: float,
+    may_start: bool = True,
 ) -> Relays:
-    """The relays after readings that came together: (temp_tenths, sensor_ok), oldest first.
+    """The relays after the readings of one post: whether one of them is a `fault` that cuts, and
+    the temperature of the `newest`, or None if it is no present reading of a good sensor.
 
-    Only the present may switch something on, and of readings that come together only the last one
-    is the present: it decides as in `decide`. The temperatures before it switch nothing. A fault
-    among them cuts as it would have alone, and its minimum off time begins: a sensor that fails now
-    and then must not be safer for being reported one by one. Without `newest` the last one is not
-    the newest either: there are more to come.
+    A fault cuts as it would have alone, and its minimum off time begins: a sensor that fails now
+    and then must not be safer for being reported one by one. Then the newest decides.
     """
-
-    present = readings[-1:] if newest else []
-    faults = [reading for reading in readings if not reading[1]][:1]
-    for temp_tenths, sensor_ok in [*faults, *present]:
+    if fault:
         relays = decide(
             relays,
-            temp_tenths=temp_tenths,
-            sensor_ok=sensor_ok,
+            temp_tenths=0,
+            sensor_ok=False,
             setpoint_tenths=setpoint_tenths,
             deadband_tenths=deadband_tenths,
             now_ms=now_ms,
         )
-    return relays
+    if newest is None:
+        return relays
+    return decide(
+        relays,
+        temp_tenths=newest,
+        sensor_ok=True,
+        setpoint_tenths=setpoint_tenths,
+        deadband_tenths=deadband_tenths,
+        now_ms=now_ms,
+        may_start=may_start,
+    )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from server.clock import Clock
 from server.errors import NotFound, Unavailable
 from server.services.firestore.devices_store import DevicesStore
-from server.services.firestore.models import TenantSettings
+from server.services.firestore.models import TenantSettings, ZoneRecord
 from server.services.firestore.zones_store import Versioned, ZonesStore
 
 ZONES_MAX = 20_000
@@ -27,18 +27,39 @@ class ZoneBusy(Unavailable):
 
 
 class Slot:
-    """A zone in memory. Its lock makes one decision at a time; its version guards the rest."""
+    """A zone in memory. Its lock makes one decision at a time; its version guards the rest.
+
+    `current` is the zone as the store has it, if that is known. `told` is the zone whose relays its
+    device was told last, if any was: it stays while the store is away. The two may differ where
+    `apart` counts, by one for each reason: a write without an answer, a switch without the store.
+    `joined` is how many of those `current` takes account of. `unstored` says that `told` knows
+    more than the store.
+    """
+
+    __slots__ = ("apart", "current", "joined", "lock", "told", "unstored", "waiting")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.waiting = 0
         self.current: Versioned | None = None
+        self.told: ZoneRecord | None = None
+        self.apart = self.joined = 0
+        self.unstored = False
+
+    def keep(self, current: Versioned) -> None:
+        """The store has this zone, which was decided on `current` as it was."""
+        if self.apart == self.joined:
+            self.current, self.told = current, current.zone
+            self.apart = self.joined = 0
+            self.unstored = False
+        else:
+            self.current = None  # its device was told something else meanwhile
 
 
 class _Known(NamedTuple):
     """Settings as they were read last, and until when (monotonic) they may be used."""
 
-    settings: TenantSettings | None
+    read: TenantSettings | None
     until: float
 
 
@@ -66,6 +87,7 @@ class ZoneCache:
                 yield slot
         finally:
             slot.waiting -= 1
+            self._forget_unknown(tenant_id, device_id, slot)
 
     @asynccontextmanager
     async def locked_if_free(
@@ -85,9 +107,40 @@ class ZoneCache:
                     slots[device_id] = slot
             yield slots
         finally:
-            for slot in slots.values():
+            for device_id, slot in slots.items():
                 slot.waiting -= 1
                 slot.lock.release()
+                self._forget_unknown(tenant_id, device_id, slot)
+
+    def peek(self, tenant_id: str, device_id: str) -> Slot | None:
+        """A zone's slot, if it is in memory."""
+        return self._slots.get((tenant_id, device_id))
+
+    def slot_if_room(self, tenant_id: str, device_id: str) -> Slot | None:
+        """A zone's slot, made if there is room without forgetting another zone."""
+        slot = self.peek(tenant_id, device_id)
+        if slot is None and len(self._slots) < ZONES_MAX:
+            slot = self._slots[(tenant_id, device_id)] = Slot()
+        return slot
+
+    def unstored(self) -> list[tuple[str, str]]:
+        """Tenant and device of the zones of which memory knows more than the store."""
+        return [key for key, slot in self._slots.items() if slot.unstored]
+
+    def told(self, tenant_id: str, *, all_of_them: bool = False) -> dict[str, ZoneRecord]:
+        """Zones of a tenant as their devices were told last, by device: those of which memory
+        knows more than the store, or all that are in memory."""
+        return {
+            device_id: slot.told
+            for (owner, device_id), slot in self._slots.items()
+            if owner == tenant_id and slot.told and (all_of_them or slot.unstored)
+        }
+
+    def doubt_all(self) -> None:
+        """The store was away: what it has may be older, or newer, than what is remembered."""
+        for slot in self._slots.values():
+            slot.current = None
+            slot.apart += 1
 
     def _slot(self, tenant_id: str, device_id: str) -> Slot:
         key = (tenant_id, device_id)
@@ -97,18 +150,30 @@ class ZoneCache:
             slot = self._slots[key] = Slot()
         return slot
 
+    def _forget_unknown(self, tenant_id: str, device_id: str, slot: Slot) -> None:
+        """Keep no slot of a zone that is none: made-up names must not push out those that are."""
+        if slot.told is None and not slot.waiting:
+            self._slots.pop((tenant_id, device_id), None)
+
     def _make_room(self) -> None:
         if len(self._slots) >= ZONES_MAX:
-            idle = next((key for key, slot in self._slots.items() if not slot.waiting), None)
+            idle = next((key for key, slot in self._slots.items() if _is_idle(slot)), None)
             if idle is not None:
                 del self._slots[idle]
+
+    def known_settings(self, tenant_id: str) -> TenantSettings:
+        """The tenant's settings as they were read last, however old; without any, the defaults."""
+        known = self._settings.get(tenant_id)
+        if known is not None and known.read is not None:
+            return known.read
+        return TenantSettings(tenant_id=tenant_id)
 
     async def settings(self, tenant_id: str) -> TenantSettings:
         """The tenant's settings, at most SETTINGS_S old: another process may change them too, and
         a write that timed out may still come true."""
         known = self._settings.get(tenant_id)
-        if known is not None and known.settings and self._clock.monotonic() < known.until:
-            return known.settings
+        if known is not None and known.read and self._clock.monotonic() < known.until:
+            return known.read
         return await self.fresh_settings(tenant_id)
 
     async def fresh_settings(self, tenant_id: str) -> TenantSettings:
@@ -126,7 +191,8 @@ class ZoneCache:
     def forget_settings(self, tenant_id: str) -> None:
         """Somebody changes them: the next reading reads them again, and what is being read now is
         not remembered."""
-        self._settings[tenant_id] = _Known(None, 0.0)
+        known = self._settings.get(tenant_id)
+        self._settings[tenant_id] = _Known(known.read if known else None, 0.0)
 
     async def has_room(self, tenant_id: str) -> bool:
         """Whether the tenant may have one zone more that nobody registered. Counted anew every
@@ -152,3 +218,7 @@ class ZoneCache:
         if zone.version is None and await self._devices.get_device(tenant_id, device_id) is None:
             raise NotFound("Unknown device", "DEVICE_NOT_FOUND", f"no device {device_id!r} here")
         return zone
+
+
+def _is_idle(slot: Slot) -> bool:
+    return not slot.waiting and not slot.unstored

@@ -2,32 +2,84 @@
 
 from __future__ import annotations
 
+from server.clock import Clock
 from server.control.settings import in_force
 from server.control.views import ZoneStatus, zone_status
 from server.control.zone_cache import ZoneCache
-from server.services.firestore.models import ZoneRecord
+from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.models import TenantSettings, ZoneRecord
+from server.services.firestore.store_watch import StoreWatch
 from server.services.firestore.zones_store import ZonesStore
 
 
 class ZoneService:
-    """The zones of all tenants, as they were heard last."""
+    """The zones of all tenants, as they were heard last.
 
-    def __init__(self, zones: ZonesStore, cache: ZoneCache) -> None:
+    While the store is away, and until it has what devices were told meanwhile, memory knows better.
+    """
+
+    def __init__(
+        self, zones: ZonesStore, cache: ZoneCache, watch: StoreWatch, clock: Clock
+    ) -> None:
         self._zones = zones
         self._cache = cache
+        self._watch = watch
+        self._clock = clock
 
     async def status(self, tenant_id: str, device_id: str | None) -> ZoneStatus:
-        """A zone, or with None the zone heard last. Raises NotFound for an unknown device."""
-        settings = await self._cache.fresh_settings(tenant_id)
+        """A zone, or with None the zone heard last. Raises NotFound for an unknown device,
+        StoreUnavailable where memory does not know either."""
+        settings = await self._settings(tenant_id)
+        zone = await self._heard_last(tenant_id) if device_id is None else None
         if device_id is not None:
-            zone = (await self._cache.known_zone(tenant_id, device_id)).zone
-        else:
-            heard = await self._zones.heard_last(tenant_id)
-            zone = heard or ZoneRecord(tenant_id=tenant_id, device_id="")
-        return zone_status(zone, in_force(zone, settings))
+            zone = self._cache.told(tenant_id).get(device_id)
+        if device_id is not None and zone is None:
+            zone = await self._stored(tenant_id, device_id)
+        zone = zone or ZoneRecord(tenant_id=tenant_id, device_id="")
+        return zone_status(zone, in_force(zone, settings), self._clock.now_ms())
 
     async def snapshot(self, tenant_id: str) -> list[ZoneStatus]:
         """Every zone of the tenant, by device id."""
-        settings = await self._cache.fresh_settings(tenant_id)
-        zones = await self._zones.all(tenant_id)
-        return [zone_status(zone, in_force(zone, settings)) for zone in zones]
+        settings = await self._settings(tenant_id)
+        try:
+            zones = {zone.device_id: zone for zone in await self._zones.all(tenant_id)}
+        except StoreUnavailable:
+            if not self._watch.away:
+                raise
+            zones = self._cache.told(tenant_id, all_of_them=True)
+        zones |= self._cache.told(tenant_id)
+        now_ms = self._clock.now_ms()
+        return [
+            zone_status(zones[name], in_force(zones[name], settings), now_ms)
+            for name in sorted(zones)
+        ]
+
+    async def _settings(self, tenant_id: str) -> TenantSettings:
+        try:
+            return await self._cache.fresh_settings(tenant_id)
+        except StoreUnavailable:
+            if not self._watch.away:
+                raise
+            return self._cache.known_settings(tenant_id)
+
+    async def _stored(self, tenant_id: str, device_id: str) -> ZoneRecord:
+        try:
+            return (await self._cache.known_zone(tenant_id, device_id)).zone
+        except StoreUnavailable:
+            zone = self._cache.told(tenant_id, all_of_them=True).get(device_id)
+            if zone is None or not self._watch.away:
+                raise
+            return zone
+
+    async def _heard_last(self, tenant_id: str) -> ZoneRecord | None:
+        told = self._cache.told(tenant_id)
+        try:
+            stored = await self._zones.heard_last(tenant_id)
+        except StoreUnavailable:
+            if not self._watch.away:
+                raise
+            stored, told = None, self._cache.told(tenant_id, all_of_them=True)
+        newest = max(told.values(), key=lambda zone: zone.last_seen_ms, default=None)
+        if newest is None or (stored is not None and stored.last_seen_ms > newest.last_seen_ms):
+            return told.get(stored.device_id, stored) if stored else None
+        return newest

@@ -8,10 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from server.control.views import TelemetryRow
-
-TEMP_MIN, TEMP_MAX = -550, 1250
-# The largest integer that JavaScript, and so a browser, keeps exactly.
-SAFE_INTEGER = 2**53 - 1
+from server.services.firestore.measured import SAFE_INTEGER, TEMP_MAX, TEMP_MIN
 
 DeviceId = Annotated[
     str,
@@ -30,30 +27,39 @@ MetadataText = Annotated[str, Meta(max_length=1024)]
 MetadataNumber = Annotated[int, Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
 
 
-class SensorData(Struct, gc=False):
-    """A reading. `seq` numbers a device's posts, so that a repeated one is stored once."""
+class SensorData(Struct):
+    """A reading. Without a good `temp_tenths` (tenths of °C) and a true `sensor_ok` it is a fault:
+    both relays go off. All else may be left out, and is read as if it were where it is wrong.
 
-    temp_tenths: Annotated[int, Meta(ge=TEMP_MIN, le=TEMP_MAX)] = 0
-    sensor_ok: bool = False
-    timestamp: Milliseconds | None = None
+    `timestamp` is a date (Unix ms) or milliseconds since power-on, `age_ms` the time from measuring
+    to sending. `seq` numbers a device's posts, so that a repeated one is stored once.
+    """
+
+    temp_tenths: Annotated[float, Meta(ge=TEMP_MIN, le=TEMP_MAX)] | None
+    sensor_ok: bool
+    timestamp: float | None = None
     device_id: DeviceId | None = None
     seq: Milliseconds | None = None
+    age_ms: Annotated[float, Meta(ge=0)] | None = None
 
 
-class BatchRow(SensorData, gc=False):
+class BatchRow(SensorData):
     """One reading of a batch; `key` is to it what the header Idempotency-Key is to a post."""
 
     key: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
-class DeviceCommand(Struct, frozen=True, gc=False):
-    """What one device is told to do, after its last reading of the batch."""
+class DeviceCommand(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What one device is told to do, after its newest reading of the batch; the last two as in
+    `Command`."""
 
     device_id: str
     cool_active: bool
     heat_active: bool
     setpoint_tenths: int
     deadband_tenths: int
+    stored: bool = True
+    key: str = ""
 
 
 class RowError(Struct, omit_defaults=True):
@@ -66,12 +72,14 @@ class RowError(Struct, omit_defaults=True):
     message: str | None = None
 
 
-class BatchAnswer(Struct):
-    """`accepted` rows are stored, now or, if they are repeated, before; `errors` has the others."""
+class BatchAnswer(Struct, omit_defaults=True):
+    """`accepted` rows are stored, now or, if they are repeated, before; `errors` has the others.
+    `key` is there, and "ignored", where the Idempotency-Key is none."""
 
     accepted: int
     commands: list[DeviceCommand]
     errors: list[RowError]
+    key: str = ""
 
 
 class SetSetpoint(Struct):

@@ -13,11 +13,9 @@ from typing import NamedTuple
 import h11
 import msgspec
 
-from server.auth.device_keys import DeviceKeys
-from server.control.batch_service import BatchService
-from server.routes.models import SensorData
+from server.control.posted import Posted
+from server.routes.device_posts import DevicePosts, Sender
 from server.routes.requests import bearer
-from server.routes.sensor import reading_of
 
 PATH = "/api/sensor_data"
 # So begins every post that may be ordinary.
@@ -35,9 +33,9 @@ JSON = b"application/json"
 Answer = tuple[int, bytes, Mapping[str, str]]
 """Status, JSON and further headers."""
 
-_decoder = msgspec.json.Decoder(SensorData)
+_decoder = msgspec.json.Decoder(Posted)
 _encoder = msgspec.json.Encoder()
-_NOTHING = SensorData()
+_NOTHING = Posted()
 
 
 class Head(NamedTuple):
@@ -93,7 +91,7 @@ class Post(NamedTuple):
     """A whole ordinary post, and how many bytes it took."""
 
     head: Head
-    reading: SensorData
+    body: Posted
     size: int
 
 
@@ -119,12 +117,12 @@ def first_post(received: bytes) -> Post | None:
     if len(received) < size:
         return None
     try:
-        reading = _decoder.decode(received[body:size])
+        posted = _decoder.decode(received[body:size])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise NotOrdinary from None
-    if reading == _NOTHING:
+    if posted == _NOTHING:
         raise NotOrdinary
-    return Post(head, reading, size)
+    return Post(head, posted, size)
 
 
 class PlainPosts:
@@ -132,22 +130,18 @@ class PlainPosts:
 
     def __init__(
         self,
-        batches: BatchService,
-        keys: DeviceKeys,
+        posts: DevicePosts,
         headers: Mapping[str, str],
         error_answer: Callable[[str, Exception], Answer],
     ) -> None:
         self.headers = (("Content-Type", JSON.decode()), *headers.items())
-        self._batches = batches
-        self._keys = keys
+        self._posts = posts
         self._error_answer = error_answer
 
     async def answer(self, post: Post) -> Answer:
         """The command once the reading is stored, or what an error is told as; never raises one."""
-        key, data = post.head.key, post.reading
         try:
-            tenant_id, device_id = await self._keys.identify(key, data.device_id, None)
-            command = await self._batches.accept_one(tenant_id, device_id, reading_of(data, None))
+            command = await self._posts.one(Sender(post.head.key), post.body)
             return 200, _encoder.encode(command), {}
         except Exception as error:  # noqa: BLE001 - the one table says what is answered
             return self._error_answer(f"POST {PATH}", error)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, TypeVar
 
 import msgspec
 from quart import current_app, request
 from quart_schema import document_request, document_response
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from server.errors import BasError, Invalid, InvalidField, UnsupportedMedia
+from server.control.posted import is_key
+from server.errors import BasError, Invalid, InvalidField, TooLarge, UnsupportedMedia
+from server.routes.device_posts import RepeatKey
 from server.routes.models import ErrorBody
 
 T = TypeVar("T")
 View = Callable[..., Any]
-
-IDEMPOTENCY_KEY_MAX = 255
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _NOTHING = re.compile(rb"\s*(\{\s*\})?\s*")
@@ -49,6 +50,26 @@ def json_body(
         return document_request(model)(with_body)
 
     return decorate
+
+
+async def read_device_body(
+    read: Callable[[bytes], T],
+    *content_types: str,
+    before: Callable[[], Awaitable[None]] | None = None,
+) -> T | BasError:
+    """What `read` makes of a device's body, after `before`, or what is wrong with it."""
+    try:
+        raw: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    except RequestEntityTooLarge:
+        return TooLarge()
+    if raw and not request.is_json and request.mimetype not in content_types:
+        return UnsupportedMedia(message=f"send Content-Type: {' or '.join(content_types)}")
+    if before is not None:
+        await before()
+    try:
+        return read(raw)
+    except BasError as error:
+        return error
 
 
 def fails_with(*statuses: int) -> Callable[[View], View]:
@@ -98,9 +119,9 @@ def bearer(authorization: str) -> str | None:
     return credentials.strip() or None if scheme.lower() == "bearer" else None
 
 
-def idempotency_key() -> str | None:
-    """What the caller knows this request by, if it may come again. Raises InvalidField."""
+def repeat_key() -> RepeatKey:
+    """What the caller knows this request by, if it may come again."""
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
-        raise InvalidField("Idempotency-Key", f"1 to {IDEMPOTENCY_KEY_MAX} characters")
-    return key
+    if key is None or is_key(key):
+        return RepeatKey(key)
+    return RepeatKey(ignored=True)

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
-import msgspec
 from quart import Blueprint, request
 from quart_schema import document_request, validate_response
 
-from server.auth.device_keys import DeviceKeys
-from server.auth.guard import Guard
-from server.control.batch_service import Answer, BatchService
-from server.control.decision import Row
-from server.control.reading import NewReading, near_each_other
-from server.errors import BasError, Invalid, Unavailable, UnsupportedMedia
+from server.control.batch_service import Answer
+from server.control.posted import Posted, no_data, read_lines, read_rows
+from server.errors import BasError, Unavailable
+from server.routes.device_posts import DevicePosts, RepeatKey, Sender
 from server.routes.models import BatchAnswer, BatchRow, DeviceCommand, RowError
-from server.routes.requests import decode, device_key, fails_with, idempotency_key
+from server.routes.requests import fails_with, read_device_body, repeat_key
 
 ROWS_MAX = 1000
 NDJSON = "application/x-ndjson"
 
-_EMPTY = re.compile(rb"\{\s*\}")
-_rows = msgspec.json.Decoder(list[BatchRow])
 
-
-def add_batch(bp: Blueprint, batches: BatchService, keys: DeviceKeys, guard: Guard) -> None:
+def add_batch(bp: Blueprint, posts: DevicePosts, sender: Callable[[], Awaitable[Sender]]) -> None:
     """Add the route, public as the one for a single reading and by the same rules."""
 
     @bp.post("/api/sensor_data/batch")
@@ -33,118 +26,56 @@ def add_batch(bp: Blueprint, batches: BatchService, keys: DeviceKeys, guard: Gua
     @fails_with(400, 401, 403, 413, 415, 503)
     @document_request(list[BatchRow])
     async def sensor_data_batch() -> BatchAnswer:
-        """Store up to 1,000 readings of any devices; a device's own are in the order of time.
+        """Store up to 1,000 readings of any devices.
 
-        A JSON array, or with Content-Type application/x-ndjson one object a line.
+        A JSON array, or with Content-Type application/x-ndjson one object a line. Of each device
+        the newest reading decides.
         """
-        rows = await _body(batches)
-        batch_key = idempotency_key()
-        near = near_each_other(batch_key)
-        key = device_key()
-        caller = None if key else await guard.principal_if_any(required=True)
-        named = {row.device_id for row in rows if isinstance(row, BatchRow)}
-        tenant_id, devices = await keys.identify_many(key, named, caller)
-        if key:
-            guard.check_tenant(tenant_id)
-        errors: dict[int, BasError] = {}
-        readings: dict[str, list[Row]] = {}
-        for index, row in enumerate(rows):
-            device = row if isinstance(row, BasError) else devices[row.device_id]
-            if isinstance(device, BasError):
-                errors[index] = device
-            elif isinstance(row, BatchRow):
-                reading = _reading(row, batch_key, index, near)
-                readings.setdefault(device, []).append(Row(index, reading))
-        answer = await batches.accept(tenant_id, readings)
-        return _answer(len(rows), answer, errors | answer.errors)
+        rows = await read_device_body(_rows, "application/json", NDJSON, before=posts.turn)
+        repeat = repeat_key()
+        count, answer = await posts.many(await sender(), rows, repeat)
+        return _answer(count, answer, repeat)
 
 
-async def _body(batches: BatchService) -> list[BatchRow | BasError]:
-    """Each row, or what is wrong with it. Raises Invalid for what is no batch, UnsupportedMedia."""
-    raw: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    await batches.turn()
-    if request.mimetype == NDJSON:
-        rows = _lines(raw)
-    elif request.is_json:
-        rows = _array(raw)
-    else:
-        raise UnsupportedMedia(message=f"send Content-Type: application/json or {NDJSON}")
+def _rows(raw: bytes) -> list[Posted | BasError]:
+    lines = request.mimetype == NDJSON
+    rows = read_lines(raw, ROWS_MAX) if lines else read_rows(raw, ROWS_MAX)
     if not rows:
-        raise Invalid("No data received", "NO_DATA")
+        raise no_data()
     return rows
 
 
-def _array(raw: bytes) -> list[BatchRow | BasError]:
-    if not _EMPTY.search(raw):
-        try:
-            rows = _rows.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            pass  # which rows are at fault is found out below
-        else:
-            _check_count(len(rows))
-            return list(rows)
-    if not raw.strip():
-        return []
-    pieces = decode(raw, list[msgspec.Raw])
-    _check_count(len(pieces))
-    return [_row(bytes(piece)) for piece in pieces]
-
-
-def _lines(raw: bytes) -> list[BatchRow | BasError]:
-    lines = [line for line in raw.split(b"\n") if line.strip()]
-    _check_count(len(lines))
-    return [_row(line) for line in lines]
-
-
-def _check_count(count: int) -> None:
-    if count > ROWS_MAX:
-        raise Invalid("Too many readings", "TOO_MANY_READINGS", f"at most {ROWS_MAX} in a batch")
-
-
-def _row(raw: bytes) -> BatchRow | BasError:
-    if _EMPTY.fullmatch(raw.strip()):
-        return Invalid("No data received", "NO_DATA")
-    try:
-        return decode(raw, BatchRow)
-    except BasError as error:
-        return error
-
-
-def _reading(row: BatchRow, batch_key: str | None, index: int, near: str) -> NewReading:
-    key = row.key
-    if key is not None:
-        near = ""  # the same key may come by itself
-    elif batch_key is not None:
-        key = f"{batch_key}\n{index}"  # no header has a line break: it is nobody else's key
-    return NewReading(
-        temp_tenths=row.temp_tenths,
-        sensor_ok=row.sensor_ok,
-        timestamp=row.timestamp,
-        seq=row.seq,
-        key=key,
-        near=near,
+def _answer(count: int, answer: Answer, repeat: RepeatKey) -> BatchAnswer:
+    """What is said of the rows. Raises Unavailable, with the commands, if that kept every row from
+    being stored and the caller will send them again."""
+    ignored = "ignored" if repeat.ignored else ""
+    told = BatchAnswer(
+        count - len(answer.errors), _commands(answer), _errors(answer.errors), ignored
     )
-
-
-def _answer(count: int, answer: Answer, errors: Mapping[int, BasError]) -> BatchAnswer:
-    """What is said of the rows. Raises Unavailable if it kept every one from being accepted that
-    might have been."""
-    if len(errors) == count:
-        for error in errors.values():
+    if repeat.key is not None and not told.accepted:
+        for error in answer.errors.values():
             if isinstance(error, Unavailable):
-                raise error
-    commands = [
+                raise error.with_more(told)
+    return told
+
+
+def _commands(answer: Answer) -> list[DeviceCommand]:
+    return [
         DeviceCommand(
             device_id,
             command.cool_active,
             command.heat_active,
             command.setpoint_tenths,
             command.deadband_tenths,
+            command.stored,
+            command.key,
         )
         for device_id, command in answer.commands.items()
     ]
-    told = [
+
+
+def _errors(errors: Mapping[int, BasError]) -> list[RowError]:
+    return [
         RowError(index, error.error, error.code, error.message)
         for index, error in sorted(errors.items())
     ]
-    return BatchAnswer(count - len(errors), commands, told)

@@ -60,6 +60,7 @@ ALLOWED = {
 CONFINED = {
     "quart": (
         "server/app.py",
+        "server/blueprints.py",
         "server/serve.py",
         "server/connections.py",
         "server/auth/guard.py",

@@ -177,7 +177,7 @@ async def test_a_reading_is_stored_although_its_sender_has_hung_up(container, po
 
 async def test_a_lost_connection_keeps_its_place_until_its_post_is_stored(container, port):
     held = asyncio.Event()
-    accept = container.posts._batches.accept_one
+    accept = container.posts._posts._batches.accept_one
     begun = []
 
     async def later(*arguments):
@@ -185,7 +185,7 @@ async def test_a_lost_connection_keeps_its_place_until_its_post_is_stored(contai
         await held.wait()
         return await accept(*arguments)
 
-    container.posts._batches.accept_one = later
+    container.posts._posts._batches.accept_one = later
     for number in range(8):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(post(301 + number))
@@ -266,14 +266,14 @@ async def test_a_device_is_known_by_its_own_key_on_a_shared_connection(container
 
 async def test_a_post_in_work_at_the_end_is_answered_and_told_that_the_connection_closes(container):
     stop, held = asyncio.Event(), asyncio.Event()
-    accept = container.posts._batches.accept_one
+    accept = container.posts._posts._batches.accept_one
 
     async def later(*arguments):
         stop.set()
         await held.wait()
         return await accept(*arguments)
 
-    container.posts._batches.accept_one = later
+    container.posts._posts._batches.accept_one = later
     async with serving(container.app, container.posts, stop=stop) as port:
         asking = asyncio.create_task(ask(port, post(301)))
         silent = asyncio.create_task(ask(port, post(302)[:20]))
@@ -294,7 +294,7 @@ async def test_a_post_that_hangs_is_given_up_at_the_end(container, monkeypatch, 
         begun.set()
         await asyncio.Event().wait()
 
-    container.posts._batches.accept_one = for_ever
+    container.posts._posts._batches.accept_one = for_ever
     async with serving(container.app, container.posts) as port:
         asking = asyncio.create_task(ask(port, post(301)))
         await begun.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sqlite3
 import threading
@@ -16,7 +15,7 @@ import msgspec
 
 from server.metrics import Metrics
 from server.services.embedded.outcomes import tell
-from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.base import StoreBusy, StoreUnavailable
 
 # Steps of SQLite's virtual machine between two looks whether somebody waits: about 2 ms.
 STEPS_PER_LOOK = 10_000
@@ -33,12 +32,14 @@ class _Job(NamedTuple):
 class Readers:
     """Runs reads on threads of their own, `count` at most: another one begins when all are busy.
 
-    Calls belong to one event loop.
+    Calls belong to one event loop. When `generation` has changed, a thread connects again: the
+    database is another file now.
     """
 
     def __init__(
         self,
         connect: Callable[[], sqlite3.Connection],
+        generation: Callable[[], int],
         metrics: Metrics,
         *,
         count: int,
@@ -46,6 +47,7 @@ class Readers:
         max_waiting: int,
     ) -> None:
         self._connect = connect
+        self._generation = generation
         self._metrics = metrics
         self._count = count
         self._timeout_s = timeout_s
@@ -59,7 +61,9 @@ class Readers:
         """Connect; sqlite3.Error when the database cannot be opened."""
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        await self._start()
+        opened = self._start()
+        opened.add_done_callback(partial(self._started, self._threads[-1]))
+        await opened
 
     async def close(self) -> None:
         """Stop what runs, refuse what waits or comes, close the connections, end the threads."""
@@ -122,10 +126,22 @@ class Readers:
             tell(self._loop, [(opened, error)])
             return
         tell(self._loop, [(opened, None)])
-        with contextlib.closing(connection):
+        generation = self._generation()
+        try:
             while (job := self._jobs.get()) is not None:
-                if not job.future.done():
-                    tell(self._loop, [(job.future, self._answer(connection, job))])
+                if job.future.done():
+                    continue
+                if generation != self._generation():
+                    try:
+                        connection.close()
+                        generation, connection = self._generation(), self._connect()
+                    except sqlite3.Error as error:
+                        generation = -1  # the next job tries again
+                        tell(self._loop, [(job.future, error)])
+                        continue
+                tell(self._loop, [(job.future, self._answer(connection, job))])
+        finally:
+            connection.close()
 
     def _answer(self, connection: sqlite3.Connection, job: _Job) -> object:
         """What the job returns or raises. It is done before that when nobody waits any more."""
@@ -139,4 +155,5 @@ class Readers:
 
     def _unavailable(self, kind: str, message: str) -> StoreUnavailable:
         self._metrics.store_failures.labels(kind=kind).inc()
-        return StoreUnavailable(message=message)
+        error = StoreBusy if kind == "queue_full" else StoreUnavailable
+        return error(message=message)

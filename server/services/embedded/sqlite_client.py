@@ -61,11 +61,17 @@ class SqliteClient(DocumentClient, Retention):
         read_timeout_s: float = 2.5,
         max_waiting: int = 10_000,
         readers: int = 2,
+        patient: bool = False,
     ) -> None:
         self._path = path.absolute()
         self._indexes = frozenset(indexes)
+        # Whether to go on where the file cannot be used yet.
+        self._patient = patient
         self._clock = clock
         self.metrics = metrics
+        # The file that is open, as `stat` tells it from another; and how many times one was opened.
+        self._file: tuple[int, int] | None = None
+        self._generation = 0
         self._collections = {index.collection for index in indexes}
         # SQLite waits for another process a little shorter than the caller waits for the answer.
         self._busy_s = 0.8 * write_timeout_s
@@ -73,12 +79,14 @@ class SqliteClient(DocumentClient, Retention):
         self.writer = Writer(
             self._connect_writer,
             self._turnstile.begin,
+            self._is_there,
             metrics,
             timeout_s=write_timeout_s,
             max_waiting=max_waiting,
         )
         self.readers = Readers(
             self._connect_reader,
+            lambda: self._generation,
             metrics,
             count=readers,
             timeout_s=read_timeout_s,
@@ -88,6 +96,7 @@ class SqliteClient(DocumentClient, Retention):
         # Figures over many documents take seconds: they must not stand in the way of a reading.
         self.reports = Readers(
             self._connect_reader,
+            lambda: self._generation,
             metrics,
             count=1,
             timeout_s=REPORT_TIMEOUT_S,
@@ -97,16 +106,17 @@ class SqliteClient(DocumentClient, Retention):
     async def open(self) -> None:
         """Create what is missing (folder 0700, file 0600, tables, indexes) and start the threads.
 
-        StoreUnavailable when the file cannot be used.
+        StoreUnavailable when the file cannot be used: `close` it, or go on, and every call tries to
+        open it again.
         """
-        try:
-            await self.writer.open()
-            await self.readers.open()
-            await self.reports.open()
-        except (sqlite3.Error, OSError) as error:
-            logger.error("Cannot open %s: %s", self._path, error)
-            await self.close()
-            raise StoreUnavailable(message=f"{self._path} cannot be opened: {error}") from error
+        failure: Exception | None = None
+        for part in (self.writer, self.readers, self.reports):
+            try:
+                await part.open()
+            except (sqlite3.Error, OSError) as error:
+                failure = failure or error
+        if failure is not None:
+            raise StoreUnavailable(message=f"{self._path} cannot be opened: {failure}") from failure
 
     async def close(self) -> None:
         """Commit every accepted write, then end all threads; later calls are StoreUnavailable."""
@@ -116,7 +126,13 @@ class SqliteClient(DocumentClient, Retention):
         self._turnstile.close()
 
     async def __aenter__(self) -> SqliteClient:
-        await self.open()
+        try:
+            await self.open()
+        except StoreUnavailable as error:
+            logger.error("Cannot use the database: %s", error.message)
+            if not self._patient:
+                await self.close()
+                raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -198,9 +214,15 @@ class SqliteClient(DocumentClient, Retention):
             self._collections.add(collection)
 
     def _connect_writer(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if self._file is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        elif not self._path.exists():
+            # A new one would have no accounts: that is for an operator to decide.
+            raise sqlite3.OperationalError(
+                f"{self._path} is gone: put it back, or restart the server for a new one"
+            )
         self._turnstile.open()
         # No time-out of SQLite's own: the turnstile waits, and for nothing else is there a wait.
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
@@ -215,7 +237,13 @@ class SqliteClient(DocumentClient, Retention):
         except sqlite3.Error:
             connection.close()
             raise
+        self._file = _identity(self._path)
+        self._generation += 1
         return connection
+
+    def _is_there(self) -> bool:
+        """Whether what is open is the file on the path: SQLite goes on writing to a deleted one."""
+        return self._file is None or _identity(self._path) == self._file
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         """Switch to WAL; SQLite itself does not wait while another process does the same."""
@@ -235,6 +263,15 @@ class SqliteClient(DocumentClient, Retention):
         )
         connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from any other; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _execute_all(connection: sqlite3.Connection, statements: Iterable[str]) -> None:

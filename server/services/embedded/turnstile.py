@@ -29,7 +29,8 @@ class Turnstile:
         self._fd: int | None = None
 
     def open(self) -> None:
-        """OSError when the folder cannot be read."""
+        """Use the folder that is on the path now. OSError when it cannot be read."""
+        self.close()
         self._fd = os.open(self._folder, os.O_RDONLY)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from server.errors import BasError
 from server.metrics import Metrics
 from server.services.embedded.outcomes import Outcome, tell
 from server.services.embedded.writes import WriteSet, apply_together
-from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.base import StoreBusy, StoreUnavailable
 
 GROUP_MAX = 512
 
@@ -33,12 +33,16 @@ class Writer:
 
     A job's effects are kept whole or, when it raises, not at all; a job that raises leaves the
     others of its group alone. A call belongs to the event loop that opened the writer.
+
+    After a commit `is_there` says whether the database is still the file that was opened; else all
+    of the group fails, and the next group connects again. So it does if it could not at the start.
     """
 
     def __init__(
         self,
         connect: Callable[[], sqlite3.Connection],
         begin: Callable[[sqlite3.Connection], None],
+        is_there: Callable[[], bool],
         metrics: Metrics,
         *,
         timeout_s: float,
@@ -47,6 +51,9 @@ class Writer:
         self.commits = 0
         self._connect = connect
         self._begin = begin
+        self._is_there = is_there
+        self._connection: sqlite3.Connection | None = None
+        self._said = ""  # the error that the log has already
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._max_waiting = max_waiting
@@ -55,7 +62,8 @@ class Writer:
         self._ended: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
-        """Start the thread and connect in it; what `connect` raises comes out here."""
+        """Start the thread and connect in it; what `connect` raises comes out here, and is tried
+        again for the first job."""
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         opened = self._loop.create_future()
@@ -63,8 +71,8 @@ class Writer:
             target=self._work, args=(opened, self._ended), name="sqlite-writer", daemon=True
         )
         self._thread.start()
-        await opened
         self._closed = False
+        await opened
 
     async def close(self) -> None:
         """Refuse new jobs, commit all that were accepted, close the connection, end the thread."""
@@ -94,28 +102,35 @@ class Writer:
         except TimeoutError:
             raise self._unavailable("write_timeout", "The write timed out") from None
         except sqlite3.Error as error:
-            raise self._unavailable("write_error", "The write failed") from error
+            raise self._unavailable("write_error", f"The write failed: {error}") from error
 
     def _unavailable(self, kind: str, message: str) -> StoreUnavailable:
         self._metrics.store_failures.labels(kind=kind).inc()
-        return StoreUnavailable(message=message)
+        error = StoreBusy if kind == "queue_full" else StoreUnavailable
+        return error(message=message)
 
     def _work(self, opened: asyncio.Future[None], ended: asyncio.Future[None]) -> None:
+        error: Exception | None = None
         try:
-            connection = self._connect()
-        except Exception as error:  # noqa: BLE001 - whatever it is, open() raises it
-            tell(self._loop, [(opened, error), (ended, None)])
-            return
-        tell(self._loop, [(opened, None)])
-        with contextlib.closing(connection):
-            more = True
-            while more:
-                group = self._take()
-                more = group[-1] is not None
-                jobs = [job for job in group if job is not None and not job.future.done()]
-                if jobs:
-                    tell(self._loop, self._commit(connection, jobs))
+            self._connection = self._connect()
+        except Exception as failure:  # noqa: BLE001 - whatever it is, open() raises it
+            error = failure
+        tell(self._loop, [(opened, error)])
+        more = True
+        while more:
+            group = self._take()
+            more = group[-1] is not None
+            jobs = [job for job in group if job is not None and not job.future.done()]
+            if jobs:
+                tell(self._loop, self._commit(jobs))
+        self._disconnect()
         tell(self._loop, [(ended, None)])
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
 
     def _take(self) -> list[_Job | None]:
         """Everything that waits, at least one; nothing follows a None."""
@@ -124,20 +139,38 @@ class Writer:
             group.append(self._jobs.get())
         return group
 
-    def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[Outcome]:
+    def _commit(self, jobs: list[_Job]) -> list[Outcome]:
         """Each job's future with its result or error, after the commit."""
         try:
-            self._begin(connection)
-            outcomes = self._apply_all(connection, jobs)
-            connection.execute("COMMIT")
+            if self._connection is None:
+                self._connection = self._connect()
+            self._begin(self._connection)
+            outcomes = self._apply_all(self._connection, jobs)
+            self._connection.execute("COMMIT")
             self.commits += 1
+            self._said = ""
+        except (sqlite3.Error, OSError) as error:
+            outcomes = self._failed(jobs, error)
+            if _is_broken(error):
+                self._disconnect()
         except Exception as error:
             logger.exception("A group of %d writes failed", len(jobs))
-            outcomes = [sqlite3.OperationalError(str(error)) for _ in jobs]
-            if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
+            outcomes = self._failed(jobs, error)
+        if not self._is_there():
+            self._disconnect()
+            gone = sqlite3.OperationalError("the database file is gone, or was replaced")
+            outcomes = self._failed(jobs, gone)
         return [(job.future, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+
+    def _failed(self, jobs: list[_Job], error: Exception) -> list[object]:
+        """The error of each job of a group that was not committed."""
+        if self._connection is not None and self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+        if str(error) != self._said:
+            self._said = str(error)
+            logger.error("A group of %d writes failed: %s", len(jobs), error)
+        return [sqlite3.OperationalError(str(error)) for _ in jobs]
 
     def _apply_all(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[object]:
         """Each job's result or error; together if they are write sets at peace, else one by one."""
@@ -148,6 +181,12 @@ class Writer:
             connection.execute("ROLLBACK")
             self._begin(connection)
         return [_apply(connection, job) for job in jobs]
+
+
+def _is_broken(error: Exception) -> bool:
+    """Whether another try on the same connection is no use: not for a lock or a full disk."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 
 
 def _apply(connection: sqlite3.Connection, job: _Job) -> object:

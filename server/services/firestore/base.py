@@ -32,6 +32,10 @@ class StoreUnavailable(Unavailable):
     code = "STORE_UNAVAILABLE"
 
 
+class StoreBusy(StoreUnavailable):
+    """Too many calls wait for the store, which works: this one was not begun."""
+
+
 class AlreadyExists(Conflict):
     """A `Create` met an existing document. Nothing of its batch was written."""
 

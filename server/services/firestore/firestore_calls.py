@@ -14,7 +14,7 @@ from google.auth import exceptions as auth_errors
 from server.breaker import Breaker
 from server.clock import Clock
 from server.metrics import Metrics
-from server.services.firestore.base import MissingIndex, StoreUnavailable
+from server.services.firestore.base import MissingIndex, StoreBusy, StoreUnavailable
 from server.services.firestore.batches import Refused
 
 FIRST_PAUSE_S, PAUSE_MAX_S = 0.02, 0.4
@@ -154,4 +154,5 @@ class Calls:
 
     def _unavailable(self, kind: str, message: str) -> StoreUnavailable:
         self._metrics.store_failures.labels(kind=kind).inc()
-        return StoreUnavailable(message=message)
+        error = StoreBusy if kind == "queue_full" else StoreUnavailable
+        return error(message=message)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from server.clock import Clock
 from server.errors import BasError
 from server.metrics import Metrics
-from server.services.firestore.base import BATCH_MAX, StoreUnavailable
+from server.services.firestore.base import BATCH_MAX, StoreBusy, StoreUnavailable
 from server.services.firestore.batches import Batch, Key, Refused, Stored
 
 IN_FLIGHT_MAX = 8
@@ -106,7 +106,8 @@ class GroupWriter:
 
     def _unavailable(self, kind: str, message: str) -> StoreUnavailable:
         self._metrics.store_failures.labels(kind=kind).inc()
-        return StoreUnavailable(message=message)
+        error = StoreBusy if kind == "queue_full" else StoreUnavailable
+        return error(message=message)
 
     def _send_waiting(self) -> None:
         while len(self._tasks) < IN_FLIGHT_MAX and (group := self._next_group()):

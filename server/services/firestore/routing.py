@@ -21,6 +21,8 @@ from server.services.firestore.base import (
 log = logging.getLogger(__name__)
 
 
+# What is written to find out whether the store of the readings takes writes; it is never copied.
+PROBES = "probes"
 # Which collections each switch moves.
 TELEMETRY = ("telemetry", "zones", "tenant_settings", "devices", "device_keys")
 AUTH = ("users", "sessions", "login_attempts")
@@ -42,7 +44,7 @@ class Switches(Protocol):
 def collections_on_firestore(switches: Switches) -> tuple[str, ...]:
     """The collections that are kept in Firestore; the others stay on SQLite."""
     on = (
-        (switches.use_firestore_telemetry, TELEMETRY),
+        (switches.use_firestore_telemetry, (*TELEMETRY, PROBES)),
         (switches.use_firestore_auth, AUTH),
         (switches.use_firestore_audit, AUDIT),
     )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from server.clock import Clock
 from server.metrics import Metrics
 from server.services.firestore.audit_store import AuditStore
-from server.services.firestore.base import DocumentClient, Reads
+from server.services.firestore.base import DocumentClient, Put, Reads
 from server.services.firestore.caching import CachingClient
 from server.services.firestore.devices_store import DevicesStore
+from server.services.firestore.routing import PROBES
 from server.services.firestore.sessions_store import SessionsStore
+from server.services.firestore.store_watch import StoreWatch
 from server.services.firestore.telemetry_store import TelemetryStore
 from server.services.firestore.users_store import UsersStore
 from server.services.firestore.zones_store import ZonesStore
@@ -29,6 +31,7 @@ class Stores:
     users: UsersStore
     sessions: SessionsStore
     audit: AuditStore
+    watch: StoreWatch
 
 
 def create_stores(
@@ -39,6 +42,10 @@ def create_stores(
     recent = None
     if isinstance(client, CachingClient):
         reads, recent = client.copies, client.recent
+
+    async def probe() -> None:
+        await client.write([Put(PROBES, "store", {"at": clock.now_ms()})])
+
     return Stores(
         client=client,
         reads=reads,
@@ -48,4 +55,5 @@ def create_stores(
         users=UsersStore(client, clock, reads),
         sessions=SessionsStore(client, clock, reads),
         audit=AuditStore(client, clock, audit_days, metrics),
+        watch=StoreWatch(probe, clock, metrics),
     )

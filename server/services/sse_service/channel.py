@@ -12,6 +12,9 @@ from server.services.sse_service.backend import Cursor, Entry
 if TYPE_CHECKING:
     from server.services.sse_service.subscription import Subscription
 
+# Not for pages that only use `onmessage`, and take every event for a reading. What stands for it
+# is not empty: an empty chunk would end the answer.
+ONLY_NAMED, COMMENT = b"event: zone\n", b":\n\n"
 TAIL_MAX_BYTES = 1_000_000
 CHUNK_MAX_BYTES = 256 * 1024
 # Live subscribers stand at one or two places; those that catch up must not fill the memory.
@@ -208,11 +211,16 @@ def as_chunk(piece: bytes) -> bytes:
 
 
 def join(entries: list[Entry], names: bool) -> tuple[bytes, int]:
-    """The frames of the first `entries`, up to CHUNK_MAX_BYTES (at least one), and how many."""
+    """The frames of the first `entries`, up to CHUNK_MAX_BYTES (at least one), and how many.
+
+    Without `names` an event that a page could take for a reading is a comment, which no page sees.
+    """
     frames: list[bytes] = []
     size = 0
     for entry in entries:
-        frame = entry.frame if names else entry.frame[entry.name_length :]
+        frame = entry.frame
+        if not names:
+            frame = COMMENT if frame.startswith(ONLY_NAMED) else frame[entry.name_length :]
         size += len(frame)
         if frames and size > CHUNK_MAX_BYTES:
             break

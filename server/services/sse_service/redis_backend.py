@@ -64,7 +64,9 @@ class RedisLog:
             max_bytes=max_bytes,
         )
         self.leases = Leases(self._calls.run, self._calls.asked, self._run)
-        notices = RedisNotices(partial(self._calls.publish, SITE_CHANNEL), self._run)
+        notices = RedisNotices(
+            partial(self._calls.publish, SITE_CHANNEL), self._reaches_others, self._run
+        )
         cache = RedisCache(self._calls.execute, clock.monotonic)
         self._notices, self._cache = notices, cache
         self.neighbours = Neighbours(notices, cache, cache.place)
@@ -125,6 +127,9 @@ class RedisLog:
                 await asyncio.wait(set(self._tasks), timeout=CLOSE_S)
         await self._calls.close()
         await self._client.aclose()
+
+    def _reaches_others(self) -> bool:
+        return self._subscriber.up and not self._breaker.is_open
 
     async def append(self, tenant_id: str, event: Event) -> Cursor | None:
         if self._closed:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.control.zone import Relays, decide, decide_batch
+from server.control.zone import Relays, decide, decide_post
 from tests.support.http import Caller, reading, served, stored
 
 PATH = "/api/sensor_data/batch"
@@ -22,6 +22,13 @@ relays = st.builds(
 )
 
 
+def decided(was, readings, now_ms):
+    """The relays after readings without dates that came together, oldest first."""
+    temp, ok = readings[-1]
+    fault = not all(good for _, good in readings)
+    return decide_post(was, fault=fault, newest=temp if ok else None, now_ms=now_ms, **VALUES)
+
+
 @given(relays, batches, st.integers(0, 40_000))
 def test_a_batch_is_a_fault_if_it_has_one_and_then_its_newest_reading(was, readings, now_ms):
     expected = was
@@ -29,12 +36,12 @@ def test_a_batch_is_a_fault_if_it_has_one_and_then_its_newest_reading(was, readi
         expected = decide(expected, temp_tenths=0, sensor_ok=False, now_ms=now_ms, **VALUES)
     temp, ok = readings[-1]
     expected = decide(expected, temp_tenths=temp, sensor_ok=ok, now_ms=now_ms, **VALUES)
-    assert decide_batch(was, readings, newest=True, now_ms=now_ms, **VALUES) == expected
+    assert decided(was, readings, now_ms) == expected
 
 
 @given(relays, batches, st.integers(0, 40_000))
 def test_a_batch_with_a_good_newest_reading_never_cuts_short_but_for_a_fault(was, readings, now_ms):
-    after = decide_batch(was, readings, newest=True, now_ms=now_ms, **VALUES)
+    after = decided(was, readings, now_ms)
     served_ms = None if was.cool_changed_ms is None else now_ms - was.cool_changed_ms
     if was.cool and not after.cool and all(ok for _, ok in readings):
         assert served_ms is None or served_ms >= 10_000
@@ -43,13 +50,20 @@ def test_a_batch_with_a_good_newest_reading_never_cuts_short_but_for_a_fault(was
         assert served_ms is None or served_ms >= 10_000
 
 
-@given(relays, batches, st.integers(0, 40_000))
-def test_readings_with_newer_ones_to_come_switch_nothing_but_a_fault(was, readings, now_ms):
-    after = decide_batch(was, readings, newest=False, now_ms=now_ms, **VALUES)
-    if all(ok for _, ok in readings):
-        assert after == was
-    else:
+@given(relays, st.booleans(), st.integers(0, 40_000))
+def test_readings_that_are_not_the_present_switch_nothing_but_a_fault(was, fault, now_ms):
+    after = decide_post(was, fault=fault, newest=None, now_ms=now_ms, **VALUES)
+    if fault:
         assert (after.cool, after.heat, after.fault) == (False, False, True)
+    else:
+        assert after == was
+
+
+@given(relays, st.integers(-550, 1250), st.integers(0, 40_000))
+def test_what_may_start_nothing_starts_nothing(was, temp, now_ms):
+    after = decide_post(was, fault=False, newest=temp, now_ms=now_ms, may_start=False, **VALUES)
+    assert not (after.cool and not was.cool)
+    assert not (after.heat and not was.heat)
 
 
 @settings(
@@ -68,7 +82,7 @@ async def test_over_http_every_batch_is_decided_and_stored_by_that_rule(config, 
             rows = [reading(temp, ok, device_id=device) for temp, ok in readings]
             (command,) = (await gateway.post(PATH, rows)).json()["commands"]
             before = model
-            model = decide_batch(model, readings, newest=True, now_ms=clock.uptime_ms(), **VALUES)
+            model = decided(model, readings, clock.uptime_ms())
             assert (command["cool_active"], command["heat_active"]) == (model.cool, model.heat)
             now_ms = clock.now_ms()
             kept = [

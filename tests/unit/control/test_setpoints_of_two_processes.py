@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from bas_server import open_base
+from server.control.decision import Rules
 from server.control.factory import control
 from server.control.reading import NewReading
 from server.control.settings import SetpointChange, Setpoints
@@ -75,7 +76,7 @@ async def site(config, clock):
         for stream in (slow := Stream(log), Stream(log)):
             base = await stack.enter_async_context(open_base(config, clock))
             process = control(
-                base.stores, stream, NoNotices(), clock, base.metrics, config.telemetry_days
+                base.stores, stream, NoNotices(), clock, base.metrics, Rules(90, 60_000, 300)
             )
             processes.append(await stack.enter_async_context(process))
         yield Site(*processes, slow, log)

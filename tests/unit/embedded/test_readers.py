@@ -31,7 +31,9 @@ class Database:
 
 @asynccontextmanager
 async def opened(database: Database, count: int) -> AsyncIterator[Readers]:
-    readers = Readers(database.connect, Metrics(), count=count, timeout_s=WAIT_S, max_waiting=100)
+    readers = Readers(
+        database.connect, lambda: 0, Metrics(), count=count, timeout_s=WAIT_S, max_waiting=100
+    )
     await readers.open()
     try:
         yield readers

@@ -141,7 +141,7 @@ async def test_a_bug_is_told_both_ways(container, port, in_quart, monkeypatch):
     def fail(*arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("server.control.decision.decide_batch", fail)
+    monkeypatch.setattr("server.control.decision.decide_post", fail)
     plain = await answer(port, BODIES["reading"], {})
     assert comparable(plain) == comparable(await answer(port, BODIES["reading"], UNUSUAL))
     assert (plain.status, plain.json()["code"]) == (500, "INTERNAL")

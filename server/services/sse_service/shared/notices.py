@@ -17,13 +17,19 @@ Publish = Callable[[str], Awaitable[None]]
 
 
 class RedisNotices:
-    """`Notices`. `publish` sends a text to every process, this one too. Raises LogUnavailable."""
+    """`Notices`. `publish` sends a text to every process, this one too, and raises LogUnavailable;
+    `reached` says whether Redis answers, and is heard."""
 
-    def __init__(self, publish: Publish, run: str) -> None:
+    def __init__(self, publish: Publish, reached: Callable[[], bool], run: str) -> None:
         self._publish = publish
+        self._reached = reached
         self._run = run
         self._waiting: asyncio.Queue[str] = asyncio.Queue(WAITING_MAX)
         self._listeners: dict[str, Callable[[str], None]] = {}
+
+    @property
+    def reach_others(self) -> bool:
+        return self._reached()
 
     def tell(self, topic: str, name: str) -> None:
         if not self._waiting.full():

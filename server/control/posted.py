@@ -1,0 +1,188 @@
+"""How the body of a device's post is read: what is wrong in it makes it a fault, no refusal. Pure.
+
+A refusal is heard by no firmware: only a body that names nobody's relay is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from server.control.reading import NewReading
+from server.errors import BasError, Invalid, InvalidField
+from server.services.firestore.measured import SAFE_INTEGER, measured, whole
+
+# Integers of more digits are read as floats: Python reads no longer ones than 4,300 digits.
+_DIGITS_MAX = 18
+
+_NOTHING = re.compile(rb"\s*(\{\s*\})?\s*")
+_KEY = re.compile("[^\ud800-\udfff]{1,255}", re.DOTALL)
+_DEVICE_ID = re.compile("[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
+# A text, which stays, or a word that Python and MicroPython write for a number that is none.
+_WORDS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|-?\b(?:NaN|Infinity|nan|inf)\b', re.DOTALL)
+
+
+class Posted(msgspec.Struct, gc=False):
+    """A body as it came: any JSON value in each field, None where there is none."""
+
+    temp_tenths: Any = None
+    sensor_ok: Any = None
+    timestamp: Any = None
+    device_id: Any = None
+    seq: Any = None
+    key: Any = None
+    age_ms: Any = None
+
+
+_NO_FIELDS = Posted()
+UNREADABLE = NewReading(temp_tenths=None, sensor_ok=False, fault_reason="unreadable")
+
+_decoder = msgspec.json.Decoder(Posted)
+_rows_decoder = msgspec.json.Decoder(list[Posted])
+
+
+def read_posted(raw: bytes) -> Posted:
+    """The body of a post. Raises Invalid for what is no JSON object, and for one without keys."""
+    if _NOTHING.fullmatch(raw):
+        raise no_data()
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return _second_look(raw, error)
+
+
+def read_rows(raw: bytes, rows_max: int) -> list[Posted | BasError]:
+    """The rows of a JSON array, or what is wrong with each. Raises Invalid for no array."""
+    try:
+        rows = _rows_decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        rows = None  # which rows are at fault is found out below
+    if rows is not None and _NO_FIELDS not in rows:
+        check_count(len(rows), rows_max)
+        return list(rows)
+    if not raw.strip():
+        return []
+    pieces = _pieces(raw)
+    check_count(len(pieces), rows_max)
+    return [row_of(bytes(piece)) for piece in pieces]
+
+
+def read_lines(raw: bytes, rows_max: int) -> list[Posted | BasError]:
+    """The rows of NDJSON, an object a line, or what is wrong with each; blank lines are none."""
+    lines = [line for line in raw.split(b"\n") if line.strip()]
+    check_count(len(lines), rows_max)
+    return [row_of(line) for line in lines]
+
+
+def row_of(raw: bytes) -> Posted | BasError:
+    """One row of a batch, or what is wrong with it."""
+    try:
+        return read_posted(raw)
+    except BasError as error:
+        return error
+
+
+def check_count(count: int, rows_max: int) -> None:
+    """Raise Invalid if a batch has more rows than it may."""
+    if count > rows_max:
+        raise Invalid("Too many readings", "TOO_MANY_READINGS", f"at most {rows_max} in a batch")
+
+
+def no_data() -> Invalid:
+    """What is said of a body without keys."""
+    return Invalid("No data received", "NO_DATA")
+
+
+def device_of(posted: Posted) -> str | None:
+    """The device that the body names, if it does. Raises InvalidField for an impossible name."""
+    device_id = posted.device_id
+    if device_id is None or (isinstance(device_id, str) and _DEVICE_ID.fullmatch(device_id)):
+        return device_id
+    raise InvalidField("device_id", "must be 1 to 128 printable characters")
+
+
+def reading_of(posted: Posted, key: str | None = None, near: str = "") -> NewReading:
+    """The reading that a body is, known by its own key or else by `key`, if it has any.
+
+    Whatever optional field is wrong, it is read as if that were missing.
+    """
+    temp, ok, reason = posted.temp_tenths, posted.sensor_ok, ""
+    if not (ok is True and type(temp) is int and -550 <= temp <= 1250):
+        temp, ok, reason = measured(temp, ok)
+    timestamp, seq, age_ms, ignored = posted.timestamp, posted.seq, posted.age_ms, False
+    if timestamp is not None:
+        timestamp = whole(timestamp)
+    if seq is not None and not (type(seq) is int and 0 <= seq <= SAFE_INTEGER):
+        seq = None
+    if age_ms is not None:
+        age_ms = whole(age_ms)
+        age_ms = age_ms if age_ms is not None and age_ms >= 0 else None
+    if posted.key is not None:
+        if is_key(posted.key):
+            key, near = posted.key, ""  # the same key may come by itself
+        else:
+            ignored = True
+    return NewReading(
+        temp_tenths=temp,
+        sensor_ok=ok,
+        timestamp=timestamp,
+        seq=seq,
+        key=key,
+        near=near,
+        fault_reason=reason,
+        age_ms=age_ms,
+        key_ignored=ignored,
+    )
+
+
+def is_key(key: object) -> bool:
+    """Whether a repeated post can be known by this."""
+    return isinstance(key, str) and bool(_KEY.fullmatch(key))
+
+
+def _second_look(raw: bytes, error: Exception) -> Posted:
+    """What Python reads of a body that is not strict JSON: words for numbers that are none are
+    null, and numbers may be of any size. Raises Invalid, saying what `error` is."""
+    try:
+        value = json.loads(_numbers_only(raw), parse_constant=_none, parse_int=_integer)
+    except RecursionError:
+        raise Invalid("Invalid JSON", "INVALID_JSON", "nested too deeply") from None
+    except ValueError:
+        raise Invalid("Invalid JSON", "INVALID_JSON", str(error)) from None
+    if not isinstance(value, dict):
+        raise Invalid("Invalid JSON", "INVALID_JSON", str(error)) from None
+    return Posted(**{name: value.get(name) for name in Posted.__struct_fields__})
+
+
+def _pieces(raw: bytes) -> list[msgspec.Raw]:
+    """The elements of a JSON array, each as it came. Raises Invalid."""
+    try:
+        return msgspec.json.decode(raw, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    try:
+        return msgspec.json.decode(_numbers_only(raw), type=list[msgspec.Raw])
+    except RecursionError:
+        raise Invalid("Invalid JSON", "INVALID_JSON", "nested too deeply") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Invalid("Invalid JSON", "INVALID_JSON", str(error)) from None
+
+
+def _numbers_only(raw: bytes) -> str:
+    """The text, with null for each bare word. Raises UnicodeDecodeError."""
+    return _WORDS.sub(_null, raw.decode("utf-8-sig"))
+
+
+def _null(match: re.Match[str]) -> str:
+    return match[0] if match[0].startswith('"') else "null"
+
+
+def _none(_word: str) -> None:
+    return None
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _DIGITS_MAX else float(digits)

@@ -1,0 +1,217 @@
+"""DevicePosts: what a device's post is answered, by whichever path it came."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from server.auth.device_keys import UNNAMED, DeviceKeys
+from server.auth.principal import Principal
+from server.clock import Clock
+from server.control.batch_service import Answer, BatchService
+from server.control.decision import Row
+from server.control.posted import UNREADABLE, Posted, device_of, reading_of
+from server.control.reading import NewReading, near_each_other
+from server.control.views import OFF, Command
+from server.errors import BasError
+from server.metrics import Metrics
+from server.services.firestore.base import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+# One line in so long about refused posts: whoever sends them must not fill the disk.
+LINE_EVERY_S = 10.0
+
+Body = Posted | BasError
+"""A body that was read, or what is wrong with it."""
+
+
+class RepeatKey(NamedTuple):
+    """What the caller knows a request by, if it may come again; `ignored` if that is no key."""
+
+    key: str | None = None
+    ignored: bool = False
+
+
+class Sender(NamedTuple):
+    """Who sent a post: the device's key it came with, if any, else the session's user, or why that
+    is nobody. `check_tenant` raises BasError if the request names another tenant than this."""
+
+    device_key: str | None = None
+    caller: Principal | BasError | None = None
+    check_tenant: Callable[[str], None] | None = None
+
+
+NO_KEY, ANY_DEVICE = RepeatKey(), Sender()
+
+
+class DevicePosts:
+    """A device that speaks is answered with the safest command that its body allows.
+
+    With its own key a device is known whatever its body says: what cannot be read is a fault then.
+    Without one, what names nobody's relay is refused, counted and logged.
+    """
+
+    def __init__(
+        self, batches: BatchService, keys: DeviceKeys, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._batches = batches
+        self._keys = keys
+        self._metrics = metrics
+        self._clock = clock
+        self._quiet_until = 0.0
+        self._unsaid = 0
+
+    async def one(
+        self,
+        sender: Sender,
+        body: Body,
+        repeat: RepeatKey = NO_KEY,
+    ) -> Command:
+        """The command for a post of one reading.
+
+        Raises BasError where nobody knows whose relay it is, and Unavailable, with the command,
+        where the reading of a caller who named a key is not stored.
+        """
+        try:
+            named, reading = self._said(sender.device_key, body, repeat.key)
+            command = await self._commanded(sender, named, reading, repeat)
+        except BasError as refusal:
+            self.refused(refusal)
+            raise
+        if repeat.ignored or reading.key_ignored:
+            command = msgspec.structs.replace(command, key="ignored")
+        return command
+
+    async def many(
+        self,
+        sender: Sender,
+        bodies: Sequence[Body] | BasError,
+        repeat: RepeatKey,
+    ) -> tuple[int, Answer]:
+        """How many rows a batch has, and what came of them, each as a post of its own would be
+        read. Raises BasError for what is no batch."""
+        if isinstance(bodies, BasError):
+            if not self._is_fault(sender.device_key, bodies):
+                self.refused(bodies)
+                raise bodies
+            bodies = [bodies]
+        near = near_each_other(repeat.key)
+        errors: dict[int, BasError] = {}
+        said: list[tuple[int, str | None, NewReading]] = []
+        for index, body in enumerate(bodies):
+            # No header has a line break: it is nobody else's key.
+            key = None if repeat.key is None else f"{repeat.key}\n{index}"
+            try:
+                said.append((index, *self._said(sender.device_key, body, key, near)))
+            except BasError as error:
+                errors[index] = error
+        named = {name for _, name, _ in said}
+        tenant_id, devices = await self._devices(sender, named)
+        off: dict[str, Command] = {}
+        readings: dict[str, list[Row]] = {}
+        for index, name, reading in said:
+            device = devices[name]
+            if not isinstance(device, BasError):
+                readings.setdefault(device, []).append(Row(index, reading))
+                continue
+            errors[index] = device
+            if isinstance(device, StoreUnavailable):  # it is not remembered
+                off[name or UNNAMED] = OFF
+        for refusal in errors.values():
+            self.refused(refusal)
+        answer = await self._batches.accept(tenant_id, readings)
+        for name, device in devices.items():
+            if not isinstance(device, BasError) and _is_stored(answer, device):
+                caller = _known(sender.caller)
+                self._keys.admitted(sender.device_key, name, caller, (tenant_id, device))
+        return len(bodies), Answer(off | answer.commands, errors | answer.errors)
+
+    async def turn(self) -> None:
+        """Return when no other batch is at work, which comes before a batch is read."""
+        await self._batches.turn()
+
+    def refused(self, refusal: BasError) -> None:
+        """Count what was refused, and say so in the log now and then."""
+        self._metrics.readings_refused.labels(code=refusal.code).inc()
+        self._unsaid += 1
+        now = self._clock.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + LINE_EVERY_S
+            log.warning(
+                "%d posts of readings refused, the last one: %s; their devices keep their relays"
+                " as they are",
+                self._unsaid,
+                refusal,
+            )
+            self._unsaid = 0
+
+    async def _commanded(
+        self,
+        sender: Sender,
+        named: str | None,
+        reading: NewReading,
+        repeat: RepeatKey,
+    ) -> Command:
+        try:
+            caller = _known(sender.caller)
+            tenant_id, device_id = await self._keys.identify(sender.device_key, named, caller)
+        except StoreUnavailable as error:  # of a device that is not remembered
+            if repeat.key is not None:
+                raise error.with_more(OFF) from error
+            return OFF
+        _check(sender, tenant_id)
+        command = await self._batches.accept_one(tenant_id, device_id, reading)
+        if command.stored:
+            self._keys.admitted(sender.device_key, named, caller, (tenant_id, device_id))
+        return command
+
+    async def _devices(
+        self, sender: Sender, named: Collection[str | None]
+    ) -> tuple[str, dict[str | None, str | BasError]]:
+        try:
+            caller = _known(sender.caller)
+            found = await self._keys.identify_many(sender.device_key, named, caller)
+        except StoreUnavailable as error:
+            return "", dict.fromkeys(named, error)
+        except BasError as error:
+            self.refused(error)
+            raise
+        _check(sender, found[0])
+        return found
+
+    def _is_fault(self, device_key: str | None, error: BasError) -> bool:
+        """Whether a body that cannot be read is a fault of the device whose key came with it."""
+        return error.code != "NO_DATA" and self._keys.names_device(device_key)
+
+    def _said(
+        self, device_key: str | None, body: Body, key: str | None = None, near: str = ""
+    ) -> tuple[str | None, NewReading]:
+        """Which device a body names, and its reading. Raises BasError for what cannot be read."""
+        try:
+            if isinstance(body, BasError):
+                raise body
+            return device_of(body), reading_of(body, key, near)
+        except BasError as error:
+            if not self._is_fault(device_key, error):
+                raise
+            return None, msgspec.structs.replace(UNREADABLE, key=key)
+
+
+def _known(caller: Principal | BasError | None) -> Principal | None:
+    if isinstance(caller, BasError):
+        raise caller
+    return caller
+
+
+def _is_stored(answer: Answer, device_id: str) -> bool:
+    command = answer.commands.get(device_id)
+    return command is not None and command.stored
+
+
+def _check(sender: Sender, tenant_id: str) -> None:
+    if sender.device_key and sender.check_tenant is not None:
+        sender.check_tenant(tenant_id)
