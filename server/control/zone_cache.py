@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple
 
 from server.clock import Clock
@@ -76,15 +76,30 @@ class ZoneCache:
         self._counting: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
-    async def locked(self, tenant_id: str, device_id: str) -> AsyncIterator[Slot]:
-        """The zone's slot, for one caller at a time. Raises ZoneBusy when too many wait."""
+    async def locked(
+        self,
+        tenant_id: str,
+        device_id: str,
+        wait: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> AsyncIterator[Slot]:
+        """The zone's slot, for one caller at a time, which waits for the others in a `wait`.
+
+        Raises ZoneBusy when too many wait, and what a `wait` raises.
+        """
         slot = self._slot(tenant_id, device_id)
         if slot.waiting >= WAITING_FOR_ONE_ZONE_MAX:
             raise ZoneBusy(message=f"{slot.waiting} requests for device {device_id} wait already")
         slot.waiting += 1
         try:
-            async with slot.lock:
+            if slot.waiting > 1:
+                with wait():
+                    await slot.lock.acquire()
+            else:
+                await slot.lock.acquire()
+            try:
                 yield slot
+            finally:
+                slot.lock.release()
         finally:
             slot.waiting -= 1
             self._forget_unknown(tenant_id, device_id, slot)

@@ -120,13 +120,13 @@ class Readers:
                 self._threads.remove(thread)
 
     def _work(self, opened: asyncio.Future[None]) -> None:
+        generation = self._generation()  # before: another file may be opened meanwhile
         try:
             connection = self._connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, open() raises it
             tell(self._loop, [(opened, error)])
             return
         tell(self._loop, [(opened, None)])
-        generation = self._generation()
         try:
             while (job := self._jobs.get()) is not None:
                 if job.future.done():
