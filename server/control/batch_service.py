@@ -340,6 +340,8 @@ class BatchService:
 
     def _join(self, slot: Slot, record: Versioned) -> Versioned:
         """Let the slot have a zone as it was read, with what its device was told since."""
+        if slot.told is None and record.zone.last_seen_ms < self._cache.doubted_ms:
+            slot.apart += 1
         if slot.apart:
             zone = rejoined(record.zone, slot.told, moment_of(self._clock))
             record = Versioned(zone, record.version)

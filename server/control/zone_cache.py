@@ -71,6 +71,8 @@ class ZoneCache:
         self._clock = clock
         self._devices = devices
         self._slots: dict[tuple[str, str], Slot] = {}
+        # A zone that is not in memory, and was not heard since, may have been told to be off.
+        self.doubted_ms = 0
         self._settings: dict[str, _Known] = {}
         self._counts: dict[str, tuple[int, float]] = {}
         self._counting: dict[str, asyncio.Task[None]] = {}
@@ -138,6 +140,11 @@ class ZoneCache:
             slot = self._slots[(tenant_id, device_id)] = Slot()
         return slot
 
+    def told_of(self, tenant_id: str, device_id: str) -> ZoneRecord | None:
+        """A zone as its device was told last, if memory knows more than the store."""
+        slot = self.peek(tenant_id, device_id)
+        return slot.told if slot is not None and slot.unstored else None
+
     def unstored(self) -> list[tuple[str, str]]:
         """Tenant and device of the zones of which memory knows more than the store."""
         return [key for key, slot in self._slots.items() if slot.unstored]
@@ -153,6 +160,7 @@ class ZoneCache:
 
     def doubt_all(self) -> None:
         """The store was away: what it has may be older, or newer, than what is remembered."""
+        self.doubted_ms = self._clock.steady_ms()
         for slot in self._slots.values():
             slot.current = None
             slot.apart += 1
