@@ -12,6 +12,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol, cast
 
+from server.empty_lines import EmptyLines
 from server.routes.plain_posts import Answer, NotOrdinary, PlainPosts, Post, first_post
 
 # A post that takes longer than its first pieces usually do is waited for in Hypercorn.
@@ -48,6 +49,7 @@ class Arrival(asyncio.Protocol):
         self._posts = posts
         self._idle_s = idle_s
         self._received = b""
+        self._empty_lines = EmptyLines()
         self._served = self._half_closed = self._ending = self._full = self._deaf = False
         self._lost = False
 
@@ -107,7 +109,11 @@ class Arrival(asyncio.Protocol):
 
     def _begin(self) -> None:
         """Answer the next post if it is whole, wait for it, or hand the connection over."""
+        self._skip_empty_lines()
         if not self._received or self._full or self._transport.is_closing():
+            return
+        if self._empty_lines.may_begin(self._received):
+            self._wait_for_rest()
             return
         try:
             post = first_post(self._received)
@@ -118,10 +124,21 @@ class Arrival(asyncio.Protocol):
             self._wait_for_rest()
             return
         self._received = self._received[post.size :]
+        self._empty_lines.start_again()
+        self._stop_waiting()
+        self.task = self._loop.create_task(self._answer(post), name="post")
+
+    def _skip_empty_lines(self) -> None:
+        size = self._empty_lines.size(self._received)
+        if size:
+            self._received = self._received[size:]
+            if not self._received:
+                self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
-        self.task = self._loop.create_task(self._answer(post), name="post")
 
     def _wait_for_rest(self) -> None:
         if self._half_closed:
@@ -140,6 +157,7 @@ class Arrival(asyncio.Protocol):
         self._heard_s = self._loop.time()
         if self._transport.is_closing():
             return
+        self._skip_empty_lines()
         closes = not post.head.kept or self._ending or (self._half_closed and not self._received)
         self._transport.write(_wire(answer, self._posts, self._loop.time(), closes))
         if closes:

@@ -24,6 +24,7 @@ from quart import Quart
 from server.addresses import address_group
 from server.app import SECURITY_HEADERS
 from server.arrivals import Arrival
+from server.empty_lines import EmptyLines
 from server.routes.plain_posts import PlainPosts
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,32 @@ _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 _HYPERCORN_S_OWN = [(b"content-length", b"0"), (b"connection", b"close")]
 
 
+# Between two requests, or after the last one.
+_NO_REQUEST = {h11.IDLE, h11.DONE, h11.MUST_CLOSE}
+
+
 class _Wire(h11.Connection):
-    """h11 with reason phrases: the firmware in the field looks for the text `200 OK`."""
+    """h11 with reason phrases: the firmware in the field looks for the text `200 OK`.
+
+    It skips empty lines before and after a request, which h11 would answer as a bad one.
+    """
+
+    def __init__(self, max_incomplete_event_size: int) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size)
+        self._empty_lines = EmptyLines()
+
+    def next_event(self) -> Any:
+        if self.their_state in _NO_REQUEST:
+            received, is_all = self.trailing_data
+            size = self._empty_lines.size(received)
+            if size:
+                self._receive_buffer.maybe_extract_at_most(size)  # h11 has no public way
+            if not is_all and self._empty_lines.may_begin(received[size:]):
+                return h11.NEED_DATA
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._empty_lines.start_again()
+        return event
 
     def send(self, event: Any) -> Any:
         if isinstance(event, h11.Response) and not event.reason:
@@ -88,7 +113,7 @@ class _Connection(TCPServer):
         protocol = self.protocol.protocol
         if isinstance(protocol, H11Protocol):
             limit = self.config.h11_max_incomplete_size
-            protocol.connection = _Wire(h11.SERVER, max_incomplete_event_size=limit)
+            protocol.connection = _Wire(limit)
         await super()._read_data()
         self._peer_is_done = True
         await self.idle_task.stop()
