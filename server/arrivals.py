@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from server.empty_lines import EmptyLines
+from server.excess import is_excess
 from server.routes.plain_posts import Answer, NotOrdinary, PlainPosts, Post, first_post
 
 # A post that takes longer than its first pieces usually do is waited for in Hypercorn.
@@ -31,6 +32,9 @@ class Owner(Protocol):
     def left(self, arrival: Arrival) -> None:
         """It is closed, and its post is answered."""
 
+    def too_long(self, peer: str) -> None:
+        """A body from this address is longer than its Content-Length says."""
+
     def take_over(self, arrival: Arrival) -> asyncio.Protocol:
         """The protocol that has the connection from now on."""
 
@@ -39,7 +43,8 @@ class Arrival(asyncio.Protocol):
     """One connection, until it is closed or handed over to `owner`.
 
     At most one post is in work; it is finished even if the connection is lost, and keeps its place
-    until then. A connection that asks for nothing for `idle_s` seconds is closed.
+    until then. A connection that asks for nothing for `idle_s` seconds is closed. `served` says
+    whether a post was answered on it.
     """
 
     def __init__(self, owner: Owner, posts: PlainPosts, idle_s: float) -> None:
@@ -50,7 +55,8 @@ class Arrival(asyncio.Protocol):
         self._idle_s = idle_s
         self._received = b""
         self._empty_lines = EmptyLines()
-        self._served = self._half_closed = self._ending = self._full = self._deaf = False
+        self.served = False
+        self._half_closed = self._ending = self._full = self._deaf = False
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -96,7 +102,7 @@ class Arrival(asyncio.Protocol):
         """Ask for nothing more: close it, unless its first request may be on the way still."""
         self._ending = True
         if self.task is None:
-            if self._served and not self._received:
+            if self.served and not self._received:
                 self._transport.close()
             elif not self._transport.is_closing():
                 self._hand_over()
@@ -153,7 +159,7 @@ class Arrival(asyncio.Protocol):
             self.task = None
             if self._lost:
                 self._owner.left(self)
-        self._served = True
+        self.served = True
         self._heard_s = self._loop.time()
         if self._transport.is_closing():
             return
@@ -161,6 +167,8 @@ class Arrival(asyncio.Protocol):
         closes = not post.head.kept or self._ending or (self._half_closed and not self._received)
         self._transport.write(_wire(answer, self._posts, self._loop.time(), closes))
         if closes:
+            if is_excess(self._received):
+                self._owner.too_long(self.peer)
             self._transport.close()
             return
         if len(self._received) <= AHEAD_MAX_BYTES:

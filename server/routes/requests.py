@@ -12,6 +12,7 @@ from quart import current_app, request
 from quart_schema import document_request, document_response
 
 from server.errors import BasError, Invalid, InvalidField, UnsupportedMedia
+from server.excess import BODY_IS_LONGER
 from server.routes.models import ErrorBody
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def json_body(
             if raw and not request.is_json:
                 raise UnsupportedMedia(message="send Content-Type: application/json")
             if empty is not None and _NOTHING.fullmatch(raw):
-                raise empty()
+                raise _unreadable(empty())
             kwargs["data"] = decode(raw or b"{}", model)
             return await current_app.ensure_async(view)(*args, **kwargs)
 
@@ -67,11 +68,22 @@ def decode(raw: bytes, model: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=model)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise _unreadable(invalid(error)) from None
     except RecursionError:
-        raise Invalid("Invalid JSON", "INVALID_JSON", "nested too deeply") from None
+        raise _unreadable(Invalid("Invalid JSON", "INVALID_JSON", "nested too deeply")) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid("Invalid JSON", "INVALID_JSON", str(error)) from None
+        raise _unreadable(Invalid("Invalid JSON", "INVALID_JSON", str(error))) from None
+
+
+def _unreadable(error: BasError) -> BasError:
+    """The error, which says so if it is the Content-Length that has cut the body."""
+    state: dict[str, Any] = request.scope.get("state") or {}
+    asked = state.get(BODY_IS_LONGER)
+    # Over HTTP/2, which has no such fault, what is asked is left from the connection's beginning.
+    if asked is not None and request.scope["http_version"].startswith("1.") and asked():
+        cause = f"{error.message}: " if error.message else ""
+        error.message = f"{cause}the body is longer than Content-Length says"
+    return error
 
 
 def invalid(error: Exception) -> BasError:
