@@ -13,6 +13,7 @@ from quart_schema import document_request, document_response
 
 from server.errors import BasError, Invalid, InvalidField, UnsupportedMedia
 from server.excess import BODY_IS_LONGER
+from server.routes.inflating import inflated, is_gzip
 from server.routes.models import ErrorBody
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def json_body(
     def decorate(view: View) -> View:
         @wraps(view)
         async def with_body(*args: Any, **kwargs: Any) -> Any:
-            raw: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+            raw = await read_body()
             if raw and not request.is_json:
                 raise UnsupportedMedia(message="send Content-Type: application/json")
             if empty is not None and _NOTHING.fullmatch(raw):
@@ -50,6 +51,22 @@ def json_body(
         return document_request(model)(with_body)
 
     return decorate
+
+
+async def read_body() -> bytes:
+    """The request's body, as it was before its Content-Encoding.
+
+    Raises UnsupportedMedia for an encoding that is not taken, Invalid for a broken one, and
+    RequestEntityTooLarge for a body that is too large before or after.
+    """
+    is_packed = is_gzip(",".join(request.headers.getlist("Content-Encoding")))
+    raw: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    if not is_packed or not raw:
+        return raw
+    try:
+        return inflated(raw, current_app.config["MAX_CONTENT_LENGTH"])
+    except Invalid as error:
+        raise _unreadable(error) from None
 
 
 def fails_with(*statuses: int) -> Callable[[View], View]:

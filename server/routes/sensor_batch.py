@@ -16,7 +16,7 @@ from server.control.readings import NewReading, near_each_other
 from server.control.zone_batch import Row
 from server.errors import BasError, Invalid, Unavailable, UnsupportedMedia
 from server.routes.models import BatchAnswer, BatchRow, DeviceCommand, RowError
-from server.routes.requests import decode, device_key, fails_with, idempotency_key
+from server.routes.requests import decode, device_key, fails_with, idempotency_key, read_body
 
 ROWS_MAX = 1000
 NDJSON = "application/x-ndjson"
@@ -61,7 +61,7 @@ def add_batch(bp: Blueprint, batches: BatchService, keys: DeviceKeys, guard: Gua
 
 async def _body(batches: BatchService) -> list[BatchRow | BasError]:
     """Each row, or what is wrong with it. Raises Invalid for what is no batch, UnsupportedMedia."""
-    raw: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    raw = await read_body()
     await batches.turn()
     if request.mimetype == NDJSON:
         rows = _lines(raw)
