@@ -27,13 +27,17 @@ _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
 def json_body(
-    model: type[msgspec.Struct], *, empty: Callable[[], BasError] | None = None
+    model: type[msgspec.Struct],
+    *,
+    empty: Callable[[], BasError] | None = None,
+    check: Callable[[Any, bool], None] | None = None,
 ) -> Callable[[View], View]:
     """Give the view its body as keyword argument `data`.
 
     Quart-Schema's own validation is lax (a text is taken for a number), so it documents the type
     and msgspec decodes strictly here. A missing body, or `{}` where `empty` is given, raises
-    what `empty` makes; without it, it is a body of defaults. Raises Invalid, InvalidField,
+    what `empty` makes; without it, it is a body of defaults. `check` is given the data, and whether
+    the body was missing or `{}`, to raise what the type cannot say. Raises Invalid, InvalidField,
     UnsupportedMedia.
     """
 
@@ -43,9 +47,12 @@ def json_body(
             raw = await read_body()
             if raw and not request.is_json:
                 raise UnsupportedMedia(message="send Content-Type: application/json")
-            if empty is not None and _NOTHING.fullmatch(raw):
+            is_empty = _NOTHING.fullmatch(raw) is not None
+            if empty is not None and is_empty:
                 raise _unreadable(empty())
-            kwargs["data"] = decode(raw or b"{}", model)
+            kwargs["data"] = data = decode(raw or b"{}", model)
+            if check is not None:
+                check(data, is_empty)
             return await current_app.ensure_async(view)(*args, **kwargs)
 
         return document_request(model)(with_body)
