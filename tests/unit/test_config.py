@@ -97,6 +97,21 @@ SETTINGS = {
             "null",
         ],
     ),
+    "BAS_ALLOWED_HOSTS": (
+        "allowed_hosts",
+        (),
+        [
+            ("", ()),
+            ("bas.example", ("bas.example",)),
+            (" BAS.example. , panel,,bas_1 ", ("bas.example", "panel", "bas_1")),
+            (".bas.example,*.lan", ("*.bas.example", "*.lan")),
+        ],
+        [
+            *("*", ".", "*.", "a..b", "..a", "*a.example", "a.*.example", "a b", "bücher.example"),
+            *("http://bas.example", "bas.example:8080", "bas.example/", "[::1]", "x" * 64),
+            ".".join(["x" * 63] * 4 + ["y"]),
+        ],
+    ),
     "BAS_TRUSTED_PROXIES": (
         "trusted_proxies",
         (),
@@ -203,6 +218,7 @@ def test_an_old_auth_config_is_read(old_file):
             "use_firestore_telemetry": False,
             "tenant_id_header": "X-Site",
             "cors_origins": ["https://a", "https://b"],
+            "allowed_hosts": ["a.example", ".b.example"],
         }
     )
     config = ServerConfig.from_env(environ)
@@ -211,6 +227,7 @@ def test_an_old_auth_config_is_read(old_file):
     assert (config.lockout_duration, config.auth_attempts_per_15min) == (30, 50)
     assert config.tenant_id_header == "X-Site"
     assert config.cors_origins == ("https://a", "https://b")
+    assert config.allowed_hosts == ("a.example", "*.b.example")
 
 
 def test_the_environment_wins_over_the_old_file(old_file):
