@@ -12,7 +12,7 @@ from quart import current_app, request
 from quart_schema import document_request, document_response
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from server.control.posted import is_key
+from server.control.posted import NOTHING, is_key
 from server.errors import BasError, Invalid, InvalidField, TooLarge, UnsupportedMedia
 from server.routes.device_posts import RepeatKey
 from server.routes.models import ErrorBody
@@ -21,7 +21,6 @@ T = TypeVar("T")
 View = Callable[..., Any]
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
-_NOTHING = re.compile(rb"\s*(\{\s*\})?\s*")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
@@ -42,7 +41,7 @@ def json_body(
             raw: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
             if raw and not request.is_json:
                 raise UnsupportedMedia(message="send Content-Type: application/json")
-            if empty is not None and _NOTHING.fullmatch(raw):
+            if empty is not None and NOTHING.fullmatch(raw):
                 raise empty()
             kwargs["data"] = decode(raw or b"{}", model)
             return await current_app.ensure_async(view)(*args, **kwargs)
