@@ -149,8 +149,8 @@ def is_key(key: object) -> bool:
 
 def _second_look(raw: bytes, error: Exception) -> Any:
     """What Python reads of a body that is not strict JSON: words for numbers that are none are
-    null, numbers may be of any size, and texts may hold halves of characters. Raises Invalid,
-    saying what `error` is."""
+    null, numbers may be of any size, and texts may hold halves of characters, or bytes that are
+    none. Raises Invalid, saying what `error` is."""
     try:
         return json.loads(_numbers_only(raw), parse_int=_integer)
     except RecursionError:
@@ -186,8 +186,8 @@ def _invalid(why: str) -> Invalid:
 
 
 def _numbers_only(raw: bytes) -> str:
-    """The text, with null for each bare word. Raises UnicodeDecodeError."""
-    return _WORDS.sub(_null, raw.decode("utf-8-sig"))
+    """The text, with null for each bare word; bytes that are no UTF-8 are halves of characters."""
+    return _WORDS.sub(_null, raw.decode("utf-8-sig", "surrogateescape"))
 
 
 def _null(match: re.Match[str]) -> str:

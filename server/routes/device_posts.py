@@ -215,7 +215,7 @@ class DevicePosts:
         except BasError as error:
             if not self._is_fault(device_key, error):
                 raise
-            return None, msgspec.structs.replace(UNREADABLE, key=key)
+            return None, msgspec.structs.replace(UNREADABLE, key=key, near=near)
 
 
 def _known(caller: Principal | BasError | None) -> Principal | None:

@@ -117,9 +117,17 @@ async def test_what_is_no_json_object_is_refused_and_not_stored(device, containe
     assert await stored(container) == []
 
 
-async def test_invalid_utf8_is_refused_and_not_stored(device, container):
-    answer = await device.post_text("/api/sensor_data", b'{"device_id": "\xff\xfe"}')
-    assert (answer.status, answer.json()["code"]) == (400, "INVALID_JSON")
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"device_id": "\xff\xfe"}', "INVALID_FIELD"),
+        (b"\xff\xfe{\x00}\x00", "INVALID_JSON"),
+        (b"{\xff: 1}", "INVALID_JSON"),
+    ],
+)
+async def test_invalid_utf8_is_refused_and_not_stored(device, container, body, code):
+    answer = await device.post_text("/api/sensor_data", body)
+    assert (answer.status, answer.json()["code"]) == (400, code)
     assert await stored(container) == []
 
 
