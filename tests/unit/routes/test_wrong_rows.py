@@ -1,4 +1,4 @@
-"""What is wrong in a row of a batch is read as in a single post: it is no row's error (section 6)."""
+"""What is wrong in a row of a batch is read as in a single post, and is no row's error."""
 
 from __future__ import annotations
 
