@@ -12,7 +12,7 @@ from quart import current_app, request
 from quart_schema import document_request, document_response
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from server.control.posted import is_key
+from server.control.posted import NOTHING, is_key
 from server.errors import BasError, Invalid, InvalidField, TooLarge, UnsupportedMedia
 from server.excess import BODY_IS_LONGER
 from server.routes.device_posts import RepeatKey
@@ -23,7 +23,6 @@ T = TypeVar("T")
 View = Callable[..., Any]
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
-_NOTHING = re.compile(rb"\s*(\{\s*\})?\s*")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
@@ -48,7 +47,7 @@ def json_body(
             raw = await read_body()
             if raw and not request.is_json:
                 raise UnsupportedMedia(message="send Content-Type: application/json")
-            is_empty = _NOTHING.fullmatch(raw) is not None
+            is_empty = NOTHING.fullmatch(raw) is not None
             if empty is not None and is_empty:
                 raise _unreadable(empty())
             kwargs["data"] = data = decode(raw or b"{}", model)

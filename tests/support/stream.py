@@ -52,6 +52,8 @@ def parse_frame(block: bytes) -> Frame:
     fields: dict[str, str] = {}
     for line in block.decode().split("\n"):
         name, colon, value = line.partition(": ")
+        if line == ":":  # a comment without a text
+            name, colon = "", ":"
         assert colon, block
         assert "\r" not in line, block
         name = name or "comment"

@@ -124,6 +124,13 @@ SETTINGS = {
     "BAS_SSE_MAX_STREAMS": ("sse_max_streams", 10_000, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_HISTORY_EVENTS": ("sse_history_events", 20_000, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_HISTORY_BYTES": ("sse_history_bytes", 8_000_000, [("1000", 1000)], [*NO_NUMBER, "1"]),
+    "BAS_PRESENT_S": ("present_s", 60, [("1", 1), ("900", 900)], [*NO_NUMBER, "0", "901"]),
+    "BAS_STORE_GRACE_S": (
+        "store_grace_s",
+        300,
+        [("0", 0), ("86400", 86_400)],
+        [*NO_NUMBER, "-1", "86401"],
+    ),
     "BAS_TELEMETRY_DAYS": ("telemetry_days", 90, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_AUDIT_DAYS": ("audit_days", 180, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SYNC_THREADS": ("sync_threads", 32, [("1", 1), ("1000", 1000)], [*NO_NUMBER, "0"]),

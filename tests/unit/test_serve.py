@@ -15,7 +15,7 @@ from server.serve import listen
 from tests.support.serving import HELLO, serving
 
 # For an application without a store, which nobody posts to.
-NO_POSTS = PlainPosts(None, None, {}, None)
+NO_POSTS = PlainPosts(None, {}, None)
 
 
 @pytest.mark.parametrize(("shared", "served"), [(False, 2), (True, 8)])

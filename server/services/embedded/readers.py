@@ -33,7 +33,7 @@ class Readers:
     """Runs reads on threads of their own, `count` at most: another one begins when all are busy.
 
     Calls belong to one event loop. When `generation` has changed, a thread connects again: the
-    database is another file now.
+    database is another file now. Where none can connect, each read fails at once.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Readers:
         self._closed = True
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._said: dict[str, str] = {}  # what the log has already
 
     async def open(self) -> None:
         """Connect; sqlite3.Error when the database cannot be opened."""
@@ -90,11 +91,12 @@ class Readers:
         try:
             async with asyncio.timeout(self._timeout_s):
                 result: T = await job.future
-                return result
+            self._said.clear()
+            return result
         except TimeoutError:
             raise self._unavailable("read_timeout", "The read timed out") from None
         except (sqlite3.Error, msgspec.DecodeError) as error:
-            logger.error("A read failed: %s", error)
+            self._say("A read failed", error)
             raise self._unavailable("read_error", "The read failed") from error
         finally:
             self._waiting -= 1
@@ -114,10 +116,21 @@ class Readers:
         return opened
 
     def _started(self, thread: threading.Thread, opened: asyncio.Future[None]) -> None:
-        if not opened.cancelled() and (error := opened.exception()) is not None:
-            logger.error("A reader could not be opened: %s", error)
-            if thread in self._threads:
-                self._threads.remove(thread)
+        if opened.cancelled() or (error := opened.exception()) is None:
+            return
+        self._say("A reader could not be opened", error)
+        if thread in self._threads:
+            self._threads.remove(thread)
+        while not self._threads and not self._jobs.empty():
+            job = self._jobs.get()
+            if job is not None and not job.future.done():
+                job.future.set_exception(sqlite3.OperationalError(str(error)))
+
+    def _say(self, what: str, error: BaseException) -> None:
+        """Log it, unless this is what failed last, and no read was answered since."""
+        if self._said.get(what) != str(error):
+            self._said[what] = str(error)
+            logger.error("%s: %s", what, error)
 
     def _work(self, opened: asyncio.Future[None]) -> None:
         try:

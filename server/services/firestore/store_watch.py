@@ -57,7 +57,7 @@ class StoreWatch:
         log.error(
             "readings are not stored: %s. Zones are steered from memory, nothing is switched on;"
             " a write is tried every second",
-            error.message or error.error,
+            _why(error),
         )
         self._trying = asyncio.create_task(self._try_until_back(), name="store-watch")
 
@@ -80,14 +80,22 @@ class StoreWatch:
             await asyncio.sleep(TRY_S)
             try:
                 await self._write()
-            except StoreUnavailable as error:
+                break
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must be tried again
                 if self._clock.monotonic() - said >= SAY_AGAIN_S:
                     said = self._clock.monotonic()
-                    log.error("readings are still not stored: %s", error.message or error.error)
-                continue
-            break
+                    log.error("readings are still not stored: %s", _why(error))
         log.warning("readings are stored again, after %.0f s", self.away_s())
         self.error = None
         self._metrics.store_away.set(0)
         for listener in self._listeners:
-            await listener()
+            try:
+                await listener()
+            except Exception:
+                log.exception("the store is back, but what follows from it failed")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, StoreUnavailable):
+        return error.message or error.error
+    return repr(error)
