@@ -58,6 +58,8 @@ async def open_base(
         opening = stores_client(config, sqlite, indexes, clock, metrics, neighbours, serving)
         client = await resources.enter_async_context(opening)
         stores = create_stores(client, clock, config.audit_days, metrics)
+        if serving and not config.use_firestore_telemetry:
+            sqlite.writer.on_failure = stores.watch.lose  # whoever's write it is
         resources.push_async_callback(stores.watch.stop)
         if serving:
             await stores.watch.check()

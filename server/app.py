@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -67,6 +69,9 @@ STATUS: dict[type[BasError], int] = {
 HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 408: "TIMEOUT", 413: "TOO_LARGE"}
 JSON_PATHS = {"api", "auth", "healthz", "readyz", "metrics", "openapi.json"}
 RETRY_AFTER_S = 2
+
+WARNINGS_A_SECOND = 10
+_warned: deque[float] = deque(maxlen=WARNINGS_A_SECOND)
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -236,11 +241,19 @@ def error_answer(asked: str, error: Exception) -> tuple[int, bytes, dict[str, st
         body = msgspec.json.encode(msgspec.to_builtins(told) | msgspec.to_builtins(error.more))
     headers: dict[str, str] = {}
     if status == 503:
-        log.warning("%s: %s", asked, error)
+        _warn("%s: %s", asked, error)
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, (Locked, RateLimited)):
         headers["Retry-After"] = str(error.retry_after_s)
     return status, body, headers
+
+
+def _warn(text: str, *about: object) -> None:
+    """Log it, if few lines were lately: while a store is away each request would have one."""
+    now = time.monotonic()
+    if len(_warned) < WARNINGS_A_SECOND or now - _warned[0] >= 1:
+        _warned.append(now)
+        log.warning(text, *about)
 
 
 async def _answer(error: Exception) -> Response:

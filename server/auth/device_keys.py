@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
+from copy import copy
 
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.auth.sessions import digest
@@ -11,7 +12,7 @@ from server.errors import BasError, Forbidden, Unauthenticated
 from server.services.firestore.base import StoreBusy, StoreUnavailable
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Device
-from server.services.firestore.store_watch import StoreWatch
+from server.services.firestore.store_watch import WAIT_S, StoreWatch
 
 UNNAMED = "unknown"
 # Devices of which it is remembered whether they were admitted; about 300 bytes each.
@@ -79,13 +80,16 @@ class DeviceKeys:
         if self._watch.error is not None:
             return self._as_last(asked, self._watch.error)
         try:
-            return await self._identified(key, device_id, caller)
+            with self._watch.waiting(WAIT_S):
+                return await self._identified(key, device_id, caller)
         except StoreUnavailable as error:
             self._lose(error)
             return self._as_last(asked, error)
-        except KeyRequired as refusal:
-            if self._mode == "optional":  # else it is refused without the store too
-                self._remember(asked, refusal)
+        except BasError as refusal:
+            keyed = self._mode == "optional" and isinstance(refusal, KeyRequired)
+            # Else a stranger, who is not remembered, or a key that is not the device's any more.
+            if keyed or asked in self._last:
+                self._remember(asked, copy(refusal))
             raise
 
     async def _identified(
@@ -116,7 +120,8 @@ class DeviceKeys:
         error = self._watch.error
         if error is None:
             try:
-                return await self._identified_many(key, named, caller)
+                with self._watch.waiting(WAIT_S):
+                    return await self._identified_many(key, named, caller)
             except StoreUnavailable as lost:
                 self._lose(lost)
                 error = lost
@@ -134,6 +139,8 @@ class DeviceKeys:
         error: StoreUnavailable,
     ) -> tuple[str, dict[str | None, str | BasError]]:
         """Each as it was admitted last; those that were not are StoreUnavailable."""
+        if self._mode == "required" and not key:
+            raise KeyRequired
         tenant_id, answer = "", dict[str | None, str | BasError]()
         for name in named:
             try:
@@ -158,7 +165,7 @@ class DeviceKeys:
             raise KeyRequired
         last = self._last.get(asked, error)
         if isinstance(last, BasError):
-            raise last
+            raise copy(last)
         return last
 
     def _remember(self, asked: _Asked, found: tuple[str, str] | BasError) -> None:

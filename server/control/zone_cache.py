@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple
 
 from server.clock import Clock
@@ -71,20 +71,37 @@ class ZoneCache:
         self._clock = clock
         self._devices = devices
         self._slots: dict[tuple[str, str], Slot] = {}
+        # A zone that is not in memory, and was not heard since, may have been told to be off.
+        self.doubted_ms = 0
         self._settings: dict[str, _Known] = {}
         self._counts: dict[str, tuple[int, float]] = {}
         self._counting: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
-    async def locked(self, tenant_id: str, device_id: str) -> AsyncIterator[Slot]:
-        """The zone's slot, for one caller at a time. Raises ZoneBusy when too many wait."""
+    async def locked(
+        self,
+        tenant_id: str,
+        device_id: str,
+        wait: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> AsyncIterator[Slot]:
+        """The zone's slot, for one caller at a time, which waits for the others in a `wait`.
+
+        Raises ZoneBusy when too many wait, and what a `wait` raises.
+        """
         slot = self._slot(tenant_id, device_id)
         if slot.waiting >= WAITING_FOR_ONE_ZONE_MAX:
             raise ZoneBusy(message=f"{slot.waiting} requests for device {device_id} wait already")
         slot.waiting += 1
         try:
-            async with slot.lock:
+            if slot.waiting > 1:
+                with wait():
+                    await slot.lock.acquire()
+            else:
+                await slot.lock.acquire()
+            try:
                 yield slot
+            finally:
+                slot.lock.release()
         finally:
             slot.waiting -= 1
             self._let_go(tenant_id, device_id, slot)
@@ -123,6 +140,11 @@ class ZoneCache:
             slot = self._slots[(tenant_id, device_id)] = Slot()
         return slot
 
+    def told_of(self, tenant_id: str, device_id: str) -> ZoneRecord | None:
+        """A zone as its device was told last, if memory knows more than the store."""
+        slot = self.peek(tenant_id, device_id)
+        return slot.told if slot is not None and slot.unstored else None
+
     def unstored(self) -> list[tuple[str, str]]:
         """Tenant and device of the zones of which memory knows more than the store."""
         return [key for key, slot in self._slots.items() if slot.unstored]
@@ -138,6 +160,7 @@ class ZoneCache:
 
     def doubt_all(self) -> None:
         """The store was away: what it has may be older, or newer, than what is remembered."""
+        self.doubted_ms = self._clock.steady_ms()
         for slot in self._slots.values():
             slot.current = None
             slot.apart += 1

@@ -19,6 +19,7 @@ from server.control.views import OFF, Command
 from server.errors import BasError, Unavailable
 from server.metrics import Metrics
 from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.store_watch import WAIT_S
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +169,7 @@ class DevicePosts:
         reading: NewReading,
         repeat: RepeatKey,
     ) -> Command:
+        began = self._clock.monotonic()
         try:
             caller = _known(sender.caller)
             tenant_id, device_id = await self._keys.identify(sender.device_key, named, caller)
@@ -176,7 +178,8 @@ class DevicePosts:
                 raise error.with_more(self._off()) from error
             return self._off()
         _check(sender, tenant_id)
-        command = await self._batches.accept_one(tenant_id, device_id, reading)
+        wait_s = WAIT_S - (self._clock.monotonic() - began)
+        command = await self._batches.accept_one(tenant_id, device_id, reading, wait_s)
         if command.stored:
             self._keys.admitted(sender.device_key, named, caller, (tenant_id, device_id))
         return command
