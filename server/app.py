@@ -30,6 +30,7 @@ from server.errors import (
     Forbidden,
     Invalid,
     Locked,
+    Misdirected,
     NotFound,
     RateLimited,
     TooLarge,
@@ -38,6 +39,7 @@ from server.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
+from server.host_check import HostCheck, own_names
 from server.proxies import TrustedProxies
 from server.routes.handed_streams import HandedStreams
 from server.routes.models import ErrorBody
@@ -58,6 +60,7 @@ STATUS: dict[type[BasError], int] = {
     Conflict: 409,
     TooLarge: 413,
     UnsupportedMedia: 415,
+    Misdirected: 421,
     Unprocessable: 422,
     Locked: 423,
     RateLimited: 429,
@@ -146,6 +149,10 @@ def create_app(
     app.asgi_app = HandedStreams(app.asgi_app)  # type: ignore
     if config.legacy_wsgi:
         app.asgi_app = _Beside(app, _legacy(config.legacy_wsgi, services))  # type: ignore
+    # BAS_HOST too: what is printed at the start must open.
+    names = {*own_names(), config.host.lower(), *config.allowed_hosts}
+    checked = HostCheck(app.asgi_app, names, error_answer, common_headers(config))
+    app.asgi_app = checked  # type: ignore
     app.asgi_app = _HttpOnly(app.asgi_app)  # type: ignore[method-assign]
     if config.trusted_proxies:
         app.asgi_app = TrustedProxies(app.asgi_app, config.trusted_proxies)  # type: ignore

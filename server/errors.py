@@ -96,6 +96,13 @@ class Conflict(BasError):
     code = "CONFLICT"
 
 
+class Misdirected(BasError):
+    """The request names a host that is not this server."""
+
+    error = "Misdirected request"
+    code = "MISDIRECTED_REQUEST"
+
+
 class Unprocessable(BasError):
     """A key was used again for something else."""
 

@@ -9,7 +9,7 @@ from copy import copy
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.auth.sessions import digest
 from server.errors import BasError, Forbidden, Unauthenticated
-from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.base import StoreBusy, StoreUnavailable
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Device
 from server.services.firestore.store_watch import WAIT_S, StoreWatch
@@ -83,7 +83,7 @@ class DeviceKeys:
             with self._watch.waiting(WAIT_S):
                 return await self._identified(key, device_id, caller)
         except StoreUnavailable as error:
-            self._watch.lose(error)
+            self._lose(error)
             return self._as_last(asked, error)
         except BasError as refusal:
             keyed = self._mode == "optional" and isinstance(refusal, KeyRequired)
@@ -117,16 +117,26 @@ class DeviceKeys:
         Raises what would be said of every name: Unauthenticated for a wrong key, or for none where
         every device must have one, Forbidden for a caller who may not speak for devices.
         """
-        if self._watch.error is None:
+        error = self._watch.error
+        if error is None:
             try:
                 with self._watch.waiting(WAIT_S):
                     return await self._identified_many(key, named, caller)
-            except StoreUnavailable as error:
-                self._watch.lose(error)
-        return self._as_last_many(key, named, caller)
+            except StoreUnavailable as lost:
+                self._lose(lost)
+                error = lost
+        return self._as_last_many(key, named, caller, error)
+
+    def _lose(self, error: StoreUnavailable) -> None:
+        if not isinstance(error, StoreBusy):
+            self._watch.lose(error)
 
     def _as_last_many(
-        self, key: str | None, named: Collection[str | None], caller: Principal | None
+        self,
+        key: str | None,
+        named: Collection[str | None],
+        caller: Principal | None,
+        error: StoreUnavailable,
     ) -> tuple[str, dict[str | None, str | BasError]]:
         """Each as it was admitted last; those that were not are StoreUnavailable."""
         if self._mode == "required" and not key:
@@ -134,9 +144,7 @@ class DeviceKeys:
         tenant_id, answer = "", dict[str | None, str | BasError]()
         for name in named:
             try:
-                tenant_id, answer[name] = self._as_last(
-                    _asked(key, name, caller), self._watch.error or StoreUnavailable()
-                )
+                tenant_id, answer[name] = self._as_last(_asked(key, name, caller), error)
             except BasError as refusal:
                 answer[name] = refusal
         return tenant_id, answer

@@ -133,7 +133,7 @@ def plan(
             timing=verdict.timing,
         )
         if one.doc_id is not None:
-            creations.append(TelemetryStore.creation(one.doc_id, reading))
+            creations.append(TelemetryStore.creation(one.doc_id, reading, typed=True))
             announced.append(reading)
     switched = (relays.cool, relays.heat) != (was.cool, was.heat)
     if taken[-1].doc_id is None and switched:
@@ -154,7 +154,8 @@ def _relays_after(
     limits: Limits,
 ) -> Relays:
     timing = verdict.timing
-    fault = any(cuts(one.new, newest, moment.now_ms) for one in taken if not one.new.sensor_ok)
+    faults = [one.new for one in taken if not one.new.sensor_ok]
+    fault = bool(faults) and any(cuts(one, newest, moment.now_ms) for one in faults)
     decides = last and newest.sensor_ok and (timing.present or (timing.unknown and not was.fault))
     relays = decide_post(
         was,

@@ -102,6 +102,7 @@ class WithoutStore:
 
     def answer(self, tenant_id: str, device_id: str, rows: Sequence[Row]) -> Command:
         """The command after readings, oldest first, that are not stored."""
+        self._metrics.readings_unstored.inc(len(rows))
         slot = self._cache.slot_if_room(tenant_id, device_id)
         if slot is None:
             return OFF
@@ -110,7 +111,6 @@ class WithoutStore:
         share = Share(device_id, rows, rows[-1].new, last=True)
         limits = Limits(may_start=False, all_off=True) if self._is_over() else UNSTORED
         planned = plan(share, zone, values, {}, moment_of(self._clock), self._rules, limits)
-        self._metrics.readings_unstored.inc(len(rows))
         after = planned.zone or zone
         self._tell(slot, zone, after)
         return msgspec.structs.replace(command_of(after, values), stored=False)

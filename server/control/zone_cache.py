@@ -104,7 +104,7 @@ class ZoneCache:
                 slot.lock.release()
         finally:
             slot.waiting -= 1
-            self._forget_unknown(tenant_id, device_id, slot)
+            self._let_go(tenant_id, device_id, slot)
 
     @asynccontextmanager
     async def locked_if_free(
@@ -127,7 +127,7 @@ class ZoneCache:
             for device_id, slot in slots.items():
                 slot.waiting -= 1
                 slot.lock.release()
-                self._forget_unknown(tenant_id, device_id, slot)
+                self._let_go(tenant_id, device_id, slot)
 
     def peek(self, tenant_id: str, device_id: str) -> Slot | None:
         """A zone's slot, if it is in memory."""
@@ -169,17 +169,15 @@ class ZoneCache:
         key = (tenant_id, device_id)
         slot = self._slots.get(key)
         if slot is None:
-            self._make_room()
             slot = self._slots[key] = Slot()
         return slot
 
-    def _forget_unknown(self, tenant_id: str, device_id: str, slot: Slot) -> None:
-        """Keep no slot of a zone that is none: made-up names must not push out those that are."""
+    def _let_go(self, tenant_id: str, device_id: str, slot: Slot) -> None:
+        """Keep no slot of a zone that is none, and make room for one that is: only now, or made-up
+        names would push out those that are."""
         if slot.told is None and not slot.waiting:
             self._slots.pop((tenant_id, device_id), None)
-
-    def _make_room(self) -> None:
-        if len(self._slots) >= ZONES_MAX:
+        elif len(self._slots) > ZONES_MAX:
             idle = next((key for key, slot in self._slots.items() if _is_idle(slot)), None)
             if idle is not None:
                 del self._slots[idle]

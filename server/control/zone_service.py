@@ -93,9 +93,9 @@ class ZoneService:
         try:
             stored = await self._asked(self._zones.heard_last(tenant_id))
         except StoreUnavailable:
-            if not self._watch.away:
-                raise
             stored, told = None, self._cache.told(tenant_id, all_of_them=True)
+            if not (told and self._watch.away):
+                raise
         newest = max(told.values(), key=lambda zone: zone.last_seen_ms, default=None)
         if newest is None or (stored is not None and stored.last_seen_ms > newest.last_seen_ms):
             return told.get(stored.device_id, stored) if stored else None

@@ -35,7 +35,7 @@ class Readers:
     """Runs reads on threads of their own, `count` at most: another one begins when all are busy.
 
     Calls belong to one event loop. When `generation` has changed, a thread connects again: the
-    database is another file now.
+    database is another file now. Where none can connect, each read fails at once.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Readers:
         try:
             async with asyncio.timeout(self._timeout_s):
                 result: T = await job.future
-                return result
+            return result
         except TimeoutError:
             raise self._unavailable("read_timeout", "The read timed out") from None
         except (sqlite3.Error, msgspec.DecodeError) as error:

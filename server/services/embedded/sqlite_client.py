@@ -131,10 +131,15 @@ class SqliteClient(DocumentClient, Retention):
         try:
             await self.open()
         except StoreUnavailable as error:
-            logger.error("Cannot use the database: %s", error.message)
             if not self._patient:
+                logger.error("Cannot use the database: %s", error.message)
                 await self.close()
                 raise
+            logger.error(
+                "Cannot use the database: %s. Mend that, or put a good copy there, or move it away"
+                " for a new one: it is tried again without a restart",
+                error.message,
+            )
         return self
 
     async def __aexit__(self, *_: object) -> None:

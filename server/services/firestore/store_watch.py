@@ -75,7 +75,7 @@ class StoreWatch:
         log.error(
             "readings are not stored: %s. Zones are steered from memory, nothing is switched on;"
             " a write is tried every second",
-            error.message or error.error,
+            _why(error),
         )
         for wait in self._waits:
             wait.end()
@@ -133,7 +133,10 @@ class StoreWatch:
         self.error = None
         self._metrics.store_away.set(0)
         for listener in self._listeners:
-            await listener()
+            try:
+                await listener()
+            except Exception:
+                log.exception("the store is back, and a part of the server could not go on")
 
     async def _tried(self) -> str | None:
         """Try to write, in a second or when there is a sign of life; what came in the way."""
@@ -146,11 +149,15 @@ class StoreWatch:
         try:
             await self._write()
         except StoreUnavailable as error:
-            return error.message or error.error
+            return _why(error)
         except Exception as error:  # whatever it is, it must not be the last try
             log.exception("whether the store takes a write is not known")
             return repr(error)
         return None
+
+
+def _why(error: StoreUnavailable) -> str:
+    return error.message or error.error
 
 
 class Waiting:
