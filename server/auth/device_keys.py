@@ -12,7 +12,7 @@ from server.errors import BasError, Forbidden, Unauthenticated
 from server.services.firestore.base import StoreBusy, StoreUnavailable
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Device
-from server.services.firestore.store_watch import WAIT_S, StoreWatch
+from server.services.firestore.store_watch import StoreWatch
 
 UNNAMED = "unknown"
 # Devices of which it is remembered whether they were admitted; about 300 bytes each.
@@ -76,16 +76,15 @@ class DeviceKeys:
         caller who may not speak for devices, StoreUnavailable for a device that was never heard
         while the store is away.
         """
-        asked = _asked(key, device_id, caller)
         if self._watch.error is not None:
-            return self._as_last(asked, self._watch.error)
+            return self._as_last(_asked(key, device_id, caller), self._watch.error)
         try:
-            with self._watch.waiting(WAIT_S):
-                return await self._identified(key, device_id, caller)
+            return await self._identified(key, device_id, caller)
         except StoreUnavailable as error:
             self._lose(error)
-            return self._as_last(asked, error)
+            return self._as_last(_asked(key, device_id, caller), error)
         except BasError as refusal:
+            asked = _asked(key, device_id, caller)
             keyed = self._mode == "optional" and isinstance(refusal, KeyRequired)
             # Else a stranger, who is not remembered, or a key that is not the device's any more.
             if keyed or asked in self._last:
@@ -120,8 +119,7 @@ class DeviceKeys:
         error = self._watch.error
         if error is None:
             try:
-                with self._watch.waiting(WAIT_S):
-                    return await self._identified_many(key, named, caller)
+                return await self._identified_many(key, named, caller)
             except StoreUnavailable as lost:
                 self._lose(lost)
                 error = lost

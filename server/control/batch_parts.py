@@ -29,12 +29,12 @@ class Batch:
         self.failed: dict[str, BasError] = {}
         self.announcements: list[asyncio.Task[None]] = []
 
-    def take(self, plans: Iterable[Plan]) -> None:
-        """These are stored."""
-        for one in plans:
-            self.errors |= one.errors
-            if one.zone is not None and one.command is not None:
-                self.commands[one.zone.device_id] = one.command
+    def take(self, plan: Plan) -> None:
+        """This is stored."""
+        if plan.errors:
+            self.errors |= plan.errors
+        if plan.zone is not None and plan.command is not None:
+            self.commands[plan.zone.device_id] = plan.command
 
     def refuse(self, share: Share, error: BasError) -> None:
         """None of these rows is stored, nor any later one of the device."""

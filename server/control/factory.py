@@ -13,6 +13,7 @@ from server.control.setpoints import SETTINGS_CHANGED, SetpointService
 from server.control.without_store import WithoutStore
 from server.control.zone_cache import ZoneCache
 from server.control.zone_service import ZoneService
+from server.control.zone_writer import ZoneWriter
 from server.metrics import Metrics
 from server.notices import Notices
 from server.services.firestore.service_factory import Stores
@@ -45,7 +46,8 @@ async def control(
     cache = ZoneCache(stores.zones, stores.devices, clock)
     zones = ZoneService(stores.zones, cache, stores.watch, clock)
     without_store = WithoutStore(stores, cache, sse, notices, clock, metrics, rules)
-    batches = BatchService(stores, cache, work, sse, clock, metrics, rules, without_store)
+    writer = ZoneWriter(stores, cache, sse, clock, metrics, rules)
+    batches = BatchService(writer, cache, work, stores.watch, without_store, clock)
     setpoints = SetpointService(
         client=stores.client,
         zones=stores.zones,

@@ -46,6 +46,11 @@ class Slot:
         self.apart = self.joined = 0
         self.unstored = False
 
+    @property
+    def is_current(self) -> bool:
+        """Whether `current` may be decided on as it is."""
+        return self.current is not None and not self.apart
+
     def keep(self, current: Versioned) -> None:
         """The store has this zone, which was decided on `current` as it was."""
         if self.apart == self.joined:

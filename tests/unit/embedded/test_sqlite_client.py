@@ -244,7 +244,7 @@ async def test_a_client_that_is_not_open_is_unavailable_and_closes(path: Path) -
 async def test_a_file_that_is_no_database_cannot_be_opened_and_closes(path: Path) -> None:
     make_no_database(path)
     client = new_client(path)
-    with pytest.raises(StoreUnavailable, match=r"store\.db cannot be opened"):
+    with pytest.raises(StoreUnavailable, match=r"cannot be opened: .*store\.db"):
         await client.open()
     await client.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("sqlite")]

@@ -1,0 +1,267 @@
+"""ZoneWriter: loads zones, decides on their readings, stores both in one write, announces them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from server.clock import Clock
+from server.control.batch_parts import Batch
+from server.control.decision import (
+    Moment,
+    Plan,
+    Rules,
+    Share,
+    command_of,
+    moment_of,
+    plan,
+    rejoined,
+)
+from server.control.reading import announcement_key
+from server.control.settings import in_force
+from server.control.turns import Turns
+from server.control.views import telemetry_row, zone_event
+from server.control.zone_cache import Slot, ZoneCache
+from server.errors import Forbidden
+from server.metrics import Metrics
+from server.services.firestore.base import StoreUnavailable, Write
+from server.services.firestore.models import Reading, TenantSettings, ZoneRecord
+from server.services.firestore.service_factory import Stores
+from server.services.firestore.zones_store import Versioned
+from server.services.sse_service.backend import KEY_S
+from server.services.sse_service.service import SSEService
+
+# Documents: about a millisecond and a half, after which all else that is ready comes first.
+PLANNED_AT_ONCE = 150
+
+Planned: TypeAlias = tuple[Share, Slot, Plan]
+
+
+class ZoneWriter:
+    """Decisions are made on stored state, and written only over what was read. Its callers hold the
+    locks of the zones."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        cache: ZoneCache,
+        sse: SSEService,
+        clock: Clock,
+        metrics: Metrics,
+        rules: Rules,
+    ) -> None:
+        self._client = stores.client
+        self._zones = stores.zones
+        self._telemetry = stores.telemetry
+        self._devices = stores.devices
+        self._watch = stores.watch
+        self._cache = cache
+        self._sse = sse
+        self._clock = clock
+        self._metrics = metrics
+        self._rules = rules
+        self._planning, self._telling = Turns(), Turns()
+
+    async def store(
+        self,
+        tenant_id: str,
+        shares: Sequence[Share],
+        slots: Mapping[str, Slot],
+        batch: Batch,
+        surely: bool,
+    ) -> None:
+        """Decide on the shares and store them, over what the slots hold; `surely` looks up whether
+        their keys came before. Raises VersionConflict or AlreadyExists if another process wrote
+        first, StoreUnavailable."""
+        if batch.failed:
+            shares = [share for share in shares if share.device_id not in batch.failed]
+        with self._watch.waiting(batch.wait_s):
+            if not all(slots[share.device_id].is_current for share in shares):
+                shares = await self._load(tenant_id, shares, slots, batch)
+            settings = await self._cache.settings(tenant_id)
+            moment = moment_of(self._clock)
+            earlier = await self._earlier(tenant_id, shares, moment.now_ms, surely)
+            if len(shares) == 1:
+                plans = [self._plan(shares[0], slots, settings, earlier, moment)]
+            else:
+                plans = await self._planned_in_turns(shares, slots, settings, earlier, moment)
+            await self._write(plans)
+        if len(shares) > 1:
+            await self._telling.turn()
+        stored = repeated = 0
+        readings: list[Reading] = []
+        silent: list[ZoneRecord] = []
+        for _, _, one in plans:
+            batch.take(one)
+            stored += len(one.creations)
+            repeated += one.repeated
+            readings += one.announced
+            if one.silent and one.zone is not None:
+                silent.append(one.zone)
+        self._metrics.readings_stored.inc(stored)
+        # Still under the locks, so that each zone's readings are announced in their order.
+        batch.announcements.append(
+            asyncio.create_task(self._announce(tenant_id, readings, silent, moment.now_ms))
+        )
+        if repeated:
+            self._metrics.readings_repeated.inc(repeated)
+            await self._answer_repeats(tenant_id, plans, batch)
+
+    async def turn(self) -> None:
+        """Return when nothing that was stored is being told."""
+        await self._telling.turn()
+
+    def _plan(
+        self,
+        share: Share,
+        slots: Mapping[str, Slot],
+        settings: TenantSettings,
+        earlier: Mapping[str, Reading],
+        moment: Moment,
+    ) -> Planned:
+        slot = slots[share.device_id]
+        assert slot.current is not None
+        before = slot.current.zone
+        values = in_force(before, settings)
+        return share, slot, plan(share, before, values, earlier, moment, self._rules)
+
+    async def _planned_in_turns(
+        self,
+        shares: Sequence[Share],
+        slots: Mapping[str, Slot],
+        settings: TenantSettings,
+        earlier: Mapping[str, Reading],
+        moment: Moment,
+    ) -> list[Planned]:
+        """The plan of each share; all else that is ready goes first now and then."""
+        plans: list[Planned] = []
+        size = 0
+        async with self._planning.turns():
+            for share in shares:
+                plans.append(self._plan(share, slots, settings, earlier, moment))
+                size += len(share.rows) + 1
+                if size >= PLANNED_AT_ONCE:
+                    await asyncio.sleep(0)
+                    size = 0
+            await asyncio.sleep(0)
+        return plans
+
+    async def _write(self, plans: Sequence[Planned]) -> None:
+        """Write all readings and zones at once, each zone over what its slot holds."""
+        writes: list[Write] = []
+        changed: list[tuple[Slot, ZoneRecord]] = []
+        creations: list[Write] = []
+        for _, slot, planned in plans:
+            if planned.zone is not None and slot.current is not None:
+                changed.append((slot, planned.zone))
+                writes.append(self._zones.zone_write(planned.zone, slot.current.version))
+                creations += planned.creations
+        if not writes:
+            return
+        try:
+            versions = await self._client.write(writes + creations)
+        except (StoreUnavailable, asyncio.CancelledError):
+            for slot, _ in changed:
+                slot.apart += 1  # whether it was written is unknown
+            raise
+        for (slot, zone), version in zip(changed, versions, strict=False):
+            slot.keep(Versioned(zone, version))
+
+    async def _answer_repeats(self, tenant_id: str, plans: Sequence[Planned], batch: Batch) -> None:
+        """Where all came before: the command as the store has it, whoever has switched since."""
+        repeated = [(share, slot) for share, slot, one in plans if not one.zone and one.repeated]
+        if not repeated:
+            return
+        try:
+            with self._watch.waiting(batch.wait_s):
+                settings = await self._cache.settings(tenant_id)
+                ids = [one.device_id for one, _ in repeated]
+                found = await self._zones.get_many(tenant_id, ids)
+        except StoreUnavailable as error:
+            for share, _ in repeated:
+                batch.refuse(share, error)
+            return
+        for share, slot in repeated:
+            zone = self._join(slot, found[share.device_id]).zone
+            batch.commands[share.device_id] = command_of(zone, in_force(zone, settings))
+
+    def _join(self, slot: Slot, record: Versioned) -> Versioned:
+        """Let the slot have a zone as it was read, with what its device was told since."""
+        if slot.told is None and record.zone.last_seen_ms < self._cache.doubted_ms:
+            slot.apart += 1
+        if slot.apart:
+            zone = rejoined(record.zone, slot.told, moment_of(self._clock))
+            record = Versioned(zone, record.version)
+        else:
+            slot.told = record.zone
+        slot.current, slot.joined = record, slot.apart
+        return record
+
+    async def _load(
+        self,
+        tenant_id: str,
+        shares: Sequence[Share],
+        slots: Mapping[str, Slot],
+        batch: Batch,
+    ) -> list[Share]:
+        """Fill the slots from the store; the shares of zones that may exist, the rest is refused.
+
+        A stranger who makes up device ids must not fill the store.
+        """
+        unknown = [
+            one.device_id
+            for one in shares
+            if slots[one.device_id].current is None or slots[one.device_id].apart
+        ]
+        loaded = await self._zones.get_many(tenant_id, unknown) if unknown else {}
+        homeless: list[str] = []
+        for device_id, zone in loaded.items():
+            self._join(slots[device_id], zone)
+            if zone.version is None and not await self._cache.has_room(tenant_id):
+                homeless.append(device_id)
+        if not homeless:
+            return list(shares)
+        registered = await self._devices.get_devices(tenant_id, homeless)
+        refused = set(homeless) - registered.keys()
+        for share in shares:
+            if share.device_id in refused:
+                slots[share.device_id].current = slots[share.device_id].told = None
+                message = "register this device first"
+                batch.refuse(share, Forbidden("Too many devices", "DEVICE_LIMIT", message))
+        return [share for share in shares if share.device_id not in refused]
+
+    async def _earlier(
+        self, tenant_id: str, shares: Sequence[Share], now_ms: int, surely: bool
+    ) -> dict[str, Reading]:
+        """What is stored already under the ids of these rows. Unless `surely`, keys are not looked
+        up: a stored one is a conflict."""
+        doc_ids = [
+            doc_id
+            for share in shares
+            for row in share.rows
+            if row.new.may_repeat and (surely or row.new.key is None)
+            for doc_id in row.new.source_ids(tenant_id, share.device_id, now_ms)
+        ]
+        return await self._telemetry.by_id(tenant_id, doc_ids) if doc_ids else {}
+
+    async def _announce(
+        self,
+        tenant_id: str,
+        readings: Iterable[Reading],
+        silent: Iterable[ZoneRecord],
+        now_ms: int,
+    ) -> None:
+        """Repeated readings too, since who stored them may have died before they were told; then
+        the `silent` zones, whose relays no reading tells."""
+        await self._sse.publish_many(
+            tenant_id,
+            "telemetry",
+            [
+                (telemetry_row(one), one.device_id, announcement_key(one))
+                for one in readings
+                if now_ms - one.received_ms < KEY_S * 1000
+            ],
+        )
+        for zone in silent:
+            await self._sse.publish(tenant_id, "zone", zone_event(zone, now_ms), zone.device_id)
