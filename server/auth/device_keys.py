@@ -141,10 +141,11 @@ class DeviceKeys:
             raise KeyRequired
         tenant_id, answer = "", dict[str | None, str | BasError]()
         for name in named:
-            try:
-                tenant_id, answer[name] = self._as_last(_asked(key, name, caller), error)
-            except BasError as refusal:
-                answer[name] = refusal
+            last = self._last.get(_asked(key, name, caller), error)
+            if isinstance(last, BasError):
+                answer[name] = last
+            else:
+                tenant_id, answer[name] = last
         return tenant_id, answer
 
     def admitted(

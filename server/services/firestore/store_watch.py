@@ -35,8 +35,9 @@ class StoreWatch:
         self._clock = clock
         self._metrics = metrics
         self._listeners: list[Callable[[], Awaitable[None]]] = []
+        self._trying: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._try_now = asyncio.Event()
+        self._pause: asyncio.Future[None] | None = None
         self._waits: dict[Waiting, None] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._lost_at = 0.0
@@ -79,10 +80,10 @@ class StoreWatch:
         )
         for wait in self._waits:
             wait.end()
-        self._try_now.clear()
-        task = asyncio.create_task(self._try_until_back(), name="store-watch")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._trying = asyncio.create_task(self._try_until_back(), name="store-watch")
+        # The one before may still tell that the store was back.
+        self._tasks.add(self._trying)
+        self._trying.add_done_callback(self._tasks.discard)
 
     async def check(self) -> None:
         """Find out whether the store takes a write, and lose it if not."""
@@ -93,7 +94,8 @@ class StoreWatch:
 
     def try_now(self) -> None:
         """There is a sign of life: if the store is away, do not wait for the next try."""
-        self._try_now.set()
+        if self._pause is not None:
+            self._pause.cancel()
 
     async def stop(self) -> None:
         """Try no more."""
@@ -140,12 +142,12 @@ class StoreWatch:
 
     async def _tried(self) -> str | None:
         """Try to write, in a second or when there is a sign of life; what came in the way."""
+        self._pause = asyncio.ensure_future(asyncio.sleep(TRY_S))
         try:
-            async with asyncio.timeout(TRY_S):
-                await self._try_now.wait()
-        except TimeoutError:
-            pass
-        self._try_now.clear()
+            await asyncio.wait({self._pause})
+        finally:
+            self._pause.cancel()
+            self._pause = None
         try:
             await self._write()
         except StoreUnavailable as error:

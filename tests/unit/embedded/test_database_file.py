@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,6 +77,15 @@ def beside(path: Path) -> dict[str, bytes]:
     return {name: Path(f"{path}{name}").read_bytes() for name in SUFFIXES[1:]}
 
 
+def take_away(path: Path) -> Path:
+    """Move it; where it is then."""
+    return path.rename(path.with_name("elsewhere"))
+
+
+def put_back(path: Path) -> None:
+    path.rename(path.with_name("bas.db"))
+
+
 def move(path: Path, target: Path) -> None:
     for name in SUFFIXES:
         os.rename(f"{path}{name}", f"{target}{name}")
@@ -131,14 +140,13 @@ def test_sqlite_damages_a_back_up_with_the_wal_of_the_file_that_it_replaces(tmp_
         assert again.execute("PRAGMA integrity_check").fetchall() != [("ok",)]
 
 
-@pytest.mark.parametrize("gone", ["deleted", "moved"])
-async def test_a_commit_into_a_file_that_is_gone_is_no_commit(path: Path, gone: str) -> None:
+@pytest.mark.parametrize("gone", [Path.unlink, take_away])
+async def test_a_commit_into_a_file_that_is_gone_is_no_commit(
+    path: Path, gone: Callable[[Path], object]
+) -> None:
     async with opened(path) as client:
         await store(client, "a")
-        if gone == "deleted":
-            path.unlink()
-        else:
-            path.rename(path.with_name("elsewhere"))
+        gone(path)
         assert "gone" in await lost(client)
         assert "put it back" in await lost(client)
 
@@ -146,10 +154,10 @@ async def test_a_commit_into_a_file_that_is_gone_is_no_commit(path: Path, gone: 
 async def test_a_file_that_is_put_back_has_all_that_was_stored(path: Path) -> None:
     async with opened(path) as client:
         await store(client, "a")
-        path.rename(path.with_name("elsewhere"))
+        elsewhere = take_away(path)
         await lost(client)
         await lost(client)
-        path.with_name("elsewhere").rename(path)
+        put_back(elsewhere)
         await store(client, "b")
         assert await names(client) == {"a", "b"}
     check(path)
@@ -256,7 +264,7 @@ async def test_every_failed_write_is_told_whosever_it_is(path: Path) -> None:
         client.writer.on_failure = told.append
         await store(client, "a")
         assert not told
-        path.rename(path.with_name("elsewhere"))
+        take_away(path)
         with pytest.raises(StoreUnavailable):
             await client.delete_expired(0, 1)
     assert [str(error) for error in told] == [str(error) for error in told if "gone" in str(error)]
