@@ -1,0 +1,320 @@
+"""Zones steered from memory for minutes, on a clock that is set: what goes off, what stays off, and
+what the record says once the store is back."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.support.unreliable import (
+    COLD,
+    GRACE_S,
+    HOT,
+    LAB,
+    MIN_MS,
+    Cooler,
+    Site,
+    hurry,
+    of,
+    told,
+)
+
+OFF = (False, False, False)
+RUNS, RESTS = (True, True, True), (False, True, True)
+RUNS_ON, RESTS_ON = (True, True, False), (False, True, False)
+
+
+@pytest.fixture
+async def site(tmp_path, clock, monkeypatch):
+    hurry(monkeypatch)
+    async with AsyncExitStack() as resources:
+        yield Site(tmp_path / "bas.db", clock, resources)
+
+
+@pytest.fixture
+async def process(site):
+    return await site.start()
+
+
+async def runs_for(process, clock, seconds):
+    """The cooler was started so long ago."""
+    assert told(await process.post(HOT)) == RUNS
+    clock.advance(seconds)
+
+
+async def rests_since(process, clock):
+    """The cooler was stopped just now, and wants to run."""
+    await runs_for(process, clock, 10)
+    assert told(await process.post(COLD)) == RESTS
+
+
+async def test_ten_minutes_without_the_store_what_is_on_stays_on_until_the_grace_is_over(
+    site, process, clock
+):
+    await runs_for(process, clock, 2)
+    await site.lose()
+    lost_s = clock.monotonic()
+    for _ in range(300):
+        command = await process.post(HOT)
+        in_grace = clock.monotonic() - lost_s < GRACE_S
+        assert told(command) == (RUNS_ON if in_grace else OFF)
+        clock.advance(2)
+    await site.come_back()
+    record = await process.record()
+    assert (record.cool, record.heat) == (False, False)
+    assert told(await process.post(HOT)) == RUNS
+
+
+async def test_what_cools_down_goes_off_after_its_minimum_time_and_not_on_again(
+    site, process, clock
+):
+    await runs_for(process, clock, 4)
+    await site.lose()
+    assert told(await process.post(COLD)) == RUNS_ON
+    clock.advance(5.999)
+    assert told(await process.post(COLD)) == RUNS_ON
+    clock.advance(0.001)
+    assert told(await process.post(COLD)) == RESTS_ON
+    for _ in range(20):
+        clock.advance(2)
+        assert told(await process.post(HOT)) == RESTS_ON
+
+
+async def test_minimum_times_hold_across_loss_and_return(site, process, clock):
+    cooler = Cooler(clock)
+    for number in range(600):
+        if number % 50 == 20:
+            await site.lose()
+        if number % 50 == 35:
+            await site.come_back()
+        cooler.obey(await process.post(COLD if number % 14 < 7 else HOT))
+        clock.advance(1)
+    assert not cooler.short
+    assert cooler.on in {True, False}
+
+
+async def test_a_rest_that_began_without_the_store_lasts_its_time_when_it_is_back(
+    site, process, clock
+):
+    await runs_for(process, clock, 10)
+    await site.lose()
+    assert told(await process.post(COLD)) == RESTS_ON
+    clock.advance(2)
+    await site.come_back()
+    # The record says off since now: it had it running until then.
+    assert (await process.record()).cool_changed_ms == clock.uptime_ms()
+    clock.advance(9.999)
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(0.001)
+    assert told(await process.post(HOT)) == RUNS
+
+
+@pytest.mark.parametrize("reason", ["", "no_value"])
+async def test_a_fault_cuts_at_once_and_is_in_the_record_without_another_post(
+    site, process, clock, reason
+):
+    await runs_for(process, clock, 1)
+    await site.lose()
+    assert told(await process.post(None, not reason or True)) == OFF
+    clock.advance(1)
+    await site.come_back()
+    record = await process.record()
+    assert (record.cool, record.heat, record.fault) == (False, False, True)
+    assert (record.sensor_ok, record.trust_state) == (False, "fault")
+    assert (await process.status()).state == "FAULT"
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(10)
+    assert told(await process.post(HOT)) == RUNS
+
+
+async def test_a_zone_that_is_not_in_memory_is_off(site, process):
+    await process.post(HOT)
+    process.cache._slots.clear()
+    await site.lose()
+    assert told(await process.post(HOT)) == OFF
+    assert told(await process.post(HOT, device_id="never heard")) == OFF
+
+
+@pytest.mark.parametrize("how", ["unanswered", "late"])
+async def test_a_start_whose_write_took_effect_unheard_counts_as_switched_on_return(
+    site, process, clock, how
+):
+    await rests_since(process, clock)
+    clock.advance(10)
+    process.lose(how)
+    assert told(await process.post(HOT)) == RESTS_ON
+    clock.advance(3)
+    await site.come_back()
+    assert not (await process.record()).cool
+    # The device was told to be off all the time; but nobody can know.
+    clock.advance(9.999)
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(0.001)
+    assert told(await process.post(HOT)) == RUNS
+
+
+@pytest.mark.parametrize("how", ["unanswered", "late"])
+async def test_a_stop_whose_write_took_effect_unheard_counts_from_when_it_was_obeyed(
+    site, process, clock, how
+):
+    await runs_for(process, clock, 10)
+    process.lose(how)
+    # Obeyed from memory too, and a second later than the write says where it was hot once more.
+    assert told(await process.post(COLD)) == RESTS_ON
+    clock.advance(6)
+    await site.come_back()
+    clock.advance(3.999)
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(0.001)
+    assert told(await process.post(HOT)) == RUNS
+
+
+async def test_record_and_memory_that_agree_agree_on_the_later_switch_too(site, process, clock):
+    await runs_for(process, clock, 8)
+    await site.lose()
+    clock.advance(2)
+    record = await process.record()
+    assert told(await process.post(COLD)) == RESTS_ON
+    rested_ms = clock.uptime_ms()
+    # Somebody else's write says that it has rested for longer than that.
+    other = await site.start()
+    clock.advance(-2)
+    assert told(await other.post(COLD)) == RUNS
+    assert record.cool
+    await other.store._client.write(
+        [
+            process.stores.zones.zone_write(
+                structs_replace(record, cool=False, cool_changed_ms=rested_ms - 5000),
+                (await process.stores.zones.get("default", LAB)).version,
+            )
+        ]
+    )
+    clock.advance(2)
+    await process.come_back()
+    assert (await process.record()).cool_changed_ms == rested_ms
+
+
+async def test_an_older_record_that_says_on_is_switched_off_and_rests_from_then(
+    site, process, clock
+):
+    await runs_for(process, clock, 10)
+    before = await process.record()
+    assert told(await process.post(COLD)) == RESTS
+    clock.advance(100)
+    await site.lose()
+    await put_back(process, before)
+    await site.come_back()
+    assert not (await process.record()).cool
+    clock.advance(9.999)
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(0.001)
+    assert told(await process.post(HOT)) == RUNS
+
+
+async def test_an_older_record_that_says_off_ends_what_runs_and_it_rests_from_then(
+    site, process, clock
+):
+    assert told(await process.post(COLD)) == RESTS
+    before = await process.record()
+    await runs_for(process, clock, 5)
+    await site.lose()
+    await put_back(process, before)
+    await site.come_back()
+    assert not (await process.record()).cool
+    clock.advance(9.999)
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(0.001)
+    assert told(await process.post(HOT)) == RUNS
+
+
+async def test_a_zone_that_the_store_has_no_more_rests_its_time(site, process, clock):
+    await rests_since(process, clock)
+    clock.advance(1)
+    await site.lose()
+    assert told(await process.post(HOT)) == RESTS_ON
+    await process.store._client.write([delete_of(LAB)])
+    await site.come_back()
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(8.999)
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(0.001)
+    assert told(await process.post(HOT)) == RUNS
+
+
+async def test_what_a_restarted_process_told_off_stays_off_for_its_time(site, process, clock):
+    await runs_for(process, clock, 5)
+    process.lose()
+    restarted = await site.start(how="gone")
+    assert told(await restarted.post(HOT)) == OFF
+    clock.advance(2)
+    await restarted.come_back()
+    assert told(await restarted.post(HOT)) == RESTS
+    clock.advance(9.999)
+    assert told(await restarted.post(HOT)) == RESTS
+    clock.advance(0.001)
+    assert told(await restarted.post(HOT)) == RUNS
+
+
+async def test_a_zone_heard_by_another_process_since_is_as_that_one_says(site, process, clock):
+    other = await site.start()
+    await site.lose()
+    await site.come_back()
+    clock.advance(1)
+    assert told(await process.post(HOT)) == RUNS
+    clock.advance(1)
+    assert told(await other.post(HOT)) == RUNS
+
+
+async def test_the_record_is_right_after_a_restart_that_follows(site, process, clock):
+    await runs_for(process, clock, 10)
+    await site.lose()
+    assert told(await process.post(COLD)) == RESTS_ON
+    await site.come_back()
+    restarted = await site.start()
+    status = await restarted.status()
+    assert (status.cool_active, status.heat_active) == (False, True)
+    assert told(await restarted.post(HOT)) == RESTS
+    clock.advance(MIN_MS / 1000)
+    assert told(await restarted.post(HOT)) == RUNS
+
+
+async def test_the_present_is_shown_from_memory_and_told_where_it_changes(site, process, clock):
+    await runs_for(process, clock, 10)
+    await site.events()
+    await site.lose(reads=False)
+    await process.post(HOT + 1)
+    assert await site.events() == []  # nothing has changed but the temperature
+    await process.post(COLD)
+    (event,) = await site.events()
+    assert (event[0], event[1]["device_id"], event[1]["cool_active"]) == ("zone", LAB, False)
+    (shown,) = await process.control.zones.snapshot("default")
+    assert (shown.temp_tenths, shown.cool_active, shown.state) == (COLD, False, "IDLE_WITH_LEDS")
+    assert await process.status() == shown
+    assert (await process.control.zones.status("default", None)) == shown
+    await site.come_back()
+    assert of(await site.events(), "telemetry") == []
+    assert [one.temp_tenths for one in await process.stored()] == [HOT]
+    (stored,) = await process.control.zones.snapshot("default")
+    assert (stored.cool_active, stored.heat_active) == (False, True)
+
+
+def structs_replace(record, **changes):
+    import msgspec
+
+    return msgspec.structs.replace(record, **changes)
+
+
+async def put_back(process, record):
+    """As when an older copy of the store's file comes in its place."""
+    from server.services.firestore.base import Put
+    from server.services.firestore.models import fields_of
+
+    doc_id = f"{record.tenant_id}_{record.device_id}"
+    await process.store._client.write([Put("zones", doc_id, fields_of(record))])
+
+
+def delete_of(device_id):
+    from server.services.firestore.base import Delete, document_id
+
+    return Delete("zones", document_id("default", device_id))
