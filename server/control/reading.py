@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from typing import NamedTuple
 
 import msgspec
 
 from server.control.zone import Relays
 from server.services.firestore.base import document_id, escaped
+from server.services.firestore.drawing import hex_digits
 from server.services.firestore.models import DAY_MS, Reading, utc_text
 
 # A device that knows no date sends milliseconds since power-on: anything outside is not a date.
@@ -21,8 +21,6 @@ SEQ_MEMORY_MS = 10 * 60_000
 NEAR = 12
 # Digits of the id of a reading that cannot be repeated: 96 bits.
 ID_DIGITS = 24
-# Digits that are drawn from the system at once: a call costs more than the rest of an id.
-DRAWN = 4096
 
 
 class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -72,7 +70,7 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             span = now_ms // SEQ_MEMORY_MS
             seq = self.digest()
             return [_digest(tenant_id, device_id, seq, str(one)) for one in (span, span - 1)]
-        return [self.near + random_hex(ID_DIGITS - len(self.near))]
+        return [self.near + hex_digits(ID_DIGITS - len(self.near))]
 
     @property
     def may_repeat(self) -> bool:
@@ -84,26 +82,9 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.key is not None or now_ms - stored.received_ms < SEQ_MEMORY_MS
 
 
-class _Digits:
-    """Random hexadecimal digits, each given out once. For one process: children are not forked."""
-
-    def __init__(self) -> None:
-        self._drawn, self._used = "", 0
-
-    def take(self, count: int) -> str:
-        """So many digits, at most DRAWN."""
-        if self._used + count > len(self._drawn):
-            self._drawn, self._used = secrets.token_hex(DRAWN // 2), 0
-        begin, self._used = self._used, self._used + count
-        return self._drawn[begin : self._used]
-
-
-random_hex = _Digits().take
-
-
 def near_each_other(batch_key: str | None = None) -> str:
     """How the ids of readings that come together begin; the same again for a repeated batch."""
-    return secrets.token_hex(NEAR // 2) if batch_key is None else _digest(batch_key)[:NEAR]
+    return hex_digits(NEAR) if batch_key is None else _digest(batch_key)[:NEAR]
 
 
 def announcement_key(reading: Reading) -> str:

@@ -9,12 +9,10 @@ event loop, so a group of writes is few statements, however many writes are in i
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
-from struct import iter_unpack
 from typing import NamedTuple
 
 import msgspec
@@ -30,6 +28,7 @@ from server.services.firestore.base import (
     VersionConflict,
     Write,
 )
+from server.services.firestore.drawing import draw
 from server.services.firestore.values import INTEGER_MAX, check_id
 
 # json_set takes at most 127 arguments in SQLite's default build: the body, then two a field.
@@ -72,11 +71,7 @@ class WriteSet:
     """The writes of one batch. ValueError for an impossible collection, id, field or value."""
 
     def __init__(self, writes: Sequence[Write]) -> None:
-        # Drawn at once: a call into the system costs more than a version.
-        drawn = iter_unpack("=Q", secrets.token_bytes(8 * len(writes)))
-        self.steps = [
-            _step(write, str(number >> 1)) for write, (number,) in zip(writes, drawn, strict=True)
-        ]
+        self.steps = [_step(write, str(draw() >> 1)) for write in writes]
         self.versions = [step.version for step in self.steps]
 
     def __call__(self, connection: sqlite3.Connection) -> list[str]:
