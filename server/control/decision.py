@@ -247,7 +247,12 @@ def _trust(zone: ZoneRecord, relays: Relays, verdict: Verdict, reason: str) -> t
 
 def rejoined(record: ZoneRecord, told: ZoneRecord | None, moment: Moment) -> ZoneRecord:
     """The zone as the store has it, after its device was told something else: a relay on which the
-    two differ is off, and counts as switched now. None was told: both off."""
+    two differ is off, and counts as switched now. None was told: both off.
+
+    If it was heard later than that, another process told it something since: what is stored.
+    """
+    if told is not None and record.last_seen_ms > told.last_seen_ms:
+        return record
     was = relays_on(record, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
     off = told or ZoneRecord(tenant_id=record.tenant_id, device_id=record.device_id)
     relays = without(was, moment.uptime_ms, cool=off.cool, heat=off.heat)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from server.clock import Clock
 from server.control.batch_service import BatchService
 from server.control.decision import Rules
+from server.control.relay_notices import RelayNotices
 from server.control.setpoints import SETTINGS_CHANGED, SetpointService
 from server.control.without_store import WithoutStore
 from server.control.zone_cache import ZoneCache
@@ -45,8 +46,9 @@ async def control(
     work = Work()
     cache = ZoneCache(stores.zones, stores.devices, clock)
     zones = ZoneService(stores.zones, cache, stores.watch, clock)
-    without_store = WithoutStore(stores, cache, sse, notices, clock, metrics, rules)
-    writer = ZoneWriter(stores, cache, sse, clock, metrics, rules)
+    relays = RelayNotices(cache, stores.watch, notices, clock)
+    without_store = WithoutStore(stores, cache, relays, sse, clock, metrics, rules)
+    writer = ZoneWriter(stores, cache, relays, sse, clock, metrics, rules)
     batches = BatchService(writer, cache, work, stores.watch, without_store, clock)
     setpoints = SetpointService(
         client=stores.client,
@@ -65,3 +67,4 @@ async def control(
     finally:
         await work.close(FINISH_S)
         await without_store.close()
+        await relays.close()

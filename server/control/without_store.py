@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Sequence
-from itertools import count
-from urllib.parse import unquote
 
 import msgspec
 
@@ -15,6 +12,7 @@ from server.control.batch_parts import each
 from server.control.decision import (
     UNSTORED,
     Limits,
+    Moment,
     Row,
     Rules,
     Share,
@@ -22,55 +20,39 @@ from server.control.decision import (
     moment_of,
     plan,
     rejoined,
-    with_relays,
 )
+from server.control.relay_notices import RelayNotices
 from server.control.settings import in_force
 from server.control.tries import tries
 from server.control.views import OFF, Command, relays_on, zone_event
-from server.control.zone import Relays, without
 from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
 from server.metrics import Metrics
-from server.notices import Notices
 from server.services.firestore.base import (
     AlreadyExists,
     StoreUnavailable,
     VersionConflict,
-    escaped,
+    in_parts,
 )
 from server.services.firestore.models import ZoneRecord
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
 from server.services.sse_service.service import SSEService
 
-# The notice of what was cut, a line each: its number, zone, and what relays may still be on. Or of
-# a process that is BLIND.
-CUT = "cut"
-# Of a process that never had the store: it tells every device to be off.
-BLIND = "*"
-# The notice that the store is back for one process.
-BACK = "store-back"
-# A notice may be lost while Redis dies: what was cut is told again for so long, once a second.
-TELL_EVERY_S, TELL_AGAIN_S = 1.0, 10.0
-LINES_MAX = 100
-HEARD_MAX = 10_000
 CLOSE_S = 0.5
 SETTLED_AT_ONCE = 16
 
 
 class WithoutStore:
     """Nothing is switched on; what is on goes off when the rule says so, a fault cuts at once, and
-    after `grace_s` without the store everything is off.
-
-    Processes tell each other what they cut. Where one could not, or knows of no zone, everything
-    goes off at once, and stays off until the store is back.
+    after `grace_s` without the store everything is off, or at once where `relays` says so.
     """
 
     def __init__(
         self,
         stores: Stores,
         cache: ZoneCache,
+        relays: RelayNotices,
         sse: SSEService,
-        notices: Notices,
         clock: Clock,
         metrics: Metrics,
         rules: Rules,
@@ -79,25 +61,12 @@ class WithoutStore:
         self._zones = stores.zones
         self._watch = stores.watch
         self._cache = cache
+        self._relays = relays
         self._sse = sse
-        self._notices = notices
         self._clock = clock
         self._metrics = metrics
         self._rules = rules
         self._publishing: set[asyncio.Task[int]] = set()
-        self._telling: asyncio.Task[None] | None = None
-        # What was cut lately: the line that tells of it, and since when.
-        self._cuts: dict[str, float] = {}
-        self._numbers = map(f"{secrets.token_hex(4)}.{{}}".format, count())
-        self._heard: dict[str, None] = {}
-        # Whether all must be off until the store is back.
-        self._all_off = False
-        # A process whose store was away from the start knows of no zone.
-        self._blind = self._watch.away
-        if self._blind:
-            self._keep_telling()
-        notices.listen(CUT, self._hear_cuts)
-        notices.listen(BACK, lambda _: self._watch.try_now())
         self._watch.on_back(self._settle)
 
     def answer(self, tenant_id: str, device_id: str, rows: Sequence[Row]) -> Command:
@@ -117,9 +86,6 @@ class WithoutStore:
 
     async def close(self) -> None:
         """Tell what is being told, then end."""
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.wait({self._telling})
         if self._publishing:
             await asyncio.wait(self._publishing, timeout=CLOSE_S)
 
@@ -127,8 +93,7 @@ class WithoutStore:
         """Whether nothing may stay on."""
         if not self._watch.away:
             return False
-        self._all_off = self._all_off or not self._notices.reach_others
-        return self._all_off or self._watch.away_s() >= self._rules.grace_s
+        return self._relays.all_off or self._watch.away_s() >= self._rules.grace_s
 
     def _tell(self, slot: Slot, before: ZoneRecord, after: ZoneRecord) -> None:
         """Remember what the device is told, and tell streams and other processes of a change."""
@@ -138,12 +103,9 @@ class WithoutStore:
         slot.unstored = slot.unstored or switched or self._watch.away
         if switched:
             slot.apart += 1
-            name = f"{escaped(after.tenant_id)}_{escaped(after.device_id)}"
-            line = f"{next(self._numbers)} {name} {after.cool:d}{after.heat:d}"
-            self._notices.tell(CUT, line)
-            self._cuts[line] = self._clock.monotonic()
+            self._relays.cut(after)
         if self._watch.away:
-            self._keep_telling()
+            self._relays.keep_telling()
         if switched or (after.fault, after.trust_state) != (before.fault, before.trust_state):
             self._publish(after)
 
@@ -155,64 +117,37 @@ class WithoutStore:
         self._publishing.add(task)
         task.add_done_callback(self._publishing.discard)
 
-    def _keep_telling(self) -> None:
-        if self._telling is None or self._telling.done():
-            self._telling = asyncio.create_task(self._tell_again(), name="cuts")
-
-    async def _tell_again(self) -> None:
-        """Once a second until the store is back; if nothing was cut, to see that others hear."""
-        while self._watch.away:
-            since = self._clock.monotonic() - TELL_AGAIN_S
-            self._cuts = {line: at for line, at in self._cuts.items() if at >= since}
-            lines = [BLIND, *self._cuts] if self._blind else list(self._cuts)
-            for start in range(0, len(lines) or 1, LINES_MAX):
-                self._notices.tell(CUT, "\n".join(lines[start : start + LINES_MAX]))
-            await asyncio.sleep(TELL_EVERY_S)
-            self._is_over()
-        self._cuts.clear()
-
-    def _hear_cuts(self, lines: str) -> None:
-        """Another process cut zones that this one may think are on."""
-        for line in lines.split("\n"):
-            number, _, cut = line.partition(" ")
-            if number == BLIND:
-                self._all_off = self._all_off or self._watch.away
-            elif cut and number not in self._heard:
-                if len(self._heard) >= HEARD_MAX:
-                    del self._heard[next(iter(self._heard))]
-                self._heard[number] = None
-                self._hear_cut(cut)
-
-    def _hear_cut(self, cut: str) -> None:
-        ids, _, relays = cut.rpartition(" ")
-        tenant_id, _, device_id = ids.partition("_")
-        tenant_id, device_id = unquote(tenant_id), unquote(device_id)
-        slot = self._cache.slot_if_room(tenant_id, device_id)
-        if slot is None:
-            return
-        moment = moment_of(self._clock)
-        if slot.told is None:
-            # Whatever the store has, the device was told this.
-            zone, was = ZoneRecord(tenant_id=tenant_id, device_id=device_id), Relays(True, True)
-        else:
-            zone = slot.told
-            was = relays_on(zone, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
-        now = without(was, moment.uptime_ms, cool=relays[0] == "1", heat=relays[1] == "1")
-        if slot.told is None or now != was:
-            slot.told = with_relays(zone, now, moment)
-            slot.unstored = slot.unstored or self._watch.away
-            slot.apart += 1
-
     async def _settle(self) -> None:
-        """The store is back: write what devices were told meanwhile."""
-        self._all_off = self._blind = False
-        self._notices.tell(BACK, "")
+        """The store is back: write what devices were told meanwhile, and look at all other zones
+        too, since it may be an older copy."""
+        self._relays.back()
         self._cache.doubt_all()
         await each(self._cache.unstored(), SETTLED_AT_ONCE, self._settle_zone)
+        for tenant_id, device_ids in self._cache.doubted():
+            for some in in_parts(device_ids):
+                await each(await self._wrong(tenant_id, some), SETTLED_AT_ONCE, self._settle_zone)
+
+    async def _wrong(self, tenant_id: str, device_ids: Sequence[str]) -> list[tuple[str, str]]:
+        """Those zones that the store has otherwise than their devices were told."""
+        wrong: list[tuple[str, str]] = []
+        try:
+            found = {} if self._watch.away else await self._zones.get_many(tenant_id, device_ids)
+        except StoreUnavailable as error:
+            self._watch.lose(error)
+            return wrong
+        moment = moment_of(self._clock)
+        for device_id, record in found.items():
+            slot = self._cache.peek(tenant_id, device_id)
+            if slot is None or slot.told is None or slot.current is not None:
+                continue
+            if record.version is not None and not _agrees(record.zone, slot.told, moment):
+                slot.unstored = True
+                wrong.append((tenant_id, device_id))
+        return wrong
 
     async def _settle_zone(self, key: tuple[str, str]) -> None:
         if self._watch.away:
-            return  # again
+            return  # it will be back once more
         try:
             async with self._cache.locked(*key) as slot:
                 for pause_s in tries(self._clock):
@@ -227,28 +162,27 @@ class WithoutStore:
     async def _written(self, slot: Slot, record: Versioned) -> bool:
         """Whether the record is right now; else somebody else wrote before."""
         slot.joined = slot.apart
-        zone = rejoined(record.zone, slot.told, moment_of(self._clock))
         if record.version is None:
             # The store does not have it any more: the next reading decides, over what was told.
             slot.unstored = False
             return True
-        if same_relays(zone, record.zone):
+        moment = moment_of(self._clock)
+        if _agrees(record.zone, slot.told, moment):
             slot.keep(record)
             return True
+        zone = rejoined(record.zone, slot.told, moment)
         try:
             versions = await self._client.write([self._zones.zone_write(zone, record.version)])
         except (VersionConflict, AlreadyExists):
             return False
         slot.keep(Versioned(zone, versions[0]))
+        self._relays.switched(zone)
         self._publish(zone)
         return True
 
 
-def same_relays(one: ZoneRecord, other: ZoneRecord) -> bool:
-    """Whether two records of a zone agree on its relays, and since when its cooler is as it is."""
-    return (one.cool, one.heat, one.fault, one.cool_changed_ms) == (
-        other.cool,
-        other.heat,
-        other.fault,
-        other.cool_changed_ms,
-    )
+def _agrees(record: ZoneRecord, told: ZoneRecord | None, moment: Moment) -> bool:
+    """Whether the record says of the relays what the device was told, and since when."""
+    was = relays_on(record, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
+    now = rejoined(record, told, moment)
+    return was == relays_on(now, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)

@@ -150,6 +150,15 @@ class ZoneCache:
         slot = self.peek(tenant_id, device_id)
         return slot.told if slot is not None and slot.unstored else None
 
+    def doubted(self) -> list[tuple[str, list[str]]]:
+        """By tenant, the zones whose devices were told something, and that were not read since the
+        store was away."""
+        devices: dict[str, list[str]] = {}
+        for (tenant_id, device_id), slot in self._slots.items():
+            if slot.told is not None and slot.current is None:
+                devices.setdefault(tenant_id, []).append(device_id)
+        return list(devices.items())
+
     def unstored(self) -> list[tuple[str, str]]:
         """Tenant and device of the zones of which memory knows more than the store."""
         return [key for key, slot in self._slots.items() if slot.unstored]

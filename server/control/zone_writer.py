@@ -19,6 +19,7 @@ from server.control.decision import (
     rejoined,
 )
 from server.control.reading import announcement_key
+from server.control.relay_notices import RelayNotices
 from server.control.settings import in_force
 from server.control.turns import Turns
 from server.control.views import telemetry_row, zone_event
@@ -46,6 +47,7 @@ class ZoneWriter:
         self,
         stores: Stores,
         cache: ZoneCache,
+        relays: RelayNotices,
         sse: SSEService,
         clock: Clock,
         metrics: Metrics,
@@ -57,6 +59,7 @@ class ZoneWriter:
         self._devices = stores.devices
         self._watch = stores.watch
         self._cache = cache
+        self._relays = relays
         self._sse = sse
         self._clock = clock
         self._metrics = metrics
@@ -166,7 +169,10 @@ class ZoneWriter:
                 slot.apart += 1  # whether it was written is unknown
             raise
         for (slot, zone), version in zip(changed, versions, strict=False):
+            before = slot.told
             slot.keep(Versioned(zone, version))
+            if before is None or not _same_relays(zone, before):
+                self._relays.switched(zone)
 
     async def _answer_repeats(self, tenant_id: str, plans: Sequence[Planned], batch: Batch) -> None:
         """Where all came before: the command as the store has it, whoever has switched since."""
@@ -265,3 +271,7 @@ class ZoneWriter:
         )
         for zone in silent:
             await self._sse.publish(tenant_id, "zone", zone_event(zone, now_ms), zone.device_id)
+
+
+def _same_relays(one: ZoneRecord, other: ZoneRecord) -> bool:
+    return one.cool == other.cool and one.heat == other.heat and one.fault == other.fault

@@ -298,10 +298,10 @@ class Cooler:
 
 def hurry(monkeypatch: Any) -> None:
     """What is tried or told once a second, is so every few milliseconds."""
-    from server.control import without_store
+    from server.control import relay_notices
 
     monkeypatch.setattr(store_watch, "TRY_S", 0.01)
-    monkeypatch.setattr(without_store, "TELL_EVERY_S", 0.01)
+    monkeypatch.setattr(relay_notices, "TELL_EVERY_S", 0.01)
 
 
 def told(command: Command) -> tuple[bool, bool, bool]:

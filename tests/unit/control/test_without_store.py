@@ -7,12 +7,16 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from server.services.firestore.base import Delete, Put, document_id
+from server.services.firestore.models import fields_of
+from server.services.firestore.zones_store import ZONES
 from tests.support.unreliable import (
     COLD,
     GRACE_S,
     HOT,
     LAB,
     MIN_MS,
+    TENANT,
     Cooler,
     Site,
     hurry,
@@ -63,6 +67,9 @@ async def test_ten_minutes_without_the_store_what_is_on_stays_on_until_the_grace
     await site.come_back()
     record = await process.record()
     assert (record.cool, record.heat) == (False, False)
+    # It was on as far as the store knew.
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(10)
     assert told(await process.post(HOT)) == RUNS
 
 
@@ -170,29 +177,20 @@ async def test_a_stop_whose_write_took_effect_unheard_counts_from_when_it_was_ob
     assert told(await process.post(HOT)) == RUNS
 
 
-async def test_record_and_memory_that_agree_agree_on_the_later_switch_too(site, process, clock):
-    await runs_for(process, clock, 8)
+async def test_an_older_record_that_says_off_too_knows_since_when(site, process, clock):
+    assert told(await process.post(COLD)) == RESTS
+    before = await process.record()
+    await rests_since(process, clock)
+    rests_ms = clock.uptime_ms()
+    clock.advance(1)
     await site.lose()
-    clock.advance(2)
-    record = await process.record()
-    assert told(await process.post(COLD)) == RESTS_ON
-    rested_ms = clock.uptime_ms()
-    # Somebody else's write says that it has rested for longer than that.
-    other = await site.start()
-    clock.advance(-2)
-    assert told(await other.post(COLD)) == RUNS
-    assert record.cool
-    await other.store._client.write(
-        [
-            process.stores.zones.zone_write(
-                structs_replace(record, cool=False, cool_changed_ms=rested_ms - 5000),
-                (await process.stores.zones.get("default", LAB)).version,
-            )
-        ]
-    )
-    clock.advance(2)
-    await process.come_back()
-    assert (await process.record()).cool_changed_ms == rested_ms
+    await put_back(process, before)
+    await site.come_back()
+    assert (await process.record()).cool_changed_ms == rests_ms
+    clock.advance(8.999)
+    assert told(await process.post(HOT)) == RESTS
+    clock.advance(0.001)
+    assert told(await process.post(HOT)) == RUNS
 
 
 async def test_an_older_record_that_says_on_is_switched_off_and_rests_from_then(
@@ -233,7 +231,7 @@ async def test_a_zone_that_the_store_has_no_more_rests_its_time(site, process, c
     clock.advance(1)
     await site.lose()
     assert told(await process.post(HOT)) == RESTS_ON
-    await process.store._client.write([delete_of(LAB)])
+    await process.store._client.write([Delete(ZONES, document_id(TENANT, LAB))])
     await site.come_back()
     assert told(await process.post(HOT)) == RESTS
     clock.advance(8.999)
@@ -288,33 +286,18 @@ async def test_the_present_is_shown_from_memory_and_told_where_it_changes(site, 
     await process.post(COLD)
     (event,) = await site.events()
     assert (event[0], event[1]["device_id"], event[1]["cool_active"]) == ("zone", LAB, False)
-    (shown,) = await process.control.zones.snapshot("default")
+    (shown,) = await process.control.zones.snapshot(TENANT)
     assert (shown.temp_tenths, shown.cool_active, shown.state) == (COLD, False, "IDLE_WITH_LEDS")
     assert await process.status() == shown
-    assert (await process.control.zones.status("default", None)) == shown
+    assert (await process.control.zones.status(TENANT, None)) == shown
     await site.come_back()
     assert of(await site.events(), "telemetry") == []
     assert [one.temp_tenths for one in await process.stored()] == [HOT]
-    (stored,) = await process.control.zones.snapshot("default")
+    (stored,) = await process.control.zones.snapshot(TENANT)
     assert (stored.cool_active, stored.heat_active) == (False, True)
-
-
-def structs_replace(record, **changes):
-    import msgspec
-
-    return msgspec.structs.replace(record, **changes)
 
 
 async def put_back(process, record):
     """As when an older copy of the store's file comes in its place."""
-    from server.services.firestore.base import Put
-    from server.services.firestore.models import fields_of
-
-    doc_id = f"{record.tenant_id}_{record.device_id}"
-    await process.store._client.write([Put("zones", doc_id, fields_of(record))])
-
-
-def delete_of(device_id):
-    from server.services.firestore.base import Delete, document_id
-
-    return Delete("zones", document_id("default", device_id))
+    doc_id = document_id(record.tenant_id, record.device_id)
+    await process.store._client.write([Put(ZONES, doc_id, fields_of(record))])
