@@ -48,7 +48,8 @@ class RelayNotices:
         # A process whose store was away from the start knows of no zone.
         self._blind = watch.away
         if self._blind:
-            self.keep_telling()
+            self._keep_telling()
+        watch.on_lost(self._keep_telling)
         notices.listen(SWITCHED, self._hear_switched)
         notices.listen(CUT, self._hear_cuts)
         notices.listen(BACK, lambda _: watch.try_now())
@@ -69,8 +70,7 @@ class RelayNotices:
         self._notices.tell(CUT, line)
         self._cuts[line] = self._clock.monotonic()
 
-    def keep_telling(self) -> None:
-        """Tell again, as long as the store is away."""
+    def _keep_telling(self) -> None:
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell_again(), name="cuts")
 

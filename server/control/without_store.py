@@ -104,8 +104,6 @@ class WithoutStore:
         if switched:
             slot.apart += 1
             self._relays.cut(after)
-        if self._watch.away:
-            self._relays.keep_telling()
         if switched or (after.fault, after.trust_state) != (before.fault, before.trust_state):
             self._publish(after)
 

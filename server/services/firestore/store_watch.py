@@ -34,6 +34,7 @@ class StoreWatch:
         self._write = write
         self._clock = clock
         self._metrics = metrics
+        self._on_lost: list[Callable[[], None]] = []
         self._listeners: list[Callable[[], Awaitable[None]]] = []
         self._trying: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,6 +59,10 @@ class StoreWatch:
         if self.error is not None:
             raise copy(self.error)
 
+    def on_lost(self, listener: Callable[[], None]) -> None:
+        """Call `listener` each time the store is lost."""
+        self._on_lost.append(listener)
+
     def on_back(self, listener: Callable[[], Awaitable[None]]) -> None:
         """Await `listener` each time the store is back, once readings are stored again."""
         self._listeners.append(listener)
@@ -80,6 +85,8 @@ class StoreWatch:
         )
         for wait in self._waits:
             wait.end()
+        for listener in self._on_lost:
+            listener()
         self._trying = asyncio.create_task(self._try_until_back(), name="store-watch")
         # The one before may still tell that the store was back.
         self._tasks.add(self._trying)
