@@ -60,6 +60,8 @@ async def open_base(
         stores = create_stores(client, clock, config.audit_days, metrics)
         resources.push_async_callback(stores.watch.stop)
         if serving:
+            if not config.use_firestore_telemetry:
+                sqlite.writer.on_failure = stores.watch.lose  # whoever's write it is
             await stores.watch.check()
         access = create_auth(config, stores, clock, metrics)
         resources.callback(access.passwords.close)
@@ -90,9 +92,8 @@ async def open_site(
         )
         event_log = shared or MemoryLog(**bounds)
         neighbours = event_log.neighbours
-        base = await resources.enter_async_context(
-            open_base(config, clock, metrics, neighbours, serving)
-        )
+        opening_base = open_base(config, clock, metrics, neighbours, serving)
+        base = await resources.enter_async_context(opening_base)
         stores = base.stores
         sse = await resources.enter_async_context(
             sse_service(
@@ -107,9 +108,8 @@ async def open_site(
             )
         )
         rules = Rules(config.telemetry_days, config.present_s * 1000, config.store_grace_s)
-        deciding = await resources.enter_async_context(
-            control(stores, sse, neighbours.notices, clock, metrics, rules)
-        )
+        opening = control(stores, sse, neighbours.notices, clock, metrics, rules)
+        deciding = await resources.enter_async_context(opening)
         services = await resources.enter_async_context(
             sync_services(config, stores, base.auth, sse, clock, metrics)
         )
@@ -124,18 +124,18 @@ async def open_container(
     async with AsyncExitStack() as resources:
         site = await resources.enter_async_context(open_site(config, clock, serving=True))
         base, sse, deciding, services = site.base, site.sse, site.control, site.services
-        clock, access, sessions = base.clock, base.auth, base.auth.sessions
-        retention = RetentionTask(base.expiring, clock, base.metrics)
+        access, sessions = base.auth, base.auth.sessions
+        retention = RetentionTask(base.expiring, base.clock, base.metrics)
         retention.start()
         resources.push_async_callback(retention.stop)
         watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
         watch.start()
         resources.push_async_callback(watch.stop)
-        posts = DevicePosts(deciding.batches, access.keys, base.metrics, clock)
-        parts = blueprints(base, sse, deciding, posts, watch)
-        app = create_app(config, parts, access.guard, services)
-        plain_posts = PlainPosts(posts, common_headers(config), error_answer)
-        yield Container(base, sse, deciding, services, app, plain_posts)
+        posts = DevicePosts(deciding.batches, access.keys, base.metrics, base.clock)
+        routes = blueprints(base, sse, deciding, posts, watch)
+        app = create_app(config, routes, access.guard, services)
+        plain = PlainPosts(posts, common_headers(config), error_answer)
+        yield Container(base, sse, deciding, services, app, plain)
 
 
 @contextmanager

@@ -35,16 +35,27 @@ class Admin:
         self._keys = keys
         self._audit = audit
 
-    async def first_admin(self, tenant_id: str) -> str | None:
-        """With no user at all, create `admin`; the random password, to be told once. Else None."""
+    async def first_admin(
+        self, tenant_id: str, password: str | None = None, *, again: bool = False
+    ) -> str | None:
+        """With no user at all, create `admin`; the password, a random one if none is given, to be
+        told once. Else None.
+
+        `again`: a try with this password came before, whose answer was lost; it may have been the
+        one that did it.
+        """
+        password = password or secrets.token_urlsafe(12)
         if await self._users.any():
-            return None
-        password = secrets.token_urlsafe(12)
+            return password if again and await self._is_admin_s(password) else None
         try:
             await self.create_user("admin", password, "admin", tenant_id)
         except UserExists:
             return None  # another server that was started at the same time came first
         return password
+
+    async def _is_admin_s(self, password: str) -> bool:
+        user = await self._users.get_user_by_username("admin")
+        return user is not None and await self._passwords.verify(user.password_hash, password)
 
     async def create_user(self, username: str, password: str, role: Role, tenant_id: str) -> User:
         """A new account. Raises InvalidField, UserExists."""

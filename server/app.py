@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -28,6 +30,7 @@ from server.errors import (
     Forbidden,
     Invalid,
     Locked,
+    Misdirected,
     NotFound,
     RateLimited,
     TooLarge,
@@ -36,6 +39,7 @@ from server.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
+from server.host_check import HostCheck, own_names
 from server.proxies import TrustedProxies
 from server.routes.handed_streams import HandedStreams
 from server.routes.models import ErrorBody
@@ -56,6 +60,7 @@ STATUS: dict[type[BasError], int] = {
     Conflict: 409,
     TooLarge: 413,
     UnsupportedMedia: 415,
+    Misdirected: 421,
     Unprocessable: 422,
     Locked: 423,
     RateLimited: 429,
@@ -64,6 +69,9 @@ STATUS: dict[type[BasError], int] = {
 HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 408: "TIMEOUT", 413: "TOO_LARGE"}
 JSON_PATHS = {"api", "auth", "healthz", "readyz", "metrics", "openapi.json"}
 RETRY_AFTER_S = 2
+
+WARNINGS_A_SECOND = 10
+_warned: deque[float] = deque(maxlen=WARNINGS_A_SECOND)
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -141,6 +149,10 @@ def create_app(
     app.asgi_app = HandedStreams(app.asgi_app)  # type: ignore
     if config.legacy_wsgi:
         app.asgi_app = _Beside(app, _legacy(config.legacy_wsgi, services))  # type: ignore
+    # BAS_HOST too: what is printed at the start must open.
+    names = {*own_names(), config.host.lower(), *config.allowed_hosts}
+    checked = HostCheck(app.asgi_app, names, error_answer, common_headers(config))
+    app.asgi_app = checked  # type: ignore
     app.asgi_app = _HttpOnly(app.asgi_app)  # type: ignore[method-assign]
     if config.trusted_proxies:
         app.asgi_app = TrustedProxies(app.asgi_app, config.trusted_proxies)  # type: ignore
@@ -229,11 +241,19 @@ def error_answer(asked: str, error: Exception) -> tuple[int, bytes, dict[str, st
         body = msgspec.json.encode(msgspec.to_builtins(told) | msgspec.to_builtins(error.more))
     headers: dict[str, str] = {}
     if status == 503:
-        log.warning("%s: %s", asked, error)
+        _warn("%s: %s", asked, error)
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, (Locked, RateLimited)):
         headers["Retry-After"] = str(error.retry_after_s)
     return status, body, headers
+
+
+def _warn(text: str, *about: object) -> None:
+    """Log it, if few lines were lately: while a store is away each request would have one."""
+    now = time.monotonic()
+    if len(_warned) < WARNINGS_A_SECOND or now - _warned[0] >= 1:
+        _warned.append(now)
+        log.warning(text, *about)
 
 
 async def _answer(error: Exception) -> Response:

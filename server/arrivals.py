@@ -12,6 +12,8 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol, cast
 
+from server.empty_lines import EmptyLines
+from server.excess import is_excess
 from server.routes.plain_posts import Answer, NotOrdinary, PlainPosts, Post, first_post
 
 # A post that takes longer than its first pieces usually do is waited for in Hypercorn.
@@ -30,6 +32,9 @@ class Owner(Protocol):
     def left(self, arrival: Arrival) -> None:
         """It is closed, and its post is answered."""
 
+    def too_long(self, peer: str) -> None:
+        """A body from this address is longer than its Content-Length says."""
+
     def take_over(self, arrival: Arrival) -> asyncio.Protocol:
         """The protocol that has the connection from now on."""
 
@@ -38,7 +43,8 @@ class Arrival(asyncio.Protocol):
     """One connection, until it is closed or handed over to `owner`.
 
     At most one post is in work; it is finished even if the connection is lost, and keeps its place
-    until then. A connection that asks for nothing for `idle_s` seconds is closed.
+    until then. A connection that asks for nothing for `idle_s` seconds is closed. `served` says
+    whether a post was answered on it.
     """
 
     def __init__(self, owner: Owner, posts: PlainPosts, idle_s: float) -> None:
@@ -48,7 +54,9 @@ class Arrival(asyncio.Protocol):
         self._posts = posts
         self._idle_s = idle_s
         self._received = b""
-        self._served = self._half_closed = self._ending = self._full = self._deaf = False
+        self._empty_lines = EmptyLines()
+        self.served = False
+        self._half_closed = self._ending = self._full = self._deaf = False
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -94,7 +102,7 @@ class Arrival(asyncio.Protocol):
         """Ask for nothing more: close it, unless its first request may be on the way still."""
         self._ending = True
         if self.task is None:
-            if self._served and not self._received:
+            if self.served and not self._received:
                 self._transport.close()
             elif not self._transport.is_closing():
                 self._hand_over()
@@ -107,7 +115,11 @@ class Arrival(asyncio.Protocol):
 
     def _begin(self) -> None:
         """Answer the next post if it is whole, wait for it, or hand the connection over."""
+        self._skip_empty_lines()
         if not self._received or self._full or self._transport.is_closing():
+            return
+        if self._empty_lines.may_begin(self._received):
+            self._wait_for_rest()
             return
         try:
             post = first_post(self._received)
@@ -118,10 +130,21 @@ class Arrival(asyncio.Protocol):
             self._wait_for_rest()
             return
         self._received = self._received[post.size :]
+        self._empty_lines.start_again()
+        self._stop_waiting()
+        self.task = self._loop.create_task(self._answer(post), name="post")
+
+    def _skip_empty_lines(self) -> None:
+        size = self._empty_lines.size(self._received)
+        if size:
+            self._received = self._received[size:]
+            if not self._received:
+                self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
-        self.task = self._loop.create_task(self._answer(post), name="post")
 
     def _wait_for_rest(self) -> None:
         if self._half_closed:
@@ -136,13 +159,16 @@ class Arrival(asyncio.Protocol):
             self.task = None
             if self._lost:
                 self._owner.left(self)
-        self._served = True
+        self.served = True
         self._heard_s = self._loop.time()
         if self._transport.is_closing():
             return
+        self._skip_empty_lines()
         closes = not post.head.kept or self._ending or (self._half_closed and not self._received)
         self._transport.write(_wire(answer, self._posts, self._loop.time(), closes))
         if closes:
+            if is_excess(self._received):
+                self._owner.too_long(self.peer)
             self._transport.close()
             return
         if len(self._received) <= AHEAD_MAX_BYTES:

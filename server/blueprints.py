@@ -43,6 +43,5 @@ def blueprints(
 
 async def _stores(watch: StoreWatch, ping: Callable[[], Awaitable[None]]) -> None:
     """Return when readings are stored; else StoreUnavailable."""
-    if watch.error is not None:
-        raise watch.error
+    watch.check_there()
     await ping()

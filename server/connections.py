@@ -24,7 +24,10 @@ from quart import Quart
 from server.addresses import address_group
 from server.app import SECURITY_HEADERS
 from server.arrivals import Arrival
+from server.empty_lines import EmptyLines
+from server.excess import BODY_IS_LONGER, is_excess
 from server.routes.plain_posts import PlainPosts
+from server.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +50,58 @@ _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 _HYPERCORN_S_OWN = [(b"content-length", b"0"), (b"connection", b"close")]
 
 
+# Methods whose body has a length, of 0 if they do not say it.
+_WITH_BODY = {b"POST", b"PUT", b"PATCH"}
+# Between two requests, or after the last one.
+_NO_REQUEST = {h11.IDLE, h11.DONE, h11.MUST_CLOSE}
+
+
 class _Wire(h11.Connection):
-    """h11 with reason phrases: the firmware in the field looks for the text `200 OK`."""
+    """h11 with reason phrases: the firmware in the field looks for the text `200 OK`.
+
+    It skips empty lines before and after a request, which h11 would answer as a bad one, and
+    whatever else follows the last request. `after_body`: what comes first follows a body already;
+    `too_long` is called when a body is longer than its Content-Length says.
+    """
+
+    def __init__(self, max_size: int, after_body: bool, too_long: Callable[[], None]) -> None:
+        super().__init__(h11.SERVER, max_size)
+        self._after_body = after_body
+        self._too_long = too_long
+        self._has_excess = False
+        self._empty_lines = EmptyLines()
+
+    def next_event(self) -> Any:
+        if self.their_state in _NO_REQUEST:
+            received, is_all = self.trailing_data
+            self._skip(self._empty_lines.size(received))
+            received = self.trailing_data[0]
+            if not is_all and self._empty_lines.may_begin(received):
+                return h11.NEED_DATA
+            if self.body_is_longer() and not self._has_excess:
+                self._has_excess = True
+                self._too_long()
+            if self.their_state is h11.MUST_CLOSE:
+                self._skip(len(received))
+            elif self.their_state is h11.IDLE and self._has_excess:
+                raise h11.RemoteProtocolError("no request begins like this")
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            has_length = event.method in _WITH_BODY or b"content-length" in names
+            self._after_body = has_length and b"transfer-encoding" not in names
+            self._has_excess = False
+            self._empty_lines.start_again()
+        return event
+
+    def body_is_longer(self) -> bool:
+        """Whether more of the request's body has come than its Content-Length says."""
+        behind = self._after_body and self.their_state in _NO_REQUEST
+        return self._has_excess or (behind and is_excess(self.trailing_data[0]))
+
+    def _skip(self, size: int) -> None:
+        if size:
+            self._receive_buffer.maybe_extract_at_most(size)  # h11 has no public way
 
     def send(self, event: Any) -> Any:
         if isinstance(event, h11.Response) and not event.reason:
@@ -69,6 +122,9 @@ class _Connection(TCPServer):
     It does not wait for a request of a peer that has closed, or half-closed, its side.
     """
 
+    # As in _Wire.
+    after_body: bool
+    too_long: Callable[[], None]
     _peer_is_done = False
 
     async def _idle_timeout(self) -> None:
@@ -88,7 +144,8 @@ class _Connection(TCPServer):
         protocol = self.protocol.protocol
         if isinstance(protocol, H11Protocol):
             limit = self.config.h11_max_incomplete_size
-            protocol.connection = _Wire(h11.SERVER, max_incomplete_event_size=limit)
+            protocol.connection = wire = _Wire(limit, self.after_body, self.too_long)
+            self.state[BODY_IS_LONGER] = wire.body_is_longer
         await super()._read_data()
         self._peer_is_done = True
         await self.idle_task.stop()
@@ -117,6 +174,7 @@ class Connections:
         self._open = 0
         self._none_left = asyncio.Event()
         self._silent_until = 0.0
+        self._told_too_long = Seldom()
         self._context = WorkerContext(None)
         self._arrivals: set[Arrival] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -141,8 +199,16 @@ class Connections:
     def take_over(self, arrival: Arrival) -> asyncio.Protocol:
         self._arrivals.remove(arrival)
         loop = asyncio.get_running_loop()
-        served = partial(self._serve, arrival.peer)
+        served = partial(self._serve, arrival.peer, arrival.served)
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), served, loop=loop)
+
+    def too_long(self, peer: str) -> None:
+        if self._told_too_long.may_say(peer):
+            log.warning(
+                "a body from %s is longer than its Content-Length says, and what is behind that "
+                "length was not read: let its client send the length in bytes, all of them",
+                peer,
+            )
 
     async def finish(self) -> None:
         """Close idle connections, let requests in work be answered, then cut what is left."""
@@ -191,7 +257,11 @@ class Connections:
                 await asyncio.wait_for(self._none_left.wait(), timeout_s)
 
     async def _serve(
-        self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        peer: str,
+        after_body: bool,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -201,7 +271,11 @@ class Connections:
         state: LifespanState = {"transport": writer.transport}
         loop = asyncio.get_running_loop()
         try:
-            await _Connection(self._app, loop, self._config, self._context, state, reader, writer)
+            parts = self._app, loop, self._config, self._context, state, reader, writer
+            connection = _Connection(*parts)
+            connection.after_body = after_body
+            connection.too_long = partial(self.too_long, peer)
+            await connection
         except asyncio.CancelledError:
             # Cut by `finish`. Until Python 3.12.2 asyncio prints a traceback for a connection's
             # task that ends as cancelled.

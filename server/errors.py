@@ -25,6 +25,12 @@ class BasError(Exception):
         self.message = message
         super().__init__(f"{self.code}: {self.error}" + (f" ({message})" if message else ""))
 
+    def __copy__(self) -> Self:
+        """The same error, never raised yet: one that is kept would keep all it was raised in."""
+        told = type(self).__new__(type(self), *self.args)
+        told.__dict__.update(self.__dict__)
+        return told
+
     def with_more(self, more: object) -> Self:
         """The same error, for a caller who is told this as well; its fields join the body."""
         told = copy(self)
@@ -88,6 +94,13 @@ class Conflict(BasError):
 
     error = "Conflict"
     code = "CONFLICT"
+
+
+class Misdirected(BasError):
+    """The request names a host that is not this server."""
+
+    error = "Misdirected request"
+    code = "MISDIRECTED_REQUEST"
 
 
 class Unprocessable(BasError):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import secrets
 import signal
 import socket
 import sys
@@ -77,9 +78,9 @@ async def supervise(config: ServerConfig, demo: bool, open_base: Opener) -> int:
             Supervisor(config.host, config.port, config.processes, command)
         ) as supervisor:
 
-            async def tell() -> None:
+            async def tell(password: str, again: bool) -> None:
                 async with open_base(config) as base:
-                    await _tell_first_admin(base.admin)
+                    await _tell_first_admin(base.admin, password, again)
 
             async with _first_admin(tell):
                 return await supervisor.run(stop, roll, ready, demonstration.stop)
@@ -142,10 +143,12 @@ async def _serve_container(
 
 
 @contextlib.asynccontextmanager
-async def _first_admin(tell: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Call `tell` once, and meanwhile again and again as long as the store is away."""
+async def _first_admin(tell: Callable[[str, bool], Awaitable[None]]) -> AsyncIterator[None]:
+    """Call `tell` once, and meanwhile again and again as long as the store is away: with the same
+    password, since a try whose answer was lost may have made the account."""
+    password = secrets.token_urlsafe(12)
     try:
-        await tell()
+        await tell(password, False)
     except StoreUnavailable as error:
         log.error("whether there is an account is not known yet: %s", error.message)
     else:
@@ -156,7 +159,7 @@ async def _first_admin(tell: Callable[[], Awaitable[None]]) -> AsyncIterator[Non
         while True:
             await asyncio.sleep(TRY_S)
             with contextlib.suppress(StoreUnavailable):
-                await tell()
+                await tell(password, True)
                 return
 
     task = asyncio.create_task(later(), name="first-admin")
@@ -167,9 +170,8 @@ async def _first_admin(tell: Callable[[], Awaitable[None]]) -> AsyncIterator[Non
         await asyncio.wait({task})
 
 
-async def _tell_first_admin(admin: Any) -> None:
-    password = await admin.first_admin(DEFAULT_TENANT)
-    if password is not None:
+async def _tell_first_admin(admin: Any, password: str, again: bool) -> None:
+    if await admin.first_admin(DEFAULT_TENANT, password, again=again) is not None:
         say(f"first start: created user admin with password {password}")
 
 

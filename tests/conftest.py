@@ -12,7 +12,10 @@ from bas_server import Container, open_container
 from server.config.config import ServerConfig
 from tests.support.clock import ManualClock
 from tests.support.firestore import SWITCHES, FirestoreEmulator, need_firestore, on_firestore
+from tests.support.parsing import install as parse_undisturbed
 from tests.support.redis import RedisServer, need_redis
+
+parse_undisturbed()
 
 PASSWORD = "correct horse"
 # In a run on Firestore: host:port of the emulator that is to keep every store.

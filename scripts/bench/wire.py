@@ -138,7 +138,7 @@ def reading(device: str, temp_tenths: int, timestamp_ms: int | None = None) -> b
 
 
 def _request(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: bench", f"User-Agent: {AGENT}"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"User-Agent: {AGENT}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]

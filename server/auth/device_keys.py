@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
+from copy import copy
 
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.auth.sessions import digest
 from server.errors import BasError, Forbidden, Unauthenticated
-from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.base import StoreBusy, StoreUnavailable
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Device
-from server.services.firestore.store_watch import StoreWatch
+from server.services.firestore.store_watch import WAIT_S, StoreWatch
 
 UNNAMED = "unknown"
 # Devices of which it is remembered whether they were admitted; about 300 bytes each.
@@ -79,13 +80,16 @@ class DeviceKeys:
         if self._watch.error is not None:
             return self._as_last(asked, self._watch.error)
         try:
-            return await self._identified(key, device_id, caller)
+            with self._watch.waiting(WAIT_S):
+                return await self._identified(key, device_id, caller)
         except StoreUnavailable as error:
-            self._watch.lose(error)
+            self._lose(error)
             return self._as_last(asked, error)
-        except KeyRequired as refusal:
-            if self._mode == "optional":  # else it is refused without the store too
-                self._remember(asked, refusal)
+        except BasError as refusal:
+            keyed = self._mode == "optional" and isinstance(refusal, KeyRequired)
+            # Else a stranger, who is not remembered, or a key that is not the device's any more.
+            if keyed or asked in self._last:
+                self._remember(asked, copy(refusal))
             raise
 
     async def _identified(
@@ -113,23 +117,34 @@ class DeviceKeys:
         Raises what would be said of every name: Unauthenticated for a wrong key, or for none where
         every device must have one, Forbidden for a caller who may not speak for devices.
         """
-        if self._watch.error is None:
+        error = self._watch.error
+        if error is None:
             try:
-                return await self._identified_many(key, named, caller)
-            except StoreUnavailable as error:
-                self._watch.lose(error)
-        return self._as_last_many(key, named, caller)
+                with self._watch.waiting(WAIT_S):
+                    return await self._identified_many(key, named, caller)
+            except StoreUnavailable as lost:
+                self._lose(lost)
+                error = lost
+        return self._as_last_many(key, named, caller, error)
+
+    def _lose(self, error: StoreUnavailable) -> None:
+        if not isinstance(error, StoreBusy):
+            self._watch.lose(error)
 
     def _as_last_many(
-        self, key: str | None, named: Collection[str | None], caller: Principal | None
+        self,
+        key: str | None,
+        named: Collection[str | None],
+        caller: Principal | None,
+        error: StoreUnavailable,
     ) -> tuple[str, dict[str | None, str | BasError]]:
         """Each as it was admitted last; those that were not are StoreUnavailable."""
+        if self._mode == "required" and not key:
+            raise KeyRequired
         tenant_id, answer = "", dict[str | None, str | BasError]()
         for name in named:
             try:
-                tenant_id, answer[name] = self._as_last(
-                    _asked(key, name, caller), self._watch.error or StoreUnavailable()
-                )
+                tenant_id, answer[name] = self._as_last(_asked(key, name, caller), error)
             except BasError as refusal:
                 answer[name] = refusal
         return tenant_id, answer
@@ -150,7 +165,7 @@ class DeviceKeys:
             raise KeyRequired
         last = self._last.get(asked, error)
         if isinstance(last, BasError):
-            raise last
+            raise copy(last)
         return last
 
     def _remember(self, asked: _Asked, found: tuple[str, str] | BasError) -> None:

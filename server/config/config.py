@@ -94,6 +94,24 @@ def _origins(text: str) -> tuple[str, ...]:
     return tuple(origins)
 
 
+_HOST_NAME = re.compile(r"(\*\.)?(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+
+
+def _host_names(text: str) -> tuple[str, ...]:
+    """Names as browsers send them; `*.` or a dot before one means all names below it."""
+    names = []
+    for word in _words(text.lower()):
+        name = word.removesuffix(".")
+        name = f"*{name}" if name.startswith(".") else name
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(
+                "must list names such as bas.example or *.bas.example, without scheme, port or "
+                f"letters beyond a-z, not {word!r}"
+            )
+        names.append(name)
+    return tuple(names)
+
+
 def _redis_url(text: str) -> str:
     """A URL as redis-py takes it. It may hold a password: no message repeats it."""
     if text and not re.match(r"(redis|rediss)://[^/]|unix:///", text):
@@ -200,6 +218,12 @@ class ServerConfig:
     )
     cors_origins: tuple[str, ...] = _setting(
         "BAS_CORS_ORIGINS", (), _origins, "other origins whose pages may call this server"
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        "BAS_ALLOWED_HOSTS",
+        (),
+        _host_names,
+        "names by which browsers reach this server; *.name: all below it",
     )
     trusted_proxies: tuple[Network, ...] = _setting(
         "BAS_TRUSTED_PROXIES",

@@ -18,10 +18,12 @@ T = TypeVar("T")
 
 
 class Batch:
-    """What came of a batch so far."""
+    """What came of a batch so far; whether it may still be begun, and how long it waits for the
+    store, as far as that is bounded."""
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, wait_s: float | None = None) -> None:
         self.deadline = deadline
+        self.wait_s = wait_s
         self.commands: dict[str, Command] = {}
         self.errors: dict[int, BasError] = {}
         self.failed: dict[str, BasError] = {}

@@ -42,6 +42,7 @@ from server.services.firestore.base import (
 )
 from server.services.firestore.models import Reading, TenantSettings, ZoneRecord
 from server.services.firestore.service_factory import Stores
+from server.services.firestore.store_watch import WAIT_S, Waiting
 from server.services.firestore.zones_store import Versioned
 from server.services.sse_service.backend import KEY_S
 from server.services.sse_service.service import SSEService
@@ -54,6 +55,8 @@ ALONE_AT_ONCE = 16
 PLANNED_AT_ONCE = 150
 # Nothing of a batch is begun later: what is left is for the caller to send again.
 BEGIN_S = 3.0
+# Longer than this nobody waits for a zone that others hold: the firmware gives up after 5 s.
+LOCK_WAIT_S = 2.0
 
 
 Planned: TypeAlias = tuple[Share, Slot, Plan]
@@ -95,14 +98,16 @@ class BatchService:
         self._without_store = without_store
         self._planning, self._telling = Turns(), Turns()
 
-    async def accept_one(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
+    async def accept_one(
+        self, tenant_id: str, device_id: str, new: NewReading, wait_s: float = WAIT_S
+    ) -> Command:
         """Decide on a reading, store it, announce it; the command, once the reading is safe, or
-        `stored` false with what memory says.
+        `stored` false with what memory says, also if the store takes longer than `wait_s`.
 
         Raises Unavailable, with the command, for a reading with a key that is not stored; Forbidden
         (too many zones), Unprocessable (a key that came before with another reading).
         """
-        return await self._work.finish(self._accept_one(tenant_id, device_id, new))
+        return await self._work.finish(self._accept_one(tenant_id, device_id, new, wait_s))
 
     async def accept(self, tenant_id: str, devices: Mapping[str, Sequence[Row]]) -> Answer:
         """Decide on each device's readings, store and announce them, oldest first.
@@ -112,9 +117,11 @@ class BatchService:
         """
         return await self._work.finish(self._accept(tenant_id, devices))
 
-    async def _accept_one(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
+    async def _accept_one(
+        self, tenant_id: str, device_id: str, new: NewReading, wait_s: float
+    ) -> Command:
         row = Row(0, new)
-        batch = Batch(math.inf)
+        batch = Batch(math.inf, wait_s)
         await self._store_alone(tenant_id, Share(device_id, (row,), new, last=True), batch)
         # Not under the zone's lock: a slow log must not hold up the zone's next reading.
         for announcement in batch.announcements:
@@ -158,6 +165,8 @@ class BatchService:
 
     async def _store_together(self, tenant_id: str, shares: Sequence[Share], batch: Batch) -> None:
         """Store the shares of all zones that are free in one write, the others by themselves."""
+        if self._refused_while_away(shares, batch):
+            return
         async with self._cache.locked_if_free(
             tenant_id, [one.device_id for one in shares]
         ) as slots:
@@ -172,16 +181,29 @@ class BatchService:
         await each(alone, ALONE_AT_ONCE, lambda one: self._store_alone(tenant_id, one, batch))
 
     async def _store_alone(self, tenant_id: str, share: Share, batch: Batch) -> None:
+        if self._refused_while_away([share], batch):
+            return
         try:
-            async with self._cache.locked(tenant_id, share.device_id) as slot:
+            async with self._cache.locked(tenant_id, share.device_id, self._lock_wait) as slot:
                 for pause_s in tries(self._clock):
                     slots = {share.device_id: slot}
                     if await self._tried(tenant_id, [share], slots, batch, surely=True):
                         return
                     await asyncio.sleep(pause_s)
             raise ZoneBusy(message=f"device {share.device_id} is written by too many at once")
-        except ZoneBusy as busy:
+        except (ZoneBusy, StoreUnavailable) as busy:
             batch.refuse(share, busy)
+
+    def _lock_wait(self) -> Waiting:
+        """Whoever holds a zone may wait for a store that hangs."""
+        return self._watch.waiting(LOCK_WAIT_S, loses=False)
+
+    def _refused_while_away(self, shares: Iterable[Share], batch: Batch) -> bool:
+        if self._watch.error is None:
+            return False
+        for share in shares:
+            batch.refuse(share, self._watch.error)
+        return True
 
     async def _tried(
         self,
@@ -192,10 +214,6 @@ class BatchService:
         surely: bool,
     ) -> bool:
         """Whether the shares are stored or refused; else somebody else wrote before."""
-        if self._watch.error is not None:
-            for share in shares:
-                batch.refuse(share, self._watch.error)
-            return True
         if self._clock.monotonic() >= batch.deadline:
             error = ZoneBusy(message="the batch took too long; send this row again")
             for share in shares:
@@ -223,16 +241,17 @@ class BatchService:
         surely: bool,
     ) -> None:
         shares = [share for share in shares if share.device_id not in batch.failed]
-        shares = await self._load(tenant_id, shares, slots, batch)
-        settings = await self._cache.settings(tenant_id)
-        moment = moment_of(self._clock)
-        earlier = await self._earlier(tenant_id, shares, moment.now_ms, surely)
-        if len(shares) == 1:
-            plans = [self._plan(shares[0], slots, settings, earlier, moment)]
+        with self._watch.waiting(batch.wait_s):
+            shares = await self._load(tenant_id, shares, slots, batch)
+            settings = await self._cache.settings(tenant_id)
+            moment = moment_of(self._clock)
+            earlier = await self._earlier(tenant_id, shares, moment.now_ms, surely)
+            if len(shares) == 1:
+                plans = [self._plan(shares[0], slots, settings, earlier, moment)]
+            else:
+                plans = await self._planned_in_turns(shares, slots, settings, earlier, moment)
             await self._write(plans)
-        else:
-            plans = await self._planned_in_turns(shares, slots, settings, earlier, moment)
-            await self._write(plans)
+        if len(shares) > 1:
             await self._telling.turn()
         batch.take(planned for _, _, planned in plans)
         self._metrics.readings_stored.inc(sum(len(one.creations) for _, _, one in plans))
@@ -294,7 +313,7 @@ class BatchService:
             return
         try:
             versions = await self._client.write(writes + creations)
-        except StoreUnavailable:
+        except (StoreUnavailable, asyncio.CancelledError):
             for slot, _ in changed:
                 slot.apart += 1  # whether it was written is unknown
             raise
@@ -307,8 +326,10 @@ class BatchService:
         if not repeated:
             return
         try:
-            settings = await self._cache.settings(tenant_id)
-            found = await self._zones.get_many(tenant_id, [one.device_id for one, _ in repeated])
+            with self._watch.waiting(batch.wait_s):
+                settings = await self._cache.settings(tenant_id)
+                ids = [one.device_id for one, _ in repeated]
+                found = await self._zones.get_many(tenant_id, ids)
         except StoreUnavailable as error:
             for share, _ in repeated:
                 batch.refuse(share, error)
@@ -319,6 +340,8 @@ class BatchService:
 
     def _join(self, slot: Slot, record: Versioned) -> Versioned:
         """Let the slot have a zone as it was read, with what its device was told since."""
+        if slot.told is None and record.zone.last_seen_ms < self._cache.doubted_ms:
+            slot.apart += 1
         if slot.apart:
             zone = rejoined(record.zone, slot.told, moment_of(self._clock))
             record = Versioned(zone, record.version)

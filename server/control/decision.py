@@ -144,7 +144,7 @@ def plan(
             timing=own,
         )
         if one.doc_id is not None:
-            creations.append(TelemetryStore.creation(one.doc_id, reading))
+            creations.append(TelemetryStore.creation(one.doc_id, reading, typed=True))
             announced.append(reading)
     switched = (relays.cool, relays.heat) != (was.cool, was.heat)
     if taken[-1].doc_id is None and switched:

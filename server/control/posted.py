@@ -18,7 +18,8 @@ from server.services.firestore.measured import SAFE_INTEGER, measured, whole
 # Integers of more digits are read as floats: Python reads no longer ones than 4,300 digits.
 _DIGITS_MAX = 18
 
-_NOTHING = re.compile(rb"\s*(\{\s*\})?\s*")
+# Nothing is tried twice: a long run of blanks must not cost its square.
+NOTHING = re.compile(rb"\s*+(\{\s*+\})?+\s*+")
 _KEY = re.compile("[^\ud800-\udfff]{1,255}", re.DOTALL)
 _DEVICE_ID = re.compile("[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 # A text, which stays, or a word that Python and MicroPython write for a number that is none.
@@ -46,12 +47,12 @@ _rows_decoder = msgspec.json.Decoder(list[Posted])
 
 def read_posted(raw: bytes) -> Posted:
     """The body of a post. Raises Invalid for what is no JSON object, and for one without keys."""
-    if _NOTHING.fullmatch(raw):
+    if NOTHING.fullmatch(raw):
         raise no_data()
     try:
         return _decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return _second_look(raw, error)
+        return _fields(_second_look(raw, error), str(error))
 
 
 def read_rows(raw: bytes, rows_max: int) -> list[Posted | BasError]:
@@ -65,7 +66,10 @@ def read_rows(raw: bytes, rows_max: int) -> list[Posted | BasError]:
         return list(rows)
     if not raw.strip():
         return []
-    pieces = _pieces(raw)
+    try:
+        pieces = msgspec.json.decode(raw, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return _rows_of(_second_look(raw, error), str(error), rows_max)
     check_count(len(pieces), rows_max)
     return [row_of(bytes(piece)) for piece in pieces]
 
@@ -143,45 +147,51 @@ def is_key(key: object) -> bool:
     return isinstance(key, str) and bool(_KEY.fullmatch(key))
 
 
-def _second_look(raw: bytes, error: Exception) -> Posted:
+def _second_look(raw: bytes, error: Exception) -> Any:
     """What Python reads of a body that is not strict JSON: words for numbers that are none are
-    null, and numbers may be of any size. Raises Invalid, saying what `error` is."""
+    null, numbers may be of any size, and texts may hold halves of characters, or bytes that are
+    none. Raises Invalid, saying what `error` is."""
     try:
-        value = json.loads(_numbers_only(raw), parse_constant=_none, parse_int=_integer)
+        return json.loads(_numbers_only(raw), parse_int=_integer)
     except RecursionError:
-        raise Invalid("Invalid JSON", "INVALID_JSON", "nested too deeply") from None
+        raise _invalid("nested too deeply") from None
     except ValueError:
-        raise Invalid("Invalid JSON", "INVALID_JSON", str(error)) from None
+        raise _invalid(str(error)) from None
+
+
+def _fields(value: object, why_not: str) -> Posted:
+    """A JSON value as a body. Raises Invalid, saying `why_not`, for what is no object."""
     if not isinstance(value, dict):
-        raise Invalid("Invalid JSON", "INVALID_JSON", str(error)) from None
+        raise _invalid(why_not)
+    if not value:
+        raise no_data()
     return Posted(**{name: value.get(name) for name in Posted.__struct_fields__})
 
 
-def _pieces(raw: bytes) -> list[msgspec.Raw]:
-    """The elements of a JSON array, each as it came. Raises Invalid."""
-    try:
-        return msgspec.json.decode(raw, type=list[msgspec.Raw])
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        pass
-    try:
-        return msgspec.json.decode(_numbers_only(raw), type=list[msgspec.Raw])
-    except RecursionError:
-        raise Invalid("Invalid JSON", "INVALID_JSON", "nested too deeply") from None
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise Invalid("Invalid JSON", "INVALID_JSON", str(error)) from None
+def _rows_of(values: object, why_not: str, rows_max: int) -> list[Posted | BasError]:
+    if not isinstance(values, list):
+        raise _invalid(why_not)
+    check_count(len(values), rows_max)
+    rows: list[Posted | BasError] = []
+    for value in values:
+        try:
+            rows.append(_fields(value, "no object"))
+        except BasError as error:
+            rows.append(error)
+    return rows
+
+
+def _invalid(why: str) -> Invalid:
+    return Invalid("Invalid JSON", "INVALID_JSON", why)
 
 
 def _numbers_only(raw: bytes) -> str:
-    """The text, with null for each bare word. Raises UnicodeDecodeError."""
-    return _WORDS.sub(_null, raw.decode("utf-8-sig"))
+    """The text, with null for each bare word; bytes that are no UTF-8 are halves of characters."""
+    return _WORDS.sub(_null, raw.decode("utf-8-sig", "surrogateescape"))
 
 
 def _null(match: re.Match[str]) -> str:
     return match[0] if match[0].startswith('"') else "null"
-
-
-def _none(_word: str) -> None:
-    return None
 
 
 def _integer(digits: str) -> int | float:

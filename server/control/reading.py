@@ -19,6 +19,10 @@ LATEST_AHEAD_MS = 5 * 60_000
 SEQ_MEMORY_MS = 10 * 60_000
 # Digits of an id that a batch's readings share; 80 bits are left to tell them apart.
 NEAR = 12
+# Digits of the id of a reading that cannot be repeated: 96 bits.
+ID_DIGITS = 24
+# Digits that are drawn from the system at once: a call costs more than the rest of an id.
+DRAWN = 4096
 
 
 class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -68,7 +72,7 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             span = now_ms // SEQ_MEMORY_MS
             seq = self.digest()
             return [_digest(tenant_id, device_id, seq, str(one)) for one in (span, span - 1)]
-        return [self.near + secrets.token_hex(12 - len(self.near) // 2)]
+        return [self.near + random_hex(ID_DIGITS - len(self.near))]
 
     @property
     def may_repeat(self) -> bool:
@@ -78,6 +82,23 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def repeats(self, stored: Reading, now_ms: int) -> bool:
         """Whether `stored`, found under one of this post's ids, is this very reading."""
         return self.key is not None or now_ms - stored.received_ms < SEQ_MEMORY_MS
+
+
+class _Digits:
+    """Random hexadecimal digits, each given out once. For one process: children are not forked."""
+
+    def __init__(self) -> None:
+        self._drawn, self._used = "", 0
+
+    def take(self, count: int) -> str:
+        """So many digits, at most DRAWN."""
+        if self._used + count > len(self._drawn):
+            self._drawn, self._used = secrets.token_hex(DRAWN // 2), 0
+        begin, self._used = self._used, self._used + count
+        return self._drawn[begin : self._used]
+
+
+random_hex = _Digits().take
 
 
 def near_each_other(batch_key: str | None = None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import secrets
 from collections.abc import Sequence
+from itertools import count
 from urllib.parse import unquote
 
 import msgspec
@@ -24,22 +25,35 @@ from server.control.decision import (
     with_relays,
 )
 from server.control.settings import in_force
+from server.control.tries import tries
 from server.control.views import OFF, Command, relays_on, zone_event
-from server.control.zone import without
+from server.control.zone import Relays, without
 from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
-from server.errors import BasError
 from server.metrics import Metrics
 from server.notices import Notices
-from server.services.firestore.base import escaped
+from server.services.firestore.base import (
+    AlreadyExists,
+    StoreUnavailable,
+    VersionConflict,
+    escaped,
+)
 from server.services.firestore.models import ZoneRecord
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
 from server.services.sse_service.service import SSEService
 
-log = logging.getLogger(__name__)
-
-# The notice whose name is a zone and what its relays may still be.
+# The notice of what was cut, a line each: its number, zone, and what relays may still be on. Or of
+# a process that is BLIND.
 CUT = "cut"
+# Of a process that never had the store: it tells every device to be off.
+BLIND = "*"
+# The notice that the store is back for one process.
+BACK = "store-back"
+# A notice may be lost while Redis dies: what was cut is told again for so long, once a second.
+TELL_EVERY_S, TELL_AGAIN_S = 1.0, 10.0
+LINES_MAX = 100
+HEARD_MAX = 10_000
+CLOSE_S = 0.5
 SETTLED_AT_ONCE = 16
 
 
@@ -47,8 +61,8 @@ class WithoutStore:
     """Nothing is switched on; what is on goes off when the rule says so, a fault cuts at once, and
     after `grace_s` without the store everything is off.
 
-    Processes tell each other what they cut. `shared` says that there may be others; where they
-    cannot be told, what is on goes off at once.
+    Processes tell each other what they cut. Where one could not, or knows of no zone, everything
+    goes off at once, and stays off until the store is back.
     """
 
     def __init__(
@@ -70,12 +84,25 @@ class WithoutStore:
         self._clock = clock
         self._metrics = metrics
         self._rules = rules
-        self._telling: set[asyncio.Task[int]] = set()
-        notices.listen(CUT, self._hear_cut)
+        self._publishing: set[asyncio.Task[int]] = set()
+        self._telling: asyncio.Task[None] | None = None
+        # What was cut lately: the line that tells of it, and since when.
+        self._cuts: dict[str, float] = {}
+        self._numbers = map(f"{secrets.token_hex(4)}.{{}}".format, count())
+        self._heard: dict[str, None] = {}
+        # Whether all must be off until the store is back.
+        self._all_off = False
+        # A process whose store was away from the start knows of no zone.
+        self._blind = self._watch.away
+        if self._blind:
+            self._keep_telling()
+        notices.listen(CUT, self._hear_cuts)
+        notices.listen(BACK, lambda _: self._watch.try_now())
         self._watch.on_back(self._settle)
 
     def answer(self, tenant_id: str, device_id: str, rows: Sequence[Row]) -> Command:
         """The command after readings, oldest first, that are not stored."""
+        self._metrics.readings_unstored.inc(len(rows))
         slot = self._cache.slot_if_room(tenant_id, device_id)
         if slot is None:
             return OFF
@@ -84,30 +111,39 @@ class WithoutStore:
         share = Share(device_id, rows, rows[-1].new, last=True)
         limits = Limits(may_start=False, all_off=True) if self._is_over() else UNSTORED
         planned = plan(share, zone, values, {}, moment_of(self._clock), self._rules, limits)
-        self._metrics.readings_unstored.inc(len(rows))
         after = planned.zone or zone
         self._tell(slot, zone, after)
         return msgspec.structs.replace(command_of(after, values), stored=False)
 
     async def close(self) -> None:
         """Tell what is being told, then end."""
-        if self._telling:
-            await asyncio.wait(self._telling)
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait({self._telling})
+        if self._publishing:
+            await asyncio.wait(self._publishing, timeout=CLOSE_S)
 
     def _is_over(self) -> bool:
         """Whether nothing may stay on."""
         if not self._watch.away:
             return False
-        return self._watch.away_s() >= self._rules.grace_s or not self._notices.reach_others
+        self._all_off = self._all_off or not self._notices.reach_others
+        return self._all_off or self._watch.away_s() >= self._rules.grace_s
 
     def _tell(self, slot: Slot, before: ZoneRecord, after: ZoneRecord) -> None:
         """Remember what the device is told, and tell streams and other processes of a change."""
-        slot.told, slot.unstored = after, True
         switched = (after.cool, after.heat) != (before.cool, before.heat)
+        slot.told = after
+        # A zone that was merely busy is as the store has it.
+        slot.unstored = slot.unstored or switched or self._watch.away
         if switched:
             slot.apart += 1
             name = f"{escaped(after.tenant_id)}_{escaped(after.device_id)}"
-            self._notices.tell(CUT, f"{name} {after.cool:d}{after.heat:d}")
+            line = f"{next(self._numbers)} {name} {after.cool:d}{after.heat:d}"
+            self._notices.tell(CUT, line)
+            self._cuts[line] = self._clock.monotonic()
+        if self._watch.away:
+            self._keep_telling()
         if switched or (after.fault, after.trust_state) != (before.fault, before.trust_state):
             self._publish(after)
 
@@ -116,50 +152,103 @@ class WithoutStore:
         task = asyncio.create_task(
             self._sse.publish(zone.tenant_id, "zone", event, zone.device_id), name="zone event"
         )
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
 
-    def _hear_cut(self, name: str) -> None:
-        """Another process cut a zone that this one may think is on."""
-        ids, _, relays = name.partition(" ")
+    def _keep_telling(self) -> None:
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell_again(), name="cuts")
+
+    async def _tell_again(self) -> None:
+        """Once a second until the store is back; if nothing was cut, to see that others hear."""
+        while self._watch.away:
+            since = self._clock.monotonic() - TELL_AGAIN_S
+            self._cuts = {line: at for line, at in self._cuts.items() if at >= since}
+            lines = [BLIND, *self._cuts] if self._blind else list(self._cuts)
+            for start in range(0, len(lines) or 1, LINES_MAX):
+                self._notices.tell(CUT, "\n".join(lines[start : start + LINES_MAX]))
+            await asyncio.sleep(TELL_EVERY_S)
+            self._is_over()
+        self._cuts.clear()
+
+    def _hear_cuts(self, lines: str) -> None:
+        """Another process cut zones that this one may think are on."""
+        for line in lines.split("\n"):
+            number, _, cut = line.partition(" ")
+            if number == BLIND:
+                self._all_off = self._all_off or self._watch.away
+            elif cut and number not in self._heard:
+                if len(self._heard) >= HEARD_MAX:
+                    del self._heard[next(iter(self._heard))]
+                self._heard[number] = None
+                self._hear_cut(cut)
+
+    def _hear_cut(self, cut: str) -> None:
+        ids, _, relays = cut.rpartition(" ")
         tenant_id, _, device_id = ids.partition("_")
-        slot = self._cache.peek(unquote(tenant_id), unquote(device_id))
-        if slot is None or slot.told is None or len(relays) != len("00"):
+        tenant_id, device_id = unquote(tenant_id), unquote(device_id)
+        slot = self._cache.slot_if_room(tenant_id, device_id)
+        if slot is None:
             return
-        zone, moment = slot.told, moment_of(self._clock)
-        was = relays_on(zone, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
+        moment = moment_of(self._clock)
+        if slot.told is None:
+            # Whatever the store has, the device was told this.
+            zone, was = ZoneRecord(tenant_id=tenant_id, device_id=device_id), Relays(True, True)
+        else:
+            zone = slot.told
+            was = relays_on(zone, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
         now = without(was, moment.uptime_ms, cool=relays[0] == "1", heat=relays[1] == "1")
-        if now != was:
+        if slot.told is None or now != was:
             slot.told = with_relays(zone, now, moment)
-            slot.unstored = True
+            slot.unstored = slot.unstored or self._watch.away
             slot.apart += 1
 
     async def _settle(self) -> None:
         """The store is back: write what devices were told meanwhile."""
+        self._all_off = self._blind = False
+        self._notices.tell(BACK, "")
         self._cache.doubt_all()
         await each(self._cache.unstored(), SETTLED_AT_ONCE, self._settle_zone)
 
     async def _settle_zone(self, key: tuple[str, str]) -> None:
+        if self._watch.away:
+            return  # again
         try:
             async with self._cache.locked(*key) as slot:
-                if slot.unstored:
-                    await self._write(slot, await self._zones.get(*key))
+                for pause_s in tries(self._clock):
+                    if not slot.unstored or await self._written(slot, await self._zones.get(*key)):
+                        return
+                    await asyncio.sleep(pause_s)
         except ZoneBusy:
             return  # the posts that wait for it do this
-        except BasError as error:
-            log.warning("what zone %s was told is not stored yet: %s", "/".join(key), error)
+        except StoreUnavailable as error:
+            self._watch.lose(error)
 
-    async def _write(self, slot: Slot, record: Versioned) -> None:
+    async def _written(self, slot: Slot, record: Versioned) -> bool:
+        """Whether the record is right now; else somebody else wrote before."""
         slot.joined = slot.apart
         zone = rejoined(record.zone, slot.told, moment_of(self._clock))
-        if record.version is None or same_relays(zone, record.zone):
+        if record.version is None:
+            # The store does not have it any more: the next reading decides, over what was told.
+            slot.unstored = False
+            return True
+        if same_relays(zone, record.zone):
             slot.keep(record)
-            return
-        versions = await self._client.write([self._zones.zone_write(zone, record.version)])
+            return True
+        try:
+            versions = await self._client.write([self._zones.zone_write(zone, record.version)])
+        except (VersionConflict, AlreadyExists):
+            return False
         slot.keep(Versioned(zone, versions[0]))
         self._publish(zone)
+        return True
 
 
 def same_relays(one: ZoneRecord, other: ZoneRecord) -> bool:
-    """Whether two records of a zone agree on its relays."""
-    return (one.cool, one.heat, one.fault) == (other.cool, other.heat, other.fault)
+    """Whether two records of a zone agree on its relays, and since when its cooler is as it is."""
+    return (one.cool, one.heat, one.fault, one.cool_changed_ms) == (
+        other.cool,
+        other.heat,
+        other.fault,
+        other.cool_changed_ms,
+    )

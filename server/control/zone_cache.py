@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple
 
 from server.clock import Clock
@@ -71,23 +71,40 @@ class ZoneCache:
         self._clock = clock
         self._devices = devices
         self._slots: dict[tuple[str, str], Slot] = {}
+        # A zone that is not in memory, and was not heard since, may have been told to be off.
+        self.doubted_ms = 0
         self._settings: dict[str, _Known] = {}
         self._counts: dict[str, tuple[int, float]] = {}
         self._counting: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
-    async def locked(self, tenant_id: str, device_id: str) -> AsyncIterator[Slot]:
-        """The zone's slot, for one caller at a time. Raises ZoneBusy when too many wait."""
+    async def locked(
+        self,
+        tenant_id: str,
+        device_id: str,
+        wait: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> AsyncIterator[Slot]:
+        """The zone's slot, for one caller at a time, which waits for the others in a `wait`.
+
+        Raises ZoneBusy when too many wait, and what a `wait` raises.
+        """
         slot = self._slot(tenant_id, device_id)
         if slot.waiting >= WAITING_FOR_ONE_ZONE_MAX:
             raise ZoneBusy(message=f"{slot.waiting} requests for device {device_id} wait already")
         slot.waiting += 1
         try:
-            async with slot.lock:
+            if slot.waiting > 1:
+                with wait():
+                    await slot.lock.acquire()
+            else:
+                await slot.lock.acquire()
+            try:
                 yield slot
+            finally:
+                slot.lock.release()
         finally:
             slot.waiting -= 1
-            self._forget_unknown(tenant_id, device_id, slot)
+            self._let_go(tenant_id, device_id, slot)
 
     @asynccontextmanager
     async def locked_if_free(
@@ -110,7 +127,7 @@ class ZoneCache:
             for device_id, slot in slots.items():
                 slot.waiting -= 1
                 slot.lock.release()
-                self._forget_unknown(tenant_id, device_id, slot)
+                self._let_go(tenant_id, device_id, slot)
 
     def peek(self, tenant_id: str, device_id: str) -> Slot | None:
         """A zone's slot, if it is in memory."""
@@ -122,6 +139,11 @@ class ZoneCache:
         if slot is None and len(self._slots) < ZONES_MAX:
             slot = self._slots[(tenant_id, device_id)] = Slot()
         return slot
+
+    def told_of(self, tenant_id: str, device_id: str) -> ZoneRecord | None:
+        """A zone as its device was told last, if memory knows more than the store."""
+        slot = self.peek(tenant_id, device_id)
+        return slot.told if slot is not None and slot.unstored else None
 
     def unstored(self) -> list[tuple[str, str]]:
         """Tenant and device of the zones of which memory knows more than the store."""
@@ -138,6 +160,7 @@ class ZoneCache:
 
     def doubt_all(self) -> None:
         """The store was away: what it has may be older, or newer, than what is remembered."""
+        self.doubted_ms = self._clock.steady_ms()
         for slot in self._slots.values():
             slot.current = None
             slot.apart += 1
@@ -146,17 +169,15 @@ class ZoneCache:
         key = (tenant_id, device_id)
         slot = self._slots.get(key)
         if slot is None:
-            self._make_room()
             slot = self._slots[key] = Slot()
         return slot
 
-    def _forget_unknown(self, tenant_id: str, device_id: str, slot: Slot) -> None:
-        """Keep no slot of a zone that is none: made-up names must not push out those that are."""
+    def _let_go(self, tenant_id: str, device_id: str, slot: Slot) -> None:
+        """Keep no slot of a zone that is none, and make room for one that is: only now, or made-up
+        names would push out those that are."""
         if slot.told is None and not slot.waiting:
             self._slots.pop((tenant_id, device_id), None)
-
-    def _make_room(self) -> None:
-        if len(self._slots) >= ZONES_MAX:
+        elif len(self._slots) > ZONES_MAX:
             idle = next((key for key, slot in self._slots.items() if _is_idle(slot)), None)
             if idle is not None:
                 del self._slots[idle]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
 from server.clock import Clock
 from server.control.settings import in_force
 from server.control.views import ZoneStatus, zone_status
@@ -10,6 +14,11 @@ from server.services.firestore.base import StoreUnavailable
 from server.services.firestore.models import TenantSettings, ZoneRecord
 from server.services.firestore.store_watch import StoreWatch
 from server.services.firestore.zones_store import ZonesStore
+
+# While the store is away it is asked all the same, since it may well be read; but not for long.
+ASKED_S = 0.25
+
+T = TypeVar("T")
 
 
 class ZoneService:
@@ -32,7 +41,7 @@ class ZoneService:
         settings = await self._settings(tenant_id)
         zone = await self._heard_last(tenant_id) if device_id is None else None
         if device_id is not None:
-            zone = self._cache.told(tenant_id).get(device_id)
+            zone = self._cache.told_of(tenant_id, device_id)
         if device_id is not None and zone is None:
             zone = await self._stored(tenant_id, device_id)
         zone = zone or ZoneRecord(tenant_id=tenant_id, device_id="")
@@ -42,7 +51,8 @@ class ZoneService:
         """Every zone of the tenant, by device id."""
         settings = await self._settings(tenant_id)
         try:
-            zones = {zone.device_id: zone for zone in await self._zones.all(tenant_id)}
+            stored = await self._asked(self._zones.all(tenant_id))
+            zones = {zone.device_id: zone for zone in stored}
         except StoreUnavailable:
             if not self._watch.away:
                 raise
@@ -54,9 +64,16 @@ class ZoneService:
             for name in sorted(zones)
         ]
 
+    async def _asked(self, read: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(ASKED_S if self._watch.away else None):
+                return await read
+        except TimeoutError:
+            raise StoreUnavailable(message="no answer in time") from None
+
     async def _settings(self, tenant_id: str) -> TenantSettings:
         try:
-            return await self._cache.fresh_settings(tenant_id)
+            return await self._asked(self._cache.fresh_settings(tenant_id))
         except StoreUnavailable:
             if not self._watch.away:
                 raise
@@ -64,7 +81,7 @@ class ZoneService:
 
     async def _stored(self, tenant_id: str, device_id: str) -> ZoneRecord:
         try:
-            return (await self._cache.known_zone(tenant_id, device_id)).zone
+            return (await self._asked(self._cache.known_zone(tenant_id, device_id))).zone
         except StoreUnavailable:
             zone = self._cache.told(tenant_id, all_of_them=True).get(device_id)
             if zone is None or not self._watch.away:
@@ -74,11 +91,11 @@ class ZoneService:
     async def _heard_last(self, tenant_id: str) -> ZoneRecord | None:
         told = self._cache.told(tenant_id)
         try:
-            stored = await self._zones.heard_last(tenant_id)
+            stored = await self._asked(self._zones.heard_last(tenant_id))
         except StoreUnavailable:
-            if not self._watch.away:
-                raise
             stored, told = None, self._cache.told(tenant_id, all_of_them=True)
+            if not (told and self._watch.away):
+                raise
         newest = max(told.values(), key=lambda zone: zone.last_seen_ms, default=None)
         if newest is None or (stored is not None and stored.last_seen_ms > newest.last_seen_ms):
             return told.get(stored.device_id, stored) if stored else None

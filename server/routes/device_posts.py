@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -16,9 +16,10 @@ from server.control.decision import Row
 from server.control.posted import UNREADABLE, Posted, device_of, reading_of
 from server.control.reading import NewReading, near_each_other
 from server.control.views import OFF, Command
-from server.errors import BasError
+from server.errors import BasError, Unavailable
 from server.metrics import Metrics
 from server.services.firestore.base import StoreUnavailable
+from server.services.firestore.store_watch import WAIT_S
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class DevicePosts:
         tenant_id, devices = await self._devices(sender, named)
         off: dict[str, Command] = {}
         readings: dict[str, list[Row]] = {}
+        ignored = {name for _, name, reading in said if reading.key_ignored}
         for index, name, reading in said:
             device = devices[name]
             if not isinstance(device, BasError):
@@ -120,15 +122,20 @@ class DevicePosts:
                 continue
             errors[index] = device
             if isinstance(device, StoreUnavailable):  # it is not remembered
-                off[name or UNNAMED] = OFF
-        for refusal in errors.values():
-            self.refused(refusal)
+                off[name or UNNAMED] = self._off()
         answer = await self._batches.accept(tenant_id, readings)
+        errors |= answer.errors
+        self._count(errors.values())
+        commands = off | answer.commands
         for name, device in devices.items():
-            if not isinstance(device, BasError) and _is_stored(answer, device):
+            if isinstance(device, BasError) or device not in commands:
+                continue
+            if name in ignored:
+                commands[device] = msgspec.structs.replace(commands[device], key="ignored")
+            if commands[device].stored:
                 caller = _known(sender.caller)
                 self._keys.admitted(sender.device_key, name, caller, (tenant_id, device))
-        return len(bodies), Answer(off | answer.commands, errors | answer.errors)
+        return len(bodies), Answer(commands, errors)
 
     async def turn(self) -> None:
         """Return when no other batch is at work, which comes before a batch is read."""
@@ -149,6 +156,12 @@ class DevicePosts:
             )
             self._unsaid = 0
 
+    def _count(self, errors: Iterable[BasError]) -> None:
+        """Count what was refused of a batch: not a row whose device is answered all the same."""
+        for refusal in errors:
+            if not isinstance(refusal, Unavailable):
+                self.refused(refusal)
+
     async def _commanded(
         self,
         sender: Sender,
@@ -156,15 +169,17 @@ class DevicePosts:
         reading: NewReading,
         repeat: RepeatKey,
     ) -> Command:
+        began = self._clock.monotonic()
         try:
             caller = _known(sender.caller)
             tenant_id, device_id = await self._keys.identify(sender.device_key, named, caller)
         except StoreUnavailable as error:  # of a device that is not remembered
-            if repeat.key is not None:
-                raise error.with_more(OFF) from error
-            return OFF
+            if reading.key is not None:
+                raise error.with_more(self._off()) from error
+            return self._off()
         _check(sender, tenant_id)
-        command = await self._batches.accept_one(tenant_id, device_id, reading)
+        wait_s = WAIT_S - (self._clock.monotonic() - began)
+        command = await self._batches.accept_one(tenant_id, device_id, reading, wait_s)
         if command.stored:
             self._keys.admitted(sender.device_key, named, caller, (tenant_id, device_id))
         return command
@@ -175,13 +190,18 @@ class DevicePosts:
         try:
             caller = _known(sender.caller)
             found = await self._keys.identify_many(sender.device_key, named, caller)
+            _check(sender, found[0])
         except StoreUnavailable as error:
             return "", dict.fromkeys(named, error)
         except BasError as error:
             self.refused(error)
             raise
-        _check(sender, found[0])
         return found
+
+    def _off(self) -> Command:
+        """What a device is told while nobody can know whose it is."""
+        self._metrics.readings_unstored.inc()
+        return OFF
 
     def _is_fault(self, device_key: str | None, error: BasError) -> bool:
         """Whether a body that cannot be read is a fault of the device whose key came with it."""
@@ -198,7 +218,7 @@ class DevicePosts:
         except BasError as error:
             if not self._is_fault(device_key, error):
                 raise
-            return None, msgspec.structs.replace(UNREADABLE, key=key)
+            return None, msgspec.structs.replace(UNREADABLE, key=key, near=near)
 
 
 def _known(caller: Principal | BasError | None) -> Principal | None:
@@ -207,11 +227,7 @@ def _known(caller: Principal | BasError | None) -> Principal | None:
     return caller
 
 
-def _is_stored(answer: Answer, device_id: str) -> bool:
-    command = answer.commands.get(device_id)
-    return command is not None and command.stored
-
-
 def _check(sender: Sender, tenant_id: str) -> None:
-    if sender.device_key and sender.check_tenant is not None:
+    """Raise BasError if the request names another tenant than its key's, "" where none is known."""
+    if tenant_id and sender.device_key and sender.check_tenant is not None:
         sender.check_tenant(tenant_id)

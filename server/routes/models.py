@@ -83,10 +83,11 @@ class BatchAnswer(Struct, omit_defaults=True):
 
 
 class SetSetpoint(Struct):
-    """What is left out stays. Without `device_id` every zone of the tenant is set."""
+    """What is left out, or null, stays; a body with keys names at least one of the two values.
+    Without `device_id` every zone of the tenant is set."""
 
-    setpoint_tenths: int | UnsetType = UNSET
-    deadband_tenths: int | UnsetType = UNSET
+    setpoint_tenths: int | UnsetType | None = UNSET
+    deadband_tenths: int | UnsetType | None = UNSET
     device_id: DeviceId | None = None
 
 

@@ -10,6 +10,7 @@ from server.auth.guard import Guard, address
 from server.auth.principal import Principal
 from server.control.setpoints import SetpointService
 from server.control.settings import SetpointChange
+from server.errors import Invalid
 from server.routes.models import SetpointSet, SetSetpoint
 from server.routes.requests import fails_with, json_body
 
@@ -22,7 +23,7 @@ def blueprint(setpoints: SetpointService, guard: Guard) -> Blueprint:
     @guard.require_auth("operator")
     @validate_response(SetpointSet)
     @fails_with(400, 401, 403, 404, 413, 415, 503)
-    @json_body(SetSetpoint)
+    @json_body(SetSetpoint, check=_names_a_value)
     async def set_setpoint(data: SetSetpoint, principal: Principal) -> SetpointSet:
         change = SetpointChange(
             setpoint_tenths=None if data.setpoint_tenths is UNSET else data.setpoint_tenths,
@@ -34,3 +35,11 @@ def blueprint(setpoints: SetpointService, guard: Guard) -> Blueprint:
         return SetpointSet(True, values.setpoint_tenths, values.deadband_tenths, principal.username)
 
     return bp
+
+
+def _names_a_value(data: SetSetpoint, is_empty: bool) -> None:
+    """Refuse a body whose keys are all others: who misspells one must not be told of success."""
+    if not is_empty and data.setpoint_tenths is UNSET and data.deadband_tenths is UNSET:
+        raise Invalid(
+            "Nothing to set", "NOTHING_TO_SET", "send setpoint_tenths, deadband_tenths or both"
+        )

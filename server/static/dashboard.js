@@ -123,9 +123,9 @@ async function begin() {
 }
 
 logoutButton.addEventListener("click", logOut);
-// A page brought back from the browser's memory may be of a session that is over.
+// A page brought back from the browser's memory goes on by itself, unless its stream had ended.
 addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload();
+  if (event.persisted && !stream.started) location.reload();
 });
 setInterval(() => cards.tick(), TICK_MS);
 begin();

@@ -3,6 +3,8 @@
 // The browser reconnects by itself after a broken connection, with its last id and after the
 // `retry` it was told (also the one in `bye`): that is left to it. It gives up for good on any
 // answer but 200, it cannot see why, and it does not notice a connection that is silently dead.
+// Nor does it end when its page is left: Chromium keeps the page in its memory with the stream open,
+// and six of them take all the connections that it makes to one server.
 
 import { stopwatch } from "./units.js";
 
@@ -43,6 +45,15 @@ export class LiveStream {
     this.#onState = onState;
     this.#askSession = askSession;
     document.addEventListener("visibilitychange", () => this.#look());
+    addEventListener("pagehide", () => this.#close());
+    addEventListener("pageshow", (event) => {
+      if (event.persisted) this.#comeBack();
+    });
+  }
+
+  /** Whether it is started, be it connected or not. */
+  get started() {
+    return this.#watch !== 0;
   }
 
   start() {
@@ -78,6 +89,13 @@ export class LiveStream {
     this.#source?.close();
     this.#source = null;
     this.#bye = this.#ended = false;
+  }
+
+  /** The page was brought back from the browser's memory; its session may be over by now. */
+  async #comeBack() {
+    if (!this.started) return;
+    this.#enter("lost");
+    if (await this.#endIfLoggedOut()) this.#open();
   }
 
   #receive(name, event) {

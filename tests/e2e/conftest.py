@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -37,17 +39,33 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(MISSING, red=True, bold=True)
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def browser() -> AsyncIterator[Browser]:
+@asynccontextmanager
+async def launched(**options: Any) -> AsyncIterator[Browser]:
     """Debian's Chromium, driven by Playwright."""
     if CHROMIUM is None:
         if REQUIRED:
             pytest.fail(MISSING, pytrace=False)
         pytest.skip(MISSING)
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        chromium = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, **options
+        )
         yield chromium
         await chromium.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """The browser of all tests but those of its memory."""
+    async with launched() as chromium:
+        yield chromium
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def remembering_browser() -> AsyncIterator[Browser]:
+    """One that keeps pages in its memory, as people's do: Playwright turns that off."""
+    async with launched(ignore_default_args=["--disable-back-forward-cache"]) as chromium:
+        yield chromium
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -45,15 +45,3 @@ async def test_the_dashboard_does_not_come_back_by_the_back_button_after_logging
 
     await page.wait_for_url("**/auth/login?next=*")
     await expect(page.locator(".zone")).to_have_count(0)
-
-
-async def test_a_page_from_the_browsers_memory_is_loaded_anew(desk: Desk, site: str) -> None:
-    page = await desk.logged_in(site, "reader")
-
-    # Chromium keeps no page with an open stream; other browsers do, and then send this event.
-    async with page.expect_request(f"{site}/"):
-        await page.evaluate(
-            "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))"
-        )
-
-    await is_live(page)

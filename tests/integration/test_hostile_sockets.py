@@ -32,11 +32,18 @@ def talk(server, *pieces, wait_s=3.0):
 
 
 def get(path=b"/healthz", close=True):
-    return b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, b"Connection: close\r\n" * close)
+    return b"GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % (
+        path,
+        b"Connection: close\r\n" * close,
+    )
 
 
 def post(body, *lines):
-    head = [b"POST /api/sensor_data HTTP/1.1", b"Host: x", b"Content-Type: application/json"]
+    head = [
+        b"POST /api/sensor_data HTTP/1.1",
+        b"Host: localhost",
+        b"Content-Type: application/json",
+    ]
     return b"\r\n".join([*head, b"Connection: close", *lines, b"", body])
 
 
@@ -62,26 +69,27 @@ RAW = {
     "nul": b"\x00" * 1000,
     "http 0.9": b"GET /\r\n\r\n",
     "http 1.0": b"GET /healthz HTTP/1.0\r\n\r\n",
-    "http 9": b"GET / HTTP/9.9\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "http 9": b"GET / HTTP/9.9\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     "no host": b"GET / HTTP/1.1\r\n\r\n",
-    "two hosts": b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: y\r\n\r\n",
     "no path": get(b"?limit=1"),
     "other form": get(b"http://evil.example/api/status"),
     "no scheme": get(b"//evil.example/api/status"),
-    "asterisk": b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    "connect": b"CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "asterisk": b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    "connect": b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     "authority": get(b"evil.example:443"),
     "percent": get(b"/api/%%/%zz/%00%ff"),
     "long path": get(b"/api/" + b"x" * 100_000),
     "long query": get(b"/api/status?device_id=" + b"x" * 14_000),
-    "header without colon": b"GET / HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n",
-    "header with nul": b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
-    "folded header": b"GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\nConnection: close\r\n\r\n",
-    "websocket": b"GET /api/status HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+    "header without colon": b"GET / HTTP/1.1\r\nHost: localhost\r\nnonsense\r\n\r\n",
+    "header with nul": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
+    "folded header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n"
+    b"Connection: close\r\n\r\n",
+    "websocket": b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    "h2c": b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
-    b"HTTP2-Settings: !!!\r\n\r\n",
+    "h2c": b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\n"
+    b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: !!!\r\n\r\n",
     "h2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
     "negative length": post(READING, b"Content-Length: -1"),
     "length of words": post(READING, b"Content-Length: ten"),
@@ -110,7 +118,7 @@ def test_what_is_hardly_http_gets_no_5xx_and_harms_nobody(server, name):
 
 
 def test_a_header_of_ten_megabytes_is_refused(server):
-    answer = talk(server, b"GET / HTTP/1.1\r\nHost: x\r\nX: ", *[b"x" * 1_000_000] * 10)
+    answer = talk(server, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", *[b"x" * 1_000_000] * 10)
     assert not answer or answer.startswith(b"HTTP/1.1 4")
     assert_serves(server)
 
@@ -120,7 +128,7 @@ def test_a_header_of_ten_megabytes_is_refused(server):
     [
         b"",
         b"GET /api/sta",
-        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n",
         post(READING[:10], b"Content-Length: 39"),
         post(b"27\r\n" + READING[:10], b"Transfer-Encoding: chunked"),
     ],

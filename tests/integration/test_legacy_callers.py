@@ -205,7 +205,7 @@ async def test_an_answer_is_made_as_fast_as_it_is_taken_and_ended_when_its_clien
             return 0 < before == await taken()
 
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
-            sock.sendall(b"GET /legacy/endless HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.sendall(b"GET /legacy/endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert sock.recv(4096).startswith(b"HTTP/1.1 200 OK")
             await eventually(has_stopped, "nothing more is made than buffers hold")
 
@@ -221,7 +221,7 @@ async def test_a_server_in_use_ends_in_time_and_leaves_no_thread(server: ServerP
         slow = [asyncio.create_task(view(client, "locked", 0.3)) for _ in range(40)]
         slow += [asyncio.create_task(client.get("/legacy/slow?seconds=0.3")) for _ in range(40)]
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
-            sock.sendall(b"GET /legacy/endless HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.sendall(b"GET /legacy/endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await asyncio.to_thread(sock.recv, 4096)
             began = time.monotonic()
             assert await asyncio.to_thread(server.terminate) == 0

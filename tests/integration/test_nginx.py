@@ -30,6 +30,7 @@ from tests.support.stream import (
 
 OPEN = {"BAS_AUTH_ENABLED": "0"}
 PROXIED = {"BAS_TRUSTED_PROXIES": "127.0.0.1"}
+NAMED = {"BAS_ALLOWED_HOSTS": "bas.example"}
 READING = {"temp_tenths": 300, "sensor_ok": True}
 
 
@@ -93,7 +94,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPr
     """A process that asks for log-in, and beside it a port on which nobody listens."""
     need_nginx()
     with (
-        ServerProcess(tmp_path_factory.mktemp("data"), **PROXIED) as server,
+        ServerProcess(tmp_path_factory.mktemp("data"), **PROXIED, **NAMED) as server,
         Nginx(server.port, free_port()) as nginx,
     ):
         yield server, nginx
@@ -159,6 +160,15 @@ def test_a_page_may_write_to_its_own_host_and_a_foreign_page_may_not(guarded):
         for origin, status in ((nginx.url, 200), ("https://elsewhere.example", 403)):
             answer = client.post("/api/set_setpoint", json={}, headers={"Origin": origin})
             assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(("name", "status"), [("bas.example", 200), ("evil.example", 421)])
+def test_a_name_must_be_one_that_the_server_was_told(guarded, name, status):
+    _, nginx = guarded
+    with browser(nginx) as client:
+        answer = client.get("/", headers={"Host": name})
+    assert answer.status_code == status
+    assert status == 200 or answer.json()["message"] == f"add {name} to BAS_ALLOWED_HOSTS"
 
 
 def test_the_firmware_is_obeyed_through_port_80(front):

@@ -104,7 +104,7 @@ async def fill(server: ServerProcess) -> None:
 def post_of(body: bytes) -> bytes:
     """A device's post up to its body."""
     return (
-        b"POST /api/sensor_data HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        b"POST /api/sensor_data HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
     )
 
@@ -147,10 +147,10 @@ async def test_on_sigterm_every_stream_gets_its_bye_and_the_server_is_gone_withi
         sockets.enter_context(stalled_reader(server.port))
         await fill(server)
         sockets.enter_context(connect(server.port, b""))
-        sockets.enter_context(connect(server.port, b"POST /api/sensor_data HTTP/1.1\r\nHost: te"))
+        sockets.enter_context(connect(server.port, b"POST /api/sensor_data HTTP/1.1\r\nHost: loc"))
         sockets.enter_context(connect(server.port, post_of(body) + body[:5]))
         idle = sockets.enter_context(
-            connect(server.port, b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+            connect(server.port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         )
         assert b"200 OK" in idle.recv(4096)
         in_flight = sockets.enter_context(connect(server.port, post_of(body) + body[:5]))

@@ -70,7 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def test_the_first_bytes_are_a_comment_and_a_retry_and_come_at_once(site: Site) -> None:
     with socket.create_connection(("127.0.0.1", site.port), timeout=1) as sock:
         sock.sendall(
-            b"GET /api/sse/telemetry HTTP/1.1\r\nHost: test\r\nUser-Agent: bas-tests\r\n"
+            b"GET /api/sse/telemetry HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bas-tests\r\n"
             b"Cookie: bas_session_id=" + site.session.encode() + b"\r\n\r\n"
         )
         received = b""
@@ -116,7 +116,7 @@ async def test_the_headers_are_those_of_the_contract(site: Site) -> None:
 
 def test_a_head_request_is_answered_with_the_headers_alone(site: Site) -> None:
     session = site.session.encode()
-    request = b"%b HTTP/1.1\r\nHost: test\r\nUser-Agent: bas-tests\r\nX-Session-ID: %b\r\n\r\n"
+    request = b"%b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bas-tests\r\nX-Session-ID: %b\r\n\r\n"
     with socket.create_connection(("127.0.0.1", site.port), timeout=2) as sock:
         # The second answer can only come when the first is over.
         sock.sendall(request % (b"HEAD /api/sse/telemetry", session))

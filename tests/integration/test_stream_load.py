@@ -117,7 +117,7 @@ async def _open_streams(client: httpx.AsyncClient, count: int) -> bool:
 
 async def test_a_client_of_http_1_0_gets_events_without_chunks(server: ServerProcess) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(b"GET /api/sse/telemetry HTTP/1.0\r\nHost: bas\r\n\r\n")
+    writer.write(b"GET /api/sse/telemetry HTTP/1.0\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(10), caller(server.url) as client:
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"transfer-encoding" not in head.lower()

@@ -80,7 +80,7 @@ class Load:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
         try:
             writer.write(
-                b"POST /api/sensor_data HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
+                b"POST /api/sensor_data HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                 b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
                 % (len(body), body)
             )
@@ -147,7 +147,7 @@ async def answered(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     """A new connection on which a request was answered in time."""
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
     return reader, writer
 

@@ -15,7 +15,7 @@ from server.routes.plain_posts import PlainPosts
 from server.serve import Drain, listen, serve
 from tests.support.http import BOUND_S, Answer
 
-HELLO = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+HELLO = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def no_streams(timeout_s: float) -> None:
@@ -69,7 +69,11 @@ def request(
     version: str = "1.1",
 ) -> bytes:
     """A POST of JSON as bytes."""
-    pairs = {"Host": "x", "Content-Type": "application/json", "Content-Length": str(len(body))}
+    pairs = {
+        "Host": "localhost",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+    }
     lines = "".join(f"{name}: {text}\r\n" for name, text in (pairs | dict(headers or {})).items())
     return f"POST {target} HTTP/{version}\r\n{lines}\r\n".encode("latin-1") + body
 

@@ -52,6 +52,8 @@ def parse_frame(block: bytes) -> Frame:
     fields: dict[str, str] = {}
     for line in block.decode().split("\n"):
         name, colon, value = line.partition(": ")
+        if line == ":":  # a comment without a text
+            name, colon = "", ":"
         assert colon, block
         assert "\r" not in line, block
         name = name or "comment"
@@ -108,7 +110,11 @@ class StreamClient:
         """Ask for the stream and wait for the answer's head."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         client = cls(reader, writer)
-        headers = [("Host", "test"), ("User-Agent", USER_AGENT), ("Accept", "text/event-stream")]
+        headers = [
+            ("Host", "localhost"),
+            ("User-Agent", USER_AGENT),
+            ("Accept", "text/event-stream"),
+        ]
         headers += [("X-Session-ID", session)] if session else []
         headers += [("Last-Event-ID", last_event_id)] if last_event_id is not None else []
         client._writer.write(
@@ -220,7 +226,7 @@ def stalled_reader(port: int, session: str | None = None) -> socket.socket:
     sock.connect(("127.0.0.1", port))
     own = f"X-Session-ID: {session}\r\n" if session else ""
     sock.sendall(
-        "GET /api/sse/telemetry HTTP/1.1\r\nHost: test\r\n"
+        "GET /api/sse/telemetry HTTP/1.1\r\nHost: localhost\r\n"
         f"User-Agent: {USER_AGENT}\r\n{own}\r\n".encode()
     )
     return sock

@@ -25,6 +25,7 @@ LEAVES = {
     "server.clock",
     "server.config",
     "server.errors",
+    "server.excess",
     "server.metrics",
     "server.neighbours",
     "server.notices",

@@ -97,6 +97,21 @@ SETTINGS = {
             "null",
         ],
     ),
+    "BAS_ALLOWED_HOSTS": (
+        "allowed_hosts",
+        (),
+        [
+            ("", ()),
+            ("bas.example", ("bas.example",)),
+            (" BAS.example. , panel,,bas_1 ", ("bas.example", "panel", "bas_1")),
+            (".bas.example,*.lan", ("*.bas.example", "*.lan")),
+        ],
+        [
+            *("*", ".", "*.", "a..b", "..a", "*a.example", "a.*.example", "a b", "bücher.example"),
+            *("http://bas.example", "bas.example:8080", "bas.example/", "[::1]", "x" * 64),
+            ".".join(["x" * 63] * 4 + ["y"]),
+        ],
+    ),
     "BAS_TRUSTED_PROXIES": (
         "trusted_proxies",
         (),
@@ -109,6 +124,13 @@ SETTINGS = {
     "BAS_SSE_MAX_STREAMS": ("sse_max_streams", 10_000, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_HISTORY_EVENTS": ("sse_history_events", 20_000, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_HISTORY_BYTES": ("sse_history_bytes", 8_000_000, [("1000", 1000)], [*NO_NUMBER, "1"]),
+    "BAS_PRESENT_S": ("present_s", 60, [("1", 1), ("900", 900)], [*NO_NUMBER, "0", "901"]),
+    "BAS_STORE_GRACE_S": (
+        "store_grace_s",
+        300,
+        [("0", 0), ("86400", 86_400)],
+        [*NO_NUMBER, "-1", "86401"],
+    ),
     "BAS_TELEMETRY_DAYS": ("telemetry_days", 90, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_AUDIT_DAYS": ("audit_days", 180, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SYNC_THREADS": ("sync_threads", 32, [("1", 1), ("1000", 1000)], [*NO_NUMBER, "0"]),
@@ -203,6 +225,7 @@ def test_an_old_auth_config_is_read(old_file):
             "use_firestore_telemetry": False,
             "tenant_id_header": "X-Site",
             "cors_origins": ["https://a", "https://b"],
+            "allowed_hosts": ["a.example", ".b.example"],
         }
     )
     config = ServerConfig.from_env(environ)
@@ -211,6 +234,7 @@ def test_an_old_auth_config_is_read(old_file):
     assert (config.lockout_duration, config.auth_attempts_per_15min) == (30, 50)
     assert config.tenant_id_header == "X-Site"
     assert config.cors_origins == ("https://a", "https://b")
+    assert config.allowed_hosts == ("a.example", "*.b.example")
 
 
 def test_the_environment_wins_over_the_old_file(old_file):

@@ -15,7 +15,7 @@ from server.serve import listen
 from tests.support.serving import HELLO, serving
 
 # For an application without a store, which nobody posts to.
-NO_POSTS = PlainPosts(None, None, {}, None)
+NO_POSTS = PlainPosts(None, {}, None)
 
 
 @pytest.mark.parametrize(("shared", "served"), [(False, 2), (True, 8)])
@@ -132,7 +132,7 @@ async def test_a_status_without_a_phrase_of_its_own_is_sent_all_the_same(contain
 
     async with serving(container.app, container.posts) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /odd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET /odd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answer = await reader.read()
         writer.close()
     assert answer.startswith(b"HTTP/1.1 499 \r\n")
@@ -155,7 +155,7 @@ async def test_a_connection_that_its_client_closed_makes_room_at_once(container,
 async def test_a_device_that_half_closes_is_answered_and_closed(container):
     body = b'{"temp_tenths":200,"sensor_ok":true}'
     head = (
-        b"POST /api/sensor_data HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /api/sensor_data HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body)
     )
     async with serving(container.app, container.posts) as port:

@@ -48,7 +48,7 @@ class Peer:
 
 def get(path: str, **headers: str) -> Callable[[bytes], bytes]:
     """The request of a stream."""
-    lines = [f"GET {path} HTTP/1.1", "Host: bench", f"User-Agent: {wire.AGENT}"]
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", f"User-Agent: {wire.AGENT}"]
     lines.append("Accept: text/event-stream")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     head = "\r\n".join(lines).encode()
@@ -61,7 +61,7 @@ def get(path: str, **headers: str) -> Callable[[bytes], bytes]:
 
 def post(path: str, body: Callable[[int, int], bytes]) -> Callable[[int, int], bytes]:
     """The request of an event."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n".encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
 
     def request(stamp: int, producer: int) -> bytes:
         content = body(stamp, producer)

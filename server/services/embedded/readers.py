@@ -19,6 +19,8 @@ from server.services.firestore.base import StoreBusy, StoreUnavailable
 
 # Steps of SQLite's virtual machine between two looks whether somebody waits: about 2 ms.
 STEPS_PER_LOOK = 10_000
+# One line in so long about reads that fail: those who ask must not fill the disk.
+SAY_EVERY_S = 1.0
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ class Readers:
     """Runs reads on threads of their own, `count` at most: another one begins when all are busy.
 
     Calls belong to one event loop. When `generation` has changed, a thread connects again: the
-    database is another file now.
+    database is another file now. Where none can connect, each read fails at once.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Readers:
         self._timeout_s = timeout_s
         self._max_waiting = max_waiting
         self._waiting = 0
+        self._quiet_until = 0.0
         self._closed = True
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -90,11 +93,11 @@ class Readers:
         try:
             async with asyncio.timeout(self._timeout_s):
                 result: T = await job.future
-                return result
+            return result
         except TimeoutError:
             raise self._unavailable("read_timeout", "The read timed out") from None
         except (sqlite3.Error, msgspec.DecodeError) as error:
-            logger.error("A read failed: %s", error)
+            self._say("A read failed: %s", error)
             raise self._unavailable("read_error", "The read failed") from error
         finally:
             self._waiting -= 1
@@ -115,18 +118,27 @@ class Readers:
 
     def _started(self, thread: threading.Thread, opened: asyncio.Future[None]) -> None:
         if not opened.cancelled() and (error := opened.exception()) is not None:
-            logger.error("A reader could not be opened: %s", error)
+            self._say("A reader could not be opened: %s", error)
             if thread in self._threads:
                 self._threads.remove(thread)
+            while not self._threads and not self._jobs.empty():  # nobody is left for these
+                if (job := self._jobs.get_nowait()) is not None and not job.future.done():
+                    job.future.set_exception(sqlite3.OperationalError(str(error)))
+
+    def _say(self, text: str, error: BaseException) -> None:
+        """Log it, unless that was done a moment ago."""
+        if self._loop.time() >= self._quiet_until:
+            self._quiet_until = self._loop.time() + SAY_EVERY_S
+            logger.error(text, error)
 
     def _work(self, opened: asyncio.Future[None]) -> None:
+        generation = self._generation()  # before: another file may be opened meanwhile
         try:
             connection = self._connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, open() raises it
             tell(self._loop, [(opened, error)])
             return
         tell(self._loop, [(opened, None)])
-        generation = self._generation()
         try:
             while (job := self._jobs.get()) is not None:
                 if job.future.done():

@@ -14,6 +14,7 @@ from pathlib import Path
 from server.clock import Clock
 from server.metrics import Metrics
 from server.services.embedded import queries, schema
+from server.services.embedded.database_file import DatabaseFile
 from server.services.embedded.documents import from_rows
 from server.services.embedded.gathered import Found, Gathered
 from server.services.embedded.readers import Readers
@@ -64,13 +65,13 @@ class SqliteClient(DocumentClient, Retention):
         patient: bool = False,
     ) -> None:
         self._path = path.absolute()
+        self._file = DatabaseFile(self._path)
         self._indexes = frozenset(indexes)
         # Whether to go on where the file cannot be used yet.
         self._patient = patient
         self._clock = clock
         self.metrics = metrics
-        # The file that is open, as `stat` tells it from another; and how many times one was opened.
-        self._file: tuple[int, int] | None = None
+        # How many times the file was opened.
         self._generation = 0
         self._collections = {index.collection for index in indexes}
         # SQLite waits for another process a little shorter than the caller waits for the answer.
@@ -79,7 +80,7 @@ class SqliteClient(DocumentClient, Retention):
         self.writer = Writer(
             self._connect_writer,
             self._turnstile.begin,
-            self._is_there,
+            self._file,
             metrics,
             timeout_s=write_timeout_s,
             max_waiting=max_waiting,
@@ -116,7 +117,8 @@ class SqliteClient(DocumentClient, Retention):
             except (sqlite3.Error, OSError) as error:
                 failure = failure or error
         if failure is not None:
-            raise StoreUnavailable(message=f"{self._path} cannot be opened: {failure}") from failure
+            why = self._file.explained(failure)
+            raise StoreUnavailable(message=f"it cannot be opened: {why}") from failure
 
     async def close(self) -> None:
         """Commit every accepted write, then end all threads; later calls are StoreUnavailable."""
@@ -129,10 +131,15 @@ class SqliteClient(DocumentClient, Retention):
         try:
             await self.open()
         except StoreUnavailable as error:
-            logger.error("Cannot use the database: %s", error.message)
             if not self._patient:
+                logger.error("Cannot use the database: %s", error.message)
                 await self.close()
                 raise
+            logger.error(
+                "Cannot use the database: %s. Mend that, or put a good copy there, or move it away"
+                " for a new one: it is tried again without a restart",
+                error.message,
+            )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -214,16 +221,20 @@ class SqliteClient(DocumentClient, Retention):
             self._collections.add(collection)
 
     def _connect_writer(self) -> sqlite3.Connection:
-        if self._file is None:
+        if not self._file.was_opened:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        elif not self._path.exists():
+        elif self._file.look() is None:
             # A new one would have no accounts: that is for an operator to decide.
             raise sqlite3.OperationalError(
-                f"{self._path} is gone: put it back, or restart the server for a new one"
+                "it is gone: put it back, or restart the server for a new one"
             )
         self._turnstile.open()
+        with self._turnstile.first():
+            self._file.part_from_replaced()
+        # Before it is opened: should another one come in its place meanwhile, that is noticed.
+        found = self._file.look()
         # No time-out of SQLite's own: the turnstile waits, and for nothing else is there a wait.
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
         try:
@@ -237,13 +248,9 @@ class SqliteClient(DocumentClient, Retention):
         except sqlite3.Error:
             connection.close()
             raise
-        self._file = _identity(self._path)
+        self._file.opened(found)
         self._generation += 1
         return connection
-
-    def _is_there(self) -> bool:
-        """Whether what is open is the file on the path: SQLite goes on writing to a deleted one."""
-        return self._file is None or _identity(self._path) == self._file
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         """Switch to WAL; SQLite itself does not wait while another process does the same."""
@@ -263,15 +270,6 @@ class SqliteClient(DocumentClient, Retention):
         )
         connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         return connection
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from any other; None if there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _execute_all(connection: sqlite3.Connection, statements: Iterable[str]) -> None:

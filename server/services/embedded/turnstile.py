@@ -45,7 +45,7 @@ class Turnstile:
         sqlite3.OperationalError when the lock cannot be had in time.
         """
         deadline = time.monotonic() + self._timeout_s
-        with self._place(deadline - self._timeout_s / 2):
+        with self.first():
             for pause_s in _looks():
                 try:
                     connection.execute("BEGIN IMMEDIATE")
@@ -57,9 +57,10 @@ class Turnstile:
                 time.sleep(pause_s)
 
     @contextlib.contextmanager
-    def _place(self, deadline: float) -> Iterator[None]:
-        """Hold the first place meanwhile; from `deadline` on, go without: its holder hangs."""
+    def first(self) -> Iterator[None]:
+        """Hold the first place meanwhile; after half of the time, go without: its holder hangs."""
         assert self._fd is not None
+        deadline = time.monotonic() + self._timeout_s / 2
         held = False
         for pause_s in _looks():
             try:

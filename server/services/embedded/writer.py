@@ -13,11 +13,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from server.errors import BasError
 from server.metrics import Metrics
+from server.services.embedded.database_file import DatabaseFile
 from server.services.embedded.outcomes import Outcome, tell
 from server.services.embedded.writes import WriteSet, apply_together
 from server.services.firestore.base import StoreBusy, StoreUnavailable
 
 GROUP_MAX = 512
+GONE = "the file on its path is gone, or another one"
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -34,24 +36,27 @@ class Writer:
     A job's effects are kept whole or, when it raises, not at all; a job that raises leaves the
     others of its group alone. A call belongs to the event loop that opened the writer.
 
-    After a commit `is_there` says whether the database is still the file that was opened; else all
-    of the group fails, and the next group connects again. So it does if it could not at the start.
+    After a commit `file` says whether it is still the one that was opened; else all of the group
+    fails, and the next group connects again. So it does if it could not at the start.
+
+    `on_failure` is told of each job that failed with the database, or was not confirmed in time.
     """
 
     def __init__(
         self,
         connect: Callable[[], sqlite3.Connection],
         begin: Callable[[sqlite3.Connection], None],
-        is_there: Callable[[], bool],
+        file: DatabaseFile,
         metrics: Metrics,
         *,
         timeout_s: float,
         max_waiting: int,
     ) -> None:
         self.commits = 0
+        self.on_failure: Callable[[StoreUnavailable], None] | None = None
         self._connect = connect
         self._begin = begin
-        self._is_there = is_there
+        self._file = file
         self._connection: sqlite3.Connection | None = None
         self._said = ""  # the error that the log has already
         self._metrics = metrics
@@ -100,9 +105,15 @@ class Writer:
                 result: T = await job.future
                 return result
         except TimeoutError:
-            raise self._unavailable("write_timeout", "The write timed out") from None
+            raise self._failure("write_timeout", "The write timed out") from None
         except sqlite3.Error as error:
-            raise self._unavailable("write_error", f"The write failed: {error}") from error
+            raise self._failure("write_error", f"The write failed: {error}") from error
+
+    def _failure(self, kind: str, message: str) -> StoreUnavailable:
+        error = self._unavailable(kind, message)
+        if self.on_failure is not None:
+            self.on_failure(error)
+        return error
 
     def _unavailable(self, kind: str, message: str) -> StoreUnavailable:
         self._metrics.store_failures.labels(kind=kind).inc()
@@ -156,10 +167,9 @@ class Writer:
         except Exception as error:
             logger.exception("A group of %d writes failed", len(jobs))
             outcomes = self._failed(jobs, error)
-        if not self._is_there():
+        if self._connection is not None and not self._file.is_there():
             self._disconnect()
-            gone = sqlite3.OperationalError("the database file is gone, or was replaced")
-            outcomes = self._failed(jobs, gone)
+            outcomes = self._failed(jobs, sqlite3.OperationalError(GONE))
         return [(job.future, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
 
     def _failed(self, jobs: list[_Job], error: Exception) -> list[object]:
@@ -169,7 +179,7 @@ class Writer:
                 self._connection.execute("ROLLBACK")
         if str(error) != self._said:
             self._said = str(error)
-            logger.error("A group of %d writes failed: %s", len(jobs), error)
+            logger.error("A group of %d writes failed: %s", len(jobs), self._file.explained(error))
         return [sqlite3.OperationalError(str(error)) for _ in jobs]
 
     def _apply_all(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[object]:

@@ -207,6 +207,12 @@ def fields_of(model: msgspec.Struct) -> dict[str, Any]:
     return fields
 
 
+def typed_fields(model: msgspec.Struct) -> dict[str, Any]:
+    """A model as document fields, whose values surely are of their types."""
+    fields: dict[str, Any] = msgspec.to_builtins(model)
+    return fields
+
+
 def checked(fields: dict[str, Any], model: type[T]) -> T:
     """The model with these fields. Raises InvalidField."""
     try:

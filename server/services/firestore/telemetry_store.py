@@ -17,7 +17,7 @@ from server.services.firestore.base import (
     in_parts,
 )
 from server.services.firestore.measured import TEMP_MAX, TEMP_MIN, measured, tenths
-from server.services.firestore.models import Reading, fields_of
+from server.services.firestore.models import Reading, fields_of, typed_fields
 from server.services.firestore.recent import RecentReadings
 
 COLLECTION = "telemetry"
@@ -45,9 +45,11 @@ class TelemetryStore:
         self._recent = recent
 
     @staticmethod
-    def creation(doc_id: str, reading: Reading) -> Create:
-        """The write that stores `reading`, to be committed together with its zone."""
-        return Create(COLLECTION, doc_id, fields_of(reading), checked=True)
+    def creation(doc_id: str, reading: Reading, *, typed: bool = False) -> Create:
+        """The write that stores `reading`, to be committed together with its zone. Raises
+        InvalidField for a wrong type, unless all are `typed` right."""
+        fields = typed_fields(reading) if typed else fields_of(reading)
+        return Create(COLLECTION, doc_id, fields, checked=True)
 
     async def get_many(self, tenant_id: str, doc_ids: list[str]) -> list[Reading]:
         """Those of the readings that exist and are this tenant's."""

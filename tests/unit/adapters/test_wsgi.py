@@ -32,7 +32,7 @@ def request_to(path: str, method: str = "GET") -> dict[str, Any]:
         "scheme": "http",
         "path": path,
         "query_string": b"",
-        "headers": [],
+        "headers": [(b"host", b"localhost")],
     }
 
 
@@ -145,7 +145,8 @@ async def test_a_client_that_hangs_up_within_its_body_is_not_served_half_of_it(s
     async def send(message):
         heard.append(message["type"])
 
-    scope = request_to("/legacy/digest", "POST") | {"headers": [(b"content-length", b"10")]}
+    scope = request_to("/legacy/digest", "POST")
+    scope["headers"].append((b"content-length", b"10"))
     await site.app(scope, receive, send)
     assert heard == []
     assert site.services.wsgi_threads._threads == []

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.http import Caller, logged_in, reading, stored
+from tests.support.http import Caller, logged_in, reading, served, stored
 
 SET = "/api/set_setpoint"
+
+
+@pytest.fixture
+async def container(config, clock):
+    async with served(config, clock, allowed_hosts=("bas.example",)) as container:
+        yield container
 
 
 @pytest.fixture

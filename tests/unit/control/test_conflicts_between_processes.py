@@ -1,4 +1,7 @@
-"""Another process keeps writing first: a request tries again for a second, and then gives up."""
+"""Another process keeps writing first: a request tries again for a second, and then gives up.
+
+A device is answered all the same, with what memory says (contract, section 6: a limit is reached).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,13 @@ REQUESTS = [
     ("/api/set_setpoint", {"setpoint_tenths": 250, "device_id": "lab"}),
     ("/api/set_setpoint", {"setpoint_tenths": 250}),
 ]
+# Of the zone that the fixture `operator` leaves.
+COMMAND = {
+    "cool_active": False,
+    "heat_active": True,
+    "setpoint_tenths": 230,
+    "deadband_tenths": 10,
+}
 
 
 class Rival:
@@ -51,8 +61,8 @@ async def test_a_write_that_comes_second_fifty_times_gets_through(
     assert rival.losses == 50
 
 
-@pytest.mark.parametrize(("path", "body"), REQUESTS)
-async def test_a_write_that_comes_second_for_a_second_is_given_up(
+@pytest.mark.parametrize(("path", "body"), REQUESTS[1:])
+async def test_a_setpoint_that_comes_second_for_a_second_is_given_up(
     container, operator, clock, monkeypatch, path, body
 ):
     rival = Rival(monkeypatch, container, clock, times=1000, seconds=0.3)
@@ -61,9 +71,40 @@ async def test_a_write_that_comes_second_for_a_second_is_given_up(
     assert rival.losses == 4
 
 
+async def test_a_reading_that_comes_second_for_a_second_is_not_stored_and_switches_nothing_on(
+    container, operator, clock, monkeypatch
+):
+    rival = Rival(monkeypatch, container, clock, times=1000, seconds=0.3)
+    answer = await operator.post(*REQUESTS[0])
+    assert (answer.status, answer.json()) == (200, COMMAND | {"stored": False})
+    assert rival.losses == 4
+    assert [one.temp_tenths for one in await stored(container)] == [235]
+    assert not container.base.stores.watch.away
+
+
+async def test_a_fault_that_comes_second_for_a_second_is_not_stored_and_cuts(
+    container, operator, clock, monkeypatch
+):
+    await operator.post(*REQUESTS[0])
+    Rival(monkeypatch, container, clock, times=1000, seconds=0.3)
+    answer = await operator.post("/api/sensor_data", reading(300, False, device_id="lab"))
+    off = {"cool_active": False, "heat_active": False, "stored": False}
+    assert (answer.status, answer.json()) == (200, COMMAND | off)
+
+
+async def test_a_reading_with_a_key_that_comes_second_for_a_second_is_503_with_its_command(
+    container, operator, clock, monkeypatch
+):
+    Rival(monkeypatch, container, clock, times=1000, seconds=0.3)
+    answer = await operator.post(*REQUESTS[0], headers={"Idempotency-Key": "k-1"})
+    assert (answer.status, answer.json()["code"]) == (503, "ZONE_BUSY")
+    assert answer.json().items() >= (COMMAND | {"stored": False}).items()
+
+
 async def test_tries_end_though_the_clock_stands_still(container, operator, clock, monkeypatch):
     Rival(monkeypatch, container, clock, times=1000, seconds=0)
-    assert (await operator.post(*REQUESTS[0])).status == 503
+    answer = await operator.post(*REQUESTS[0])
+    assert (answer.status, answer.json()["stored"]) == (200, False)
 
 
 BATCH = [reading(300, device_id=f"d{number}") for number in range(3)]
@@ -79,12 +120,25 @@ async def test_a_batch_that_comes_second_gets_through(
     assert rival.losses == times
 
 
-async def test_a_batch_whose_zones_others_keep_writing_is_given_up(
+async def test_a_batch_whose_zones_others_keep_writing_is_answered_and_not_stored(
     container, operator, clock, monkeypatch
 ):
     Rival(monkeypatch, container, clock, times=1000, seconds=0.3)
     answer = await operator.post("/api/sensor_data/batch", BATCH)
+    assert (answer.status, answer.json()["accepted"]) == (200, 0)
+    assert [one["code"] for one in answer.json()["errors"]] == ["ZONE_BUSY"] * 3
+    told = [(one["cool_active"], one["stored"]) for one in answer.json()["commands"]]
+    assert told == [(False, False)] * 3
+
+
+async def test_a_batch_with_a_key_whose_zones_others_keep_writing_is_503_with_its_commands(
+    container, operator, clock, monkeypatch
+):
+    Rival(monkeypatch, container, clock, times=1000, seconds=0.3)
+    headers = {"Idempotency-Key": "b-1"}
+    answer = await operator.post("/api/sensor_data/batch", BATCH, headers=headers)
     assert (answer.status, answer.json()["code"]) == (503, "ZONE_BUSY")
+    assert [one["stored"] for one in answer.json()["commands"]] == [False] * 3
 
 
 async def test_batches_of_two_processes_lose_nothing_and_decide_on_each_others_state(config, clock):

@@ -12,6 +12,7 @@ import pytest
 
 from server.metrics import Metrics
 from server.services.embedded.readers import Readers
+from server.services.firestore.base import StoreUnavailable
 
 WAIT_S = 10.0
 
@@ -20,20 +21,24 @@ class Database:
     """Makes connections to an empty database, as many as `may`; then they fail."""
 
     def __init__(self, may: int = 10) -> None:
-        self.made, self._may = 0, may
+        self.made, self.may = 0, may
 
     def connect(self) -> sqlite3.Connection:
         self.made += 1
-        if self.made > self._may:
+        if self.made > self.may:
             raise sqlite3.OperationalError("no more")
         return sqlite3.connect(":memory:")
 
 
-@asynccontextmanager
-async def opened(database: Database, count: int) -> AsyncIterator[Readers]:
-    readers = Readers(
+def readers_of(database: Database, count: int) -> Readers:
+    return Readers(
         database.connect, lambda: 0, Metrics(), count=count, timeout_s=WAIT_S, max_waiting=100
     )
+
+
+@asynccontextmanager
+async def opened(database: Database, count: int) -> AsyncIterator[Readers]:
+    readers = readers_of(database, count)
     await readers.open()
     try:
         yield readers
@@ -75,3 +80,23 @@ async def test_a_database_that_cannot_be_opened_is_told_at_once() -> None:
     with pytest.raises(sqlite3.OperationalError):
         async with opened(Database(may=0), 2):
             pass
+
+
+async def test_where_none_can_connect_each_read_fails_at_once_until_one_can(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database = Database(may=0)
+    readers = readers_of(database, 2)
+    with pytest.raises(sqlite3.OperationalError):
+        await readers.open()
+    try:
+        for _ in range(3):
+            reads = [readers.run(one) for _ in range(20)]
+            async with asyncio.timeout(WAIT_S / 2):  # no read waits for its own end
+                found = await asyncio.gather(*reads, return_exceptions=True)
+            assert {type(error) for error in found} == {StoreUnavailable}
+        database.may = 100
+        assert await readers.run(one) == 1
+    finally:
+        await readers.close()
+    assert caplog.text.count("could not be opened: no more") == 1  # not for each of them

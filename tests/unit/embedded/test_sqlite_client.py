@@ -31,6 +31,7 @@ from server.services.firestore.base import (
     MissingIndex,
     Put,
     Query,
+    StoreBusy,
     StoreUnavailable,
     Update,
     VersionConflict,
@@ -167,7 +168,7 @@ async def test_a_full_queue_refuses_at_once(path: Path) -> None:
             ]
             asyncio.get_running_loop().call_soon(release.set)
             outcomes = await asyncio.gather(*writes, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [list] * 3 + [StoreUnavailable] * 2
+        assert [type(outcome) for outcome in outcomes] == [list] * 3 + [StoreBusy] * 2
         assert failures(client, "queue_full") == 2
         await client.write([Create("zones", "after", {})])
 
@@ -240,11 +241,12 @@ async def test_a_client_that_is_not_open_is_unavailable_and_closes(path: Path) -
     await client.close()
 
 
-async def test_a_file_that_is_no_database_cannot_be_opened(path: Path) -> None:
+async def test_a_file_that_is_no_database_cannot_be_opened_and_closes(path: Path) -> None:
     make_no_database(path)
     client = new_client(path)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match=r"cannot be opened: .*store\.db"):
         await client.open()
+    await client.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("sqlite")]
 
 

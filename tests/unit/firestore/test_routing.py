@@ -186,7 +186,7 @@ class Switched:
         (Switched(), set()),
         (
             Switched(use_firestore_telemetry=True),
-            {"telemetry", "zones", "tenant_settings", "devices", "device_keys"},
+            {"telemetry", "zones", "tenant_settings", "devices", "device_keys", "probes"},
         ),
         (Switched(use_firestore_auth=True), {"users", "sessions", "login_attempts"}),
         (Switched(use_firestore_audit=True), {"audit_log"}),

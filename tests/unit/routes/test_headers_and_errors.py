@@ -172,7 +172,7 @@ async def test_an_error_holds_nothing_but_error_code_and_message(container, anyo
         await anyone.get("/api/telemetry"),
         await reader.post("/api/set_setpoint", {}),
         await reader.get("/api/telemetry?limit=0"),
-        await anyone.post("/api/sensor_data", {"temp_tenths": "x"}),
+        await anyone.post("/api/sensor_data", {"device_id": 7}),
     ):
         assert set(answer.json()) == {"error", "code", "message"}
         assert all(isinstance(text, str) and text for text in answer.json().values())

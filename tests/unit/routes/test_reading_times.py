@@ -25,14 +25,27 @@ async def test_what_is_no_date_is_kept_as_ticks_under_the_time_of_receipt(contai
 
 async def test_the_first_moment_of_2020_is_a_date(container):
     kept = await post(container, YEAR_2020_MS)
-    assert (kept.timestamp_ms, kept.device_ticks_ms) == (YEAR_2020_MS, None)
+    assert (kept.device_time_ms, kept.device_ticks_ms) == (YEAR_2020_MS, None)
 
 
-async def test_a_date_of_the_past_is_kept(container, clock):
-    sent = clock.now_ms() - 3_600_000
-    kept = await post(container, sent)
+async def test_a_late_date_of_a_zone_that_was_in_time_is_kept(container, clock):
+    await post(container, clock.now_ms())
+    sent = clock.now_ms() + 1
+    clock.advance(3600)
+    await post(container, sent)
+    kept = (await stored(container))[0]
     assert (kept.timestamp_ms, kept.device_ticks_ms) == (sent, None)
     assert kept.received_ms == clock.now_ms()
+
+
+async def test_a_late_date_of_a_zone_that_was_not_heard_before_may_be_a_wrong_clocks(
+    container, clock
+):
+    """Section 6, a wrong clock: dated at receipt until the clock is known."""
+    sent = clock.now_ms() - 3_600_000
+    kept = await post(container, sent)
+    assert (kept.timestamp_ms, kept.device_time_ms) == (clock.now_ms(), sent)
+    assert (kept.clock, kept.device_ticks_ms) == ("unknown", None)
 
 
 async def test_a_date_five_minutes_ahead_is_kept(container, clock):

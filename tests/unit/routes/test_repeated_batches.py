@@ -105,10 +105,22 @@ async def test_a_batchs_own_key_stands_for_the_place_of_each_row(gateway, contai
     assert len(await stored(container)) == 4
 
 
-async def test_a_batchs_key_of_256_characters_is_refused_as_a_whole(gateway, container):
-    answer = await gateway.post(PATH, rows(), headers={KEY: "k" * 256})
-    assert (answer.status, answer.json()["code"]) == (400, "INVALID_FIELD")
-    assert await stored(container) == []
+async def test_a_batchs_key_of_256_characters_is_ignored_and_that_is_said(gateway, container):
+    """Section 6, an `Idempotency-Key` of the wrong length."""
+    for count in (12, 24):
+        answer = await gateway.post(PATH, rows(), headers={KEY: "k" * 256})
+        assert (answer.status, answer.json()["accepted"]) == (200, 12)
+        assert answer.json()["key"] == "ignored"
+        assert len(await stored(container)) == count
+
+
+async def test_a_key_that_is_none_is_ignored_in_its_own_row_alone(gateway, container):
+    answer = await gateway.post(PATH, [reading(250, key=7), reading(251, key="k")])
+    assert answer.json()["accepted"] == 2
+    assert "key" not in answer.json()
+    assert [one.source_digest is None for one in await stored(container)].count(True) == 1
+    await gateway.post(PATH, [reading(251, key="k")])
+    assert len(await stored(container)) == 2
 
 
 async def test_a_late_repeat_switches_nothing_and_is_answered_with_what_is_in_force(gateway, clock):

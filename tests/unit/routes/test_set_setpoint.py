@@ -82,7 +82,14 @@ async def test_an_invalid_half_changes_nothing_at_all(operator, body, error):
     assert await values(operator) == (230, 10)
 
 
-@pytest.mark.parametrize("body", ["{}", "{ }", "", '{"extra": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("{}", "{ }", "", '{"setpoint_tenths": null}', '{"deadband_tenths": null}'),
+        '{"setpoint_tenths": null, "deadband_tenths": null}',
+        '{"setpoint_tenths": null, "extra": 1}',
+    ],
+)
 async def test_an_empty_change_is_200_and_changes_nothing(operator, body):
     answer = await operator.post_text(PATH, body)
     assert answer.status == 200
@@ -92,6 +99,30 @@ async def test_an_empty_change_is_200_and_changes_nothing(operator, body):
         "deadband_tenths": 10,
         "updated_by": "operator",
     }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"setpoint": 215},
+        {"extra": 1},
+        {"Setpoint_tenths": 215, "deadband": 8},
+        {"device_id": "x"},
+        {"device_id": None},
+    ],
+)
+async def test_a_body_that_names_neither_value_is_refused_and_says_what_it_may_name(operator, body):
+    answer = await operator.post(PATH, body)
+    assert (answer.status, answer.json()["code"]) == (400, "NOTHING_TO_SET")
+    assert "setpoint_tenths" in answer.json()["message"]
+    assert "deadband_tenths" in answer.json()["message"]
+    assert await values(operator) == (230, 10)
+
+
+async def test_null_leaves_a_value_as_it_is_and_the_other_one_is_set(operator):
+    answer = await operator.post(PATH, {"setpoint_tenths": None, "deadband_tenths": 8})
+    assert answer.status == 200
+    assert await values(operator) == (230, 8)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,10 @@ from tests.support.http import Caller, logged_in, reading
 NEVER_HEARD = {
     "device_id": None,
     "temp_tenths": 0,
+    "received": 0,
+    "age_ms": None,
+    "fault_reason": None,
+    "trust": {"state": "never", "since": 0, "reason": None},
     "setpoint_tenths": 230,
     "deadband_tenths": 10,
     "state": "IDLE",
@@ -42,6 +46,7 @@ async def test_before_any_setting_config_tells_the_defaults(anyone):
 
 async def test_status_tells_the_last_reading_and_what_was_decided(anyone, clock):
     await anyone.post("/api/sensor_data", reading(250, device_id="lab"))
+    clock.advance(3)
     assert (await anyone.get("/api/status")).json() == {
         "device_id": "lab",
         "temp_tenths": 250,
@@ -51,7 +56,11 @@ async def test_status_tells_the_last_reading_and_what_was_decided(anyone, clock)
         "cool_active": True,
         "heat_active": True,
         "sensor_ok": True,
-        "timestamp": clock.now_ms(),
+        "timestamp": clock.now_ms() - 3000,
+        "received": clock.now_ms() - 3000,
+        "age_ms": 3000,
+        "fault_reason": None,
+        "trust": {"state": "ok", "since": clock.now_ms() - 3000, "reason": None},
     }
 
 

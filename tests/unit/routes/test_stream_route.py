@@ -89,7 +89,7 @@ async def test_a_stream_whose_client_leaves_with_its_request_is_forgotten(config
         serving(container.app, container.posts) as port,
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         writer.write_eof()
         assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")  # to its end
         writer.close()

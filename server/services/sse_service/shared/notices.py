@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 
 # What waits is dropped while Redis is away: everyone's memory ages by itself.
 WAITING_MAX = 1000
+# So long after one was lost the next may be as well.
+FAILED_S = 3.0
 
 Publish = Callable[[str], Awaitable[None]]
 
@@ -24,12 +26,13 @@ class RedisNotices:
         self._publish = publish
         self._reached = reached
         self._run = run
+        self._failed_at = -FAILED_S
         self._waiting: asyncio.Queue[str] = asyncio.Queue(WAITING_MAX)
         self._listeners: dict[str, Callable[[str], None]] = {}
 
     @property
     def reach_others(self) -> bool:
-        return self._reached()
+        return self._reached() and _now() - self._failed_at >= FAILED_S
 
     def tell(self, topic: str, name: str) -> None:
         if not self._waiting.full():
@@ -45,6 +48,7 @@ class RedisNotices:
             try:
                 await self._publish(text)
             except LogUnavailable as error:
+                self._failed_at = _now()
                 log.debug("a notice was lost: %s", error)
 
     def hear(self, message: bytes) -> None:
@@ -54,3 +58,7 @@ class RedisNotices:
         listener = self._listeners.get(topic)
         if listener is not None and run != self._run:
             listener(name)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,173 @@
+"""Pages that the browser keeps in its memory hold no stream, and are live once brought back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.e2e.desk import Desk, card, is_live, log_in, post_reading
+from tests.support.process import ServerProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# Browsers make at most six connections to one server; one more visit would get none.
+VISITS = 7
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(remembering_browser: Browser) -> AsyncIterator[Desk]:
+    desk = Desk(remembering_browser)
+    yield desk
+    await desk.close()
+    assert desk.complaints == []
+
+
+async def open_streams(server: ServerProcess) -> int:
+    """How many the server has."""
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        text = (await client.get("/metrics")).text
+    (line,) = (line for line in text.splitlines() if line.startswith("bas_streams_open "))
+    return int(float(line.split()[1]))
+
+
+async def no_stream_is_open(server: ServerProcess) -> None:
+    """Wait until the server has let go of the streams of pages that were left."""
+    for _ in range(100):
+        if await open_streams(server) == 0:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{await open_streams(server)} streams of pages that were left are open")
+
+
+async def at_the_dashboard(desk: Desk, server: ServerProcess) -> Page:
+    assert server.password is not None
+    page = await desk.logged_in(server.url, "admin", server.password)
+    await page.evaluate("window.isThisVeryPage = true")
+    return page
+
+
+async def go_back(page: Page) -> None:
+    """Not until it is loaded: what comes from the browser's memory is not loaded again."""
+    await page.go_back(wait_until="commit")
+
+
+async def test_pages_that_were_left_hold_no_stream_and_are_live_again_when_brought_back(
+    desk: Desk, own_server: ServerProcess
+) -> None:
+    page = await at_the_dashboard(desk, own_server)
+    for _ in range(VISITS):
+        await page.goto(f"{own_server.url}/auth/login")
+        await no_stream_is_open(own_server)
+        await page.goto(own_server.url)
+        await is_live(page)
+        assert await open_streams(own_server) == 1
+    await post_reading(own_server.url, "office", 215)
+    await expect(card(page, "office").locator(".temperature")).to_have_text("21.5 °C")
+    await page.evaluate("window.isThisVeryPage = true")
+
+    await page.goto(f"{own_server.url}/auth/login")
+    await no_stream_is_open(own_server)
+    await post_reading(own_server.url, "office", 219)
+    await go_back(page)
+
+    await is_live(page)
+    assert await page.evaluate("window.isThisVeryPage"), "the browser did not keep the page"
+    await expect(card(page, "office").locator(".temperature")).to_have_text("21.9 °C")
+    await post_reading(own_server.url, "office", 223)
+    await expect(card(page, "office").locator(".temperature")).to_have_text("22.3 °C")
+    assert await open_streams(own_server) == 1
+
+
+async def test_a_page_says_that_it_is_not_live_until_it_is_again(
+    desk: Desk, own_server: ServerProcess
+) -> None:
+    page = await at_the_dashboard(desk, own_server)
+    await page.evaluate(RECORD_STATES)
+    await page.goto(f"{own_server.url}/auth/login")
+
+    await go_back(page)
+
+    await is_live(page)
+    assert await page.evaluate("window.states") == ["lost", "live"]
+
+
+RECORD_STATES = """() => {
+  const connection = document.getElementById("connection");
+  window.states = [];
+  new MutationObserver(() => window.states.push(connection.dataset.state))
+    .observe(connection, { attributeFilter: ["data-state"] });
+}"""
+
+
+async def test_a_page_whose_session_has_ended_meanwhile_leads_to_the_log_in_page(
+    desk: Desk, own_server: ServerProcess
+) -> None:
+    page = await at_the_dashboard(desk, own_server)
+    await page.goto(f"{own_server.url}/auth/login")
+    assert (await page.request.post(f"{own_server.url}/auth/logout")).ok
+
+    await go_back(page)
+
+    await page.wait_for_url("**/auth/login?*")
+    await expect(page.get_by_role("status")).to_contain_text("Your session has ended")
+    await no_stream_is_open(own_server)
+
+
+async def test_a_page_that_was_left_by_logging_out_does_not_come_back(
+    desk: Desk, own_server: ServerProcess
+) -> None:
+    page = await at_the_dashboard(desk, own_server)
+    await page.goto(f"{own_server.url}/auth/login")
+    await page.goto(own_server.url)
+    await is_live(page)
+    await page.get_by_role("button", name="Log out").click()
+    await page.wait_for_url("**/auth/login?reason=out")
+
+    await go_back(page)
+    await go_back(page)
+
+    await page.wait_for_url("**/auth/login?next=*")
+    await expect(page.locator(".zone")).to_have_count(0)
+
+
+async def test_a_page_of_which_somebody_else_is_the_user_now_offers_what_that_one_may(
+    desk: Desk, site: str
+) -> None:
+    page = await desk.logged_in(site, "operator")
+    await expect(page.get_by_role("button", name="Apply")).to_be_visible()
+    await page.evaluate("window.isThisVeryPage = true")
+    await page.goto(f"{site}/auth/login")
+    other = await page.context.new_page()
+    await other.goto(f"{site}/auth/login")
+    await log_in(other, "reader")
+    await is_live(other)
+
+    await go_back(page)
+
+    await is_live(page)
+    assert await page.evaluate("window.isThisVeryPage"), "the browser did not keep the page"
+    await expect(page.locator("#who")).to_have_text("reader (read-only)")
+    await expect(page.get_by_role("button", name="Apply")).to_be_hidden()
+
+
+async def test_a_page_that_was_kept_before_its_stream_began_is_loaded_anew(
+    desk: Desk, site: str
+) -> None:
+    desk.expect_complaint("status of 503 .*/api/health$")
+    page = await desk.logged_in(site, "reader")
+    await page.route("**/api/health", lambda route: route.fulfill(status=503))
+    await page.goto(site)
+    await expect(page.locator("#connection")).to_contain_text("Connection lost")
+
+    async with page.expect_request(f"{site}/"):
+        await page.evaluate(
+            "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))"
+        )
+
+    await page.unroute("**/api/health")
+    await is_live(page)

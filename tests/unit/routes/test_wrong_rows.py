@@ -1,0 +1,60 @@
+"""What is wrong in a row of a batch is read as in a single post, and is no row's error."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.http import Caller, reading, stored
+
+PATH = "/api/sensor_data/batch"
+
+
+@pytest.fixture
+def gateway(container):
+    return Caller(container.app)
+
+
+# Temperature, state and reason of each.
+WRONG = {
+    '{"temp_tenths": "235", "sensor_ok": true}': (None, "FAULT", "no_value"),
+    '{"temp_tenths": true, "sensor_ok": true}': (None, "FAULT", "no_value"),
+    '{"temp_tenths": 1251, "sensor_ok": true}': (None, "FAULT", "out_of_range"),
+    '{"temp_tenths": 1e999, "sensor_ok": true}': (None, "FAULT", "out_of_range"),
+    '{"temp_tenths": NaN, "sensor_ok": true}': (None, "FAULT", "no_value"),
+    '{"temp_tenths": 235, "sensor_ok": "yes"}': (235, "FAULT", ""),
+    '{"temp_tenths": 235}': (235, "FAULT", ""),
+    '{"temp_tenths": 234.5, "sensor_ok": 1}': (235, "IDLE_WITH_LEDS", ""),
+    '{"temp_tenths": 235, "sensor_ok": true, "timestamp": -1}': (235, "IDLE_WITH_LEDS", ""),
+    '{"temp_tenths": 235, "sensor_ok": true, "timestamp": "x"}': (235, "IDLE_WITH_LEDS", ""),
+    '{"temp_tenths": 235, "sensor_ok": true, "seq": 1.5}': (235, "IDLE_WITH_LEDS", ""),
+    '{"temp_tenths": 235, "sensor_ok": true, "age_ms": -5}': (235, "IDLE_WITH_LEDS", ""),
+    '{"temp_tenths": 235, "sensor_ok": true, "key": ""}': (235, "IDLE_WITH_LEDS", ""),
+    '{"temp_tenths": 235, "sensor_ok": true, "key": 7}': (235, "IDLE_WITH_LEDS", ""),
+    '{"temp_tenths": 235, "sensor_ok": true, "key": "' + "x" * 256 + '"}': (
+        235,
+        "IDLE_WITH_LEDS",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("row", "read"), WRONG.items())
+@pytest.mark.parametrize("ndjson", [False, True])
+async def test_what_is_wrong_in_a_row_is_read_as_in_a_single_post(
+    gateway, container, row, read, ndjson
+):
+    good = json.dumps(reading(235, device_id="lab"))
+    kind = {"Content-Type": "application/x-ndjson"} if ndjson else {}
+    body = f"{good}\n{row}\n" if ndjson else f"[{good}, {row}]"
+    answer = await gateway.post_text(PATH, body, headers=kind)
+    assert (answer.status, answer.json()["accepted"], answer.json()["errors"]) == (200, 2, [])
+    (one,) = [one for one in await stored(container) if one.device_id == "unknown"]
+    assert (one.temp_tenths, one.state, one.fault_reason) == read
+
+
+async def test_a_device_whose_rows_came_with_a_key_that_is_none_is_told_so(gateway):
+    rows = [reading(key=7, device_id="a"), reading(key="k", device_id="b")]
+    commands = (await gateway.post(PATH, rows)).json()["commands"]
+    assert {one["device_id"]: one.get("key") for one in commands} == {"a": "ignored", "b": None}
