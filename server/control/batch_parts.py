@@ -42,13 +42,13 @@ class Batch:
         self.errors |= {row.place: error for row in share.rows}
 
 
-def rounds(devices: Mapping[str, Sequence[Row]]) -> Iterator[list[Share]]:
+def rounds(devices: Mapping[str, Sequence[Row]], came_ms: int) -> Iterator[list[Share]]:
     """Each device's first rows, then each one's next, as many at a time as one write may hold."""
     longest = max(map(len, devices.values()), default=0)
     for start in range(0, longest, SHARE_ROWS_MAX):
         end = start + SHARE_ROWS_MAX
         yield [
-            Share(device_id, rows[start:end], rows[-1].new, last=end >= len(rows))
+            Share(device_id, rows[start:end], rows[-1].new, end >= len(rows), came_ms)
             for device_id, rows in devices.items()
             if start < len(rows)
         ]

@@ -112,7 +112,7 @@ class BatchService:
         batch = Batch(self._clock.monotonic() + BEGIN_S)
         now_ms = self._clock.now_ms()
         ordered = {name: oldest_first(rows, now_ms) for name, rows in devices.items()}
-        for shares in rounds(ordered):
+        for shares in rounds(ordered, now_ms):
             going = [share for share in shares if share.device_id not in batch.failed]
             for share in shares:
                 if share.device_id in batch.failed:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import msgspec
 
 from server.clock import Clock
-from server.control.present import LATE, Verdict, cuts, judge
-from server.control.reading import NewReading, stored_reading
+from server.control.device_clock import QUEUES, Verdict
+from server.control.present import PERIOD_MAX_MS, beside, cuts, judge, newest_ms
+from server.control.reading import NewReading, Timing, stored_reading
 from server.control.settings import Setpoints
 from server.control.views import ZONE_DAYS, Command, relays_on
 from server.control.zone import Relays, decide_post, without
@@ -17,9 +18,6 @@ from server.errors import BasError, Unprocessable
 from server.services.firestore.base import Create
 from server.services.firestore.models import DAY_MS, Reading, ZoneRecord
 from server.services.firestore.telemetry_store import TelemetryStore
-
-# An interval between posts is kept where it is longer than this, and cut at that.
-INTERVAL_MIN_MS, INTERVAL_MAX_MS = 60_000, 15 * 60_000
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -31,12 +29,14 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 class Share(msgspec.Struct, frozen=True, gc=False):
     """Readings of one device, oldest first, as many as are written together; the newest of the
-    whole batch, and whether these are the last."""
+    whole batch, and whether these are the last. `came_ms` is when the batch came, one moment for
+    all of it; None: now."""
 
     device_id: str
     rows: Sequence[Row]
     newest: NewReading
     last: bool
+    came_ms: int | None = None
 
 
 class Moment(NamedTuple):
@@ -115,11 +115,22 @@ def plan(
     if not taken:
         return Plan(None, None, [], announced, False, repeated, errors)
     newest = taken[-1].new if share.last else share.newest
-    verdict = judge(before, newest, moment.now_ms, rules.present_ms)
+    came_ms = moment.now_ms if share.came_ms is None else share.came_ms
+    verdict = judge(before, newest, came_ms, moment.steady_ms, rules.present_ms)
+    timing, shift_ms = verdict.timing, verdict.timing.shift_ms
+    faults = [
+        one.new
+        for one in taken
+        if not one.new.sensor_ok and cuts(one.new, newest, came_ms, shift_ms)
+    ]
+    decides = newest if share.last and newest.sensor_ok else None
     was = relays_on(before, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
-    relays = _relays_after(was, taken, newest, share.last, verdict, values, moment, limits)
+    relays = _relays_after(was, bool(faults), decides, timing, values, moment, limits)
     creations = []
     for one in taken:
+        own = timing
+        if one.new is not newest:
+            own = beside(one.new, timing, before, came_ms, rules.present_ms)
         reading = stored_reading(
             one.new,
             tenant_id=before.tenant_id,
@@ -130,7 +141,7 @@ def plan(
             now_ms=moment.now_ms,
             keep_days=rules.keep_days,
             digest=one.digest,
-            timing=verdict.timing,
+            timing=own,
         )
         if one.doc_id is not None:
             creations.append(TelemetryStore.creation(one.doc_id, reading, typed=True))
@@ -138,29 +149,29 @@ def plan(
     switched = (relays.cool, relays.heat) != (was.cool, was.heat)
     if taken[-1].doc_id is None and switched:
         announced.append(reading)
-    zone = _zone_after(before, relays, reading, verdict, moment, last=share.last)
-    silent = (switched or relays.fault != was.fault) and not verdict.timing.present
+    reason = (faults[-1] if faults else before).fault_reason if relays.fault else ""
+    heard = reading if share.last else None
+    zone = _zone_after(before, relays, reason, heard, verdict, moment, rules.present_ms)
+    silent = (switched or relays.fault != was.fault) and not timing.present
     return Plan(zone, command_of(zone, values), creations, announced, silent, repeated, errors)
 
 
 def _relays_after(
     was: Relays,
-    taken: Sequence[_Taken],
-    newest: NewReading,
-    last: bool,
-    verdict: Verdict,
+    fault: bool,
+    newest: NewReading | None,
+    timing: Timing,
     values: Setpoints,
     moment: Moment,
     limits: Limits,
 ) -> Relays:
-    timing = verdict.timing
-    faults = [one.new for one in taken if not one.new.sensor_ok]
-    fault = bool(faults) and any(cuts(one, newest, moment.now_ms) for one in faults)
-    decides = last and newest.sensor_ok and (timing.present or (timing.unknown and not was.fault))
+    """The relays after a fault that cuts, if there is one, and the newest reading, if it is good.
+    Where it is not known when that was measured it may stop the cooler, and start nothing."""
+    decides = timing.present or (timing.unknown and not was.fault)
     relays = decide_post(
         was,
         fault=fault,
-        newest=newest.temp_tenths if decides else None,
+        newest=newest.temp_tenths if newest and decides else None,
         setpoint_tenths=values.setpoint_tenths,
         deadband_tenths=values.deadband_tenths,
         now_ms=moment.uptime_ms,
@@ -174,36 +185,41 @@ def _relays_after(
 def _zone_after(
     zone: ZoneRecord,
     relays: Relays,
-    reading: Reading,
+    reason: str,
+    newest: Reading | None,
     verdict: Verdict,
     moment: Moment,
-    *,
-    last: bool,
+    present_ms: int,
 ) -> ZoneRecord:
-    """The zone with its relays as decided, and what this reading says of it, which is the `last`
-    of its post or not; if nobody set the zone, to be forgotten some day."""
+    """The zone with its relays as decided, in fault for this `reason`, and what the `newest`
+    reading of a post says of it, once all of the post is there; if nobody set the zone, to be
+    forgotten some day."""
     now_ms, changed_ms, clock = moment.now_ms, relays.cool_changed_ms, verdict.clock
-    heard = reading if last and verdict.timing.present else None
-    newest_ms, interval_ms, period_ms = zone.newest_ms, zone.interval_ms, zone.period_ms
-    if last:
+    last_seen_ms, newest_date = zone.last_seen_ms, zone.newest_ms
+    interval_ms, period_ms = zone.interval_ms, zone.period_ms
+    heard = None
+    if newest is not None:
+        last_seen_ms = moment.steady_ms
+        if verdict.timing.present:
+            heard = newest
         if not verdict.timing.unknown:
-            newest_ms = max(reading.timestamp_ms, newest_ms if newest_ms <= now_ms else 0)
-        interval_ms = _interval_ms(zone, moment.steady_ms)
-        period_ms = min(interval_ms, zone.interval_ms)
-    reason = reading.fault_reason if relays.fault else ""
+            newest_date = max(min(newest.timestamp_ms, now_ms), newest_ms(zone, now_ms))
+        if clock is None or clock.state not in QUEUES:  # a queue has a pace of its own
+            interval_ms = _interval_ms(zone, moment.steady_ms, present_ms)
+            period_ms = min(interval_ms, zone.interval_ms)
     trust, because = _trust(zone, relays, verdict, reason)
     same = trust == zone.trust_state and because == zone.trust_reason
     own = zone.setpoint_tenths is not None or zone.deadband_tenths is not None
-    zone = msgspec.structs.replace(
+    after = msgspec.structs.replace(
         zone,
         expire_at=None if own else now_ms + ZONE_DAYS * DAY_MS,
-        last_seen_ms=moment.steady_ms,
+        last_seen_ms=last_seen_ms,
         timestamp_ms=heard.timestamp_ms if heard else zone.timestamp_ms,
         temp_tenths=heard.temp_tenths if heard else zone.temp_tenths,
         received_ms=now_ms if heard else zone.received_ms,
         sensor_ok=not relays.fault and (heard.sensor_ok if heard else zone.sensor_ok),
         fault_reason=reason,
-        newest_ms=newest_ms,
+        newest_ms=newest_date,
         interval_ms=interval_ms,
         period_ms=period_ms,
         trust_state=trust,
@@ -218,10 +234,10 @@ def _zone_after(
         ),
         run=moment.boot,
     )
-    if not last or clock is None:
-        return zone
+    if newest is None or clock is None:
+        return after
     return msgspec.structs.replace(
-        zone,
+        after,
         clock=clock.state,
         clock_offset_ms=clock.offset_ms,
         clock_posts=clock.posts,
@@ -230,19 +246,20 @@ def _zone_after(
     )
 
 
-def _interval_ms(zone: ZoneRecord, seen_ms: int) -> int:
-    """Between the zone's last post and this one; 0 if it is short."""
+def _interval_ms(zone: ZoneRecord, seen_ms: int, present_ms: int) -> int:
+    """Between the zone's last post and this one; 0 if that is no longer than the present may be
+    late anyway."""
     interval_ms = seen_ms - zone.last_seen_ms if zone.last_seen_ms else 0
-    return min(interval_ms, INTERVAL_MAX_MS) if interval_ms > INTERVAL_MIN_MS else 0
+    return min(interval_ms, PERIOD_MAX_MS) if interval_ms > present_ms else 0
 
 
 def _trust(zone: ZoneRecord, relays: Relays, verdict: Verdict, reason: str) -> tuple[str, str]:
     """Whether the zone's readings are trusted, and why not."""
     if relays.fault:
         return "fault", reason
-    if (verdict.clock.state if verdict.clock else zone.clock) == LATE:
-        return "suspect", "late"
-    return ("ok", "") if verdict.timing.present else (zone.trust_state, zone.trust_reason)
+    if verdict.timing.present:
+        return "ok", ""
+    return ("suspect", "late") if verdict.keeps_late else (zone.trust_state, zone.trust_reason)
 
 
 def rejoined(record: ZoneRecord, told: ZoneRecord | None, moment: Moment) -> ZoneRecord:
