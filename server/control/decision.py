@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from server.clock import Clock
-from server.control.device_clock import QUEUES, Verdict
-from server.control.present import PERIOD_MAX_MS, beside, cuts, judge, newest_ms
+from server.control.present import beside, cuts, judge
 from server.control.reading import NewReading, Timing, stored_reading
 from server.control.settings import Setpoints
-from server.control.views import ZONE_DAYS, Command, relays_on
+from server.control.views import Command, relays_on
 from server.control.zone import Relays, decide_post, without
+from server.control.zone_record import Moment, command_of, zone_after
 from server.errors import BasError, Unprocessable
 from server.services.firestore.base import Create
-from server.services.firestore.models import DAY_MS, Reading, ZoneRecord
+from server.services.firestore.models import Reading, ZoneRecord
 from server.services.firestore.telemetry_store import TelemetryStore
 
 
@@ -37,21 +36,6 @@ class Share(msgspec.Struct, frozen=True, gc=False):
     newest: NewReading
     last: bool
     came_ms: int | None = None
-
-
-class Moment(NamedTuple):
-    """When the readings are decided on: Unix time, uptime on the time line `boot`, and the time
-    that orders zones by who was heard last, all in ms."""
-
-    now_ms: int
-    uptime_ms: float
-    steady_ms: int
-    boot: str
-
-
-def moment_of(clock: Clock) -> Moment:
-    """Now."""
-    return Moment(clock.now_ms(), clock.uptime_ms(), clock.steady_ms(), clock.boot)
 
 
 class Rules(NamedTuple):
@@ -151,7 +135,7 @@ def plan(
         announced.append(reading)
     reason = (faults[-1] if faults else before).fault_reason if relays.fault else ""
     heard = reading if share.last else None
-    zone = _zone_after(before, relays, reason, heard, verdict, moment, rules.present_ms)
+    zone = zone_after(before, relays, reason, heard, verdict, moment, rules.present_ms)
     silent = (switched or relays.fault != was.fault) and not timing.present
     return Plan(zone, command_of(zone, values), creations, announced, silent, repeated, errors)
 
@@ -180,136 +164,6 @@ def _relays_after(
     if limits.all_off:
         return without(relays, moment.uptime_ms, cool=False, heat=False)
     return relays
-
-
-def _zone_after(
-    zone: ZoneRecord,
-    relays: Relays,
-    reason: str,
-    newest: Reading | None,
-    verdict: Verdict,
-    moment: Moment,
-    present_ms: int,
-) -> ZoneRecord:
-    """The zone with its relays as decided, in fault for this `reason`, and what the `newest`
-    reading of a post says of it, once all of the post is there; if nobody set the zone, to be
-    forgotten some day."""
-    now_ms, changed_ms, clock = moment.now_ms, relays.cool_changed_ms, verdict.clock
-    last_seen_ms, newest_date = zone.last_seen_ms, zone.newest_ms
-    interval_ms, period_ms = zone.interval_ms, zone.period_ms
-    heard = None
-    if newest is not None:
-        last_seen_ms = moment.steady_ms
-        if verdict.timing.present:
-            heard = newest
-        if not verdict.timing.unknown:
-            newest_date = max(min(newest.timestamp_ms, now_ms), newest_ms(zone, now_ms))
-        if clock is None or clock.state not in QUEUES:  # a queue has a pace of its own
-            interval_ms = _interval_ms(zone, moment.steady_ms, present_ms)
-            period_ms = min(interval_ms, zone.interval_ms)
-    trust, because = _trust(zone, relays, verdict, reason)
-    same = trust == zone.trust_state and because == zone.trust_reason
-    own = zone.setpoint_tenths is not None or zone.deadband_tenths is not None
-    after = msgspec.structs.replace(
-        zone,
-        expire_at=None if own else now_ms + ZONE_DAYS * DAY_MS,
-        last_seen_ms=last_seen_ms,
-        timestamp_ms=heard.timestamp_ms if heard else zone.timestamp_ms,
-        temp_tenths=heard.temp_tenths if heard else zone.temp_tenths,
-        received_ms=now_ms if heard else zone.received_ms,
-        sensor_ok=not relays.fault and (heard.sensor_ok if heard else zone.sensor_ok),
-        fault_reason=reason,
-        newest_ms=newest_date,
-        interval_ms=interval_ms,
-        period_ms=period_ms,
-        trust_state=trust,
-        trust_reason=because,
-        trust_since_ms=zone.trust_since_ms if same else now_ms,
-        cool=relays.cool,
-        heat=relays.heat,
-        fault=relays.fault,
-        cool_changed_ms=changed_ms,
-        cool_changed_wall_ms=(
-            0 if changed_ms is None else now_ms - int(moment.uptime_ms - changed_ms)
-        ),
-        run=moment.boot,
-    )
-    if newest is None or clock is None:
-        return after
-    return msgspec.structs.replace(
-        after,
-        clock=clock.state,
-        clock_offset_ms=clock.offset_ms,
-        clock_posts=clock.posts,
-        clock_date_ms=clock.date_ms,
-        clock_received_ms=clock.received_ms,
-    )
-
-
-def _interval_ms(zone: ZoneRecord, seen_ms: int, present_ms: int) -> int:
-    """Between the zone's last post and this one; 0 if that is no longer than the present may be
-    late anyway."""
-    interval_ms = seen_ms - zone.last_seen_ms if zone.last_seen_ms else 0
-    return min(interval_ms, PERIOD_MAX_MS) if interval_ms > present_ms else 0
-
-
-def _trust(zone: ZoneRecord, relays: Relays, verdict: Verdict, reason: str) -> tuple[str, str]:
-    """Whether the zone's readings are trusted, and why not."""
-    if relays.fault:
-        return "fault", reason
-    if verdict.timing.present:
-        return "ok", ""
-    return ("suspect", "late") if verdict.keeps_late else (zone.trust_state, zone.trust_reason)
-
-
-def rejoined(record: ZoneRecord, told: ZoneRecord | None, moment: Moment) -> ZoneRecord:
-    """The zone as the store has it, after its device was told something else: a relay on which the
-    two differ is off, and counts as switched now. None was told: both off.
-
-    If it was heard later than that, another process told it something since: what is stored.
-    """
-    if told is not None and record.last_seen_ms > told.last_seen_ms:
-        return record
-    was = relays_on(record, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
-    off = told or ZoneRecord(tenant_id=record.tenant_id, device_id=record.device_id)
-    relays = without(was, moment.uptime_ms, cool=off.cool, heat=off.heat)
-    if off.cool and not record.cool:
-        relays = msgspec.structs.replace(relays, cool_changed_ms=moment.uptime_ms)
-    elif off.run == moment.boot and off.cool_changed_ms is not None:
-        changed_ms = max(off.cool_changed_ms, relays.cool_changed_ms or off.cool_changed_ms)
-        relays = msgspec.structs.replace(relays, cool_changed_ms=changed_ms)
-    if off.fault:
-        relays = msgspec.structs.replace(relays, fault=True)
-        record = msgspec.structs.replace(
-            record,
-            sensor_ok=False,
-            fault_reason=off.fault_reason,
-            trust_state=off.trust_state,
-            trust_since_ms=off.trust_since_ms,
-            trust_reason=off.trust_reason,
-        )
-    return with_relays(record, relays, moment)
-
-
-def with_relays(zone: ZoneRecord, relays: Relays, moment: Moment) -> ZoneRecord:
-    """The zone with other relays, as they are now."""
-    changed_ms = relays.cool_changed_ms
-    return msgspec.structs.replace(
-        zone,
-        cool=relays.cool,
-        heat=relays.heat,
-        fault=relays.fault,
-        cool_changed_ms=changed_ms,
-        cool_changed_wall_ms=(
-            0 if changed_ms is None else moment.now_ms - int(moment.uptime_ms - changed_ms)
-        ),
-        run=moment.boot,
-    )
-
-
-def command_of(zone: ZoneRecord, values: Setpoints) -> Command:
-    """What a zone's device is told."""
-    return Command(zone.cool, zone.heat, values.setpoint_tenths, values.deadband_tenths)
 
 
 def _sorted_out(

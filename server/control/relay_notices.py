@@ -11,10 +11,10 @@ from urllib.parse import unquote
 import msgspec
 
 from server.clock import Clock
-from server.control.decision import moment_of, with_relays
 from server.control.views import relays_on
 from server.control.zone import Relays, without
 from server.control.zone_cache import ZoneCache
+from server.control.zone_record import moment_of, with_relays
 from server.notices import Notices
 from server.services.firestore.base import escaped
 from server.services.firestore.models import ZoneRecord

@@ -9,23 +9,13 @@ import msgspec
 
 from server.clock import Clock
 from server.control.batch_parts import each
-from server.control.decision import (
-    UNSTORED,
-    Limits,
-    Moment,
-    Row,
-    Rules,
-    Share,
-    command_of,
-    moment_of,
-    plan,
-    rejoined,
-)
+from server.control.decision import UNSTORED, Limits, Row, Rules, Share, plan
 from server.control.relay_notices import RelayNotices
 from server.control.settings import in_force
 from server.control.tries import tries
 from server.control.views import OFF, Command, relays_on, zone_event
 from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
+from server.control.zone_record import Moment, command_of, moment_of, rejoined
 from server.metrics import Metrics
 from server.services.firestore.base import (
     AlreadyExists,

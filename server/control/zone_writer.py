@@ -8,22 +8,14 @@ from typing import TypeAlias
 
 from server.clock import Clock
 from server.control.batch_parts import Batch
-from server.control.decision import (
-    Moment,
-    Plan,
-    Rules,
-    Share,
-    command_of,
-    moment_of,
-    plan,
-    rejoined,
-)
+from server.control.decision import Plan, Rules, Share, plan
 from server.control.reading import announcement_key
 from server.control.relay_notices import RelayNotices
 from server.control.settings import in_force
 from server.control.turns import Turns
 from server.control.views import telemetry_row, zone_event
 from server.control.zone_cache import Slot, ZoneCache
+from server.control.zone_record import Moment, command_of, moment_of, rejoined
 from server.errors import Forbidden
 from server.metrics import Metrics
 from server.services.firestore.base import StoreUnavailable, Write

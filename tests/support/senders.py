@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from server.control.batch_parts import rounds
-from server.control.decision import Row, Rules, moment_of, plan
+from server.control.decision import Row, Rules, plan
 from server.control.posted import Posted, reading_of
 from server.control.present import oldest_first
 from server.control.settings import Setpoints
+from server.control.zone_record import moment_of
 from server.services.firestore.models import Reading, ZoneRecord
 from tests.support.clock import ManualClock
 from tests.support.http import Caller

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.control.decision import Moment, Row, Rules, Share, plan
+from server.control.decision import Row, Rules, Share, plan
 from server.control.device_clock import IN_TIME, SHIFTED, DeviceClock
 from server.control.present import TICKS, beside, cuts, judge, newest_ms, oldest_first
 from server.control.reading import NewReading, Timing
 from server.control.settings import Setpoints
+from server.control.zone_record import Moment
 from server.services.firestore.models import ZoneRecord
 
 NOW = 1_790_000_000_000
