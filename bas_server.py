@@ -131,7 +131,8 @@ async def open_container(
         watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
         watch.start()
         resources.push_async_callback(watch.stop)
-        posts = DevicePosts(deciding.batches, access.keys, base.metrics, base.clock)
+        parts = deciding.batches, deciding.relays, access.keys, base.metrics, base.clock
+        posts = DevicePosts(*parts)
         routes = blueprints(base, sse, deciding, posts, watch)
         app = create_app(config, routes, access.guard, services)
         plain = PlainPosts(posts, common_headers(config), error_answer)

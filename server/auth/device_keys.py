@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Collection
 from copy import copy
 
+import msgspec
+
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.auth.sessions import digest
 from server.errors import BasError, Forbidden, Unauthenticated
@@ -158,6 +160,15 @@ class DeviceKeys:
         """Remember that this post's reading was stored, as this tenant's and device's: not before,
         or made-up devices would push out those that are there."""
         self._remember(_asked(key, device_id, caller), found)
+
+    def told_as(self, key: str | None, device_id: str | None, caller: Principal | None) -> str:
+        """A text by which another process knows whom this post speaks for."""
+        return msgspec.json.encode(_asked(key, device_id, caller)).decode()
+
+    def known_as(self, text: str) -> tuple[str, str] | None:
+        """The tenant and device of such a post, if one was admitted last."""
+        found = self._last.get(msgspec.json.decode(text, type=_Asked))
+        return None if isinstance(found, BasError) else found
 
     def _as_last(self, asked: _Asked, error: StoreUnavailable) -> tuple[str, str]:
         if self._mode == "required" and not asked[0]:

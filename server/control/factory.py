@@ -31,6 +31,7 @@ class Control:
     zones: ZoneService
     batches: BatchService
     setpoints: SetpointService
+    relays: RelayNotices
 
 
 @asynccontextmanager
@@ -63,7 +64,7 @@ async def control(
     )
     notices.listen(SETTINGS_CHANGED, cache.forget_settings)
     try:
-        yield Control(zones, batches, setpoints)
+        yield Control(zones, batches, setpoints, relays)
     finally:
         await work.close(FINISH_S)
         await without_store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from itertools import count
 from urllib.parse import unquote
 
@@ -21,18 +22,19 @@ from server.services.firestore.models import ZoneRecord
 from server.services.firestore.store_watch import StoreWatch
 
 # Of relays that were switched, and stored so: a line. Of those that were cut without the store: a
-# line each, with a number, since they are told again. Of a process that never had the store and
-# tells every device to be off: BLIND. That the store is back for one process.
-SWITCHED, CUT, BLIND, BACK = "switched", "cut", "*", "store-back"
+# line each, with a number, since they are told again. Of a device that was told to be off by a
+# process that does not know it. That the store is back for one process.
+SWITCHED, CUT, UNKNOWN, BACK = "switched", "cut", "told-off", "store-back"
 # A notice may be lost while Redis dies: what was cut is told again for so long, once a second.
 TELL_EVERY_S, TELL_AGAIN_S = 1.0, 10.0
 LINES_MAX = 100
+# Strangers are told to be off as well: so many are told of a second, each once.
+UNKNOWN_MAX = 200
 HEARD_MAX = 10_000
 
 
 class RelayNotices:
-    """Where processes cannot be told, or one of them knows of no zone, all must be off until the
-    store is back: `all_off`."""
+    """Where processes cannot be told, all must be off until the store is back: `all_off`."""
 
     def __init__(self, cache: ZoneCache, watch: StoreWatch, notices: Notices, clock: Clock) -> None:
         self._cache = cache
@@ -45,13 +47,16 @@ class RelayNotices:
         self._cuts: dict[str, float] = {}
         self._numbers = map(f"{secrets.token_hex(4)}.{{}}".format, count())
         self._heard: dict[str, None] = {}
-        # A process whose store was away from the start knows of no zone.
-        self._blind = watch.away
-        if self._blind:
+        self._unknown: set[str] = set()
+        self._known_as: Callable[[str], tuple[str, str] | None] = lambda _: None
+        self._on_cut: Callable[[tuple[str, str]], None] = lambda _: None
+        if watch.away:
+            cache.told_off = True  # by whatever process was here before
             self._keep_telling()
         watch.on_lost(self._keep_telling)
         notices.listen(SWITCHED, self._hear_switched)
         notices.listen(CUT, self._hear_cuts)
+        notices.listen(UNKNOWN, self._hear_unknown)
         notices.listen(BACK, lambda _: watch.try_now())
 
     @property
@@ -70,13 +75,35 @@ class RelayNotices:
         self._notices.tell(CUT, line)
         self._cuts[line] = self._clock.monotonic()
 
+    def told_off(self, post: str) -> None:
+        """A device that this process does not know was told to be off: of such a `post`."""
+        self._cache.told_off = True
+        if self._watch.away and post not in self._unknown and len(self._unknown) < UNKNOWN_MAX:
+            self._unknown.add(post)
+            self._notices.tell(UNKNOWN, post)
+
+    def on_cut(self, listener: Callable[[tuple[str, str]], None]) -> None:
+        """Call `listener` with tenant and device of a zone that another process cut while this one
+        has the store, which does not know it."""
+        self._on_cut = listener
+
+    def know(self, known_as: Callable[[str], tuple[str, str] | None]) -> None:
+        """Whose a post is, of which another process tells that it does not know it."""
+        self._known_as = known_as
+
     def _keep_telling(self) -> None:
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell_again(), name="cuts")
 
     def back(self) -> None:
         """The store is back."""
-        self._alone = self._blind = False
+        if self._alone:
+            # Whatever the others told, which was not heard here: it was to be off.
+            for (tenant_id, device_id), slot in self._cache.items():
+                if slot.told is not None:
+                    at_ms = slot.told.last_seen_ms
+                    self._cut_here(tenant_id, device_id, Relays(), at_ms)
+        self._alone = False
         self._notices.tell(BACK, "")
 
     async def close(self) -> None:
@@ -90,10 +117,11 @@ class RelayNotices:
         while self._watch.away:
             since = self._clock.monotonic() - TELL_AGAIN_S
             self._cuts = {line: at for line, at in self._cuts.items() if at >= since}
-            lines = [BLIND, *self._cuts] if self._blind else list(self._cuts)
+            lines = list(self._cuts)
             for start in range(0, len(lines) or 1, LINES_MAX):
                 self._notices.tell(CUT, "\n".join(lines[start : start + LINES_MAX]))
             await asyncio.sleep(TELL_EVERY_S)
+            self._unknown.clear()
             _ = self.all_off
         self._cuts.clear()
 
@@ -112,17 +140,19 @@ class RelayNotices:
     def _hear_cuts(self, lines: str) -> None:
         for line in lines.split("\n"):
             number, _, cut = line.partition(" ")
-            if number == BLIND:
-                self._alone = self._alone or self._watch.away
-            elif cut and number not in self._heard:
+            if cut and number not in self._heard:
                 if len(self._heard) >= HEARD_MAX:
                     del self._heard[next(iter(self._heard))]
                 self._heard[number] = None
-                self._hear_cut(cut)
+                self._cut_here(*_parsed(cut))
 
-    def _hear_cut(self, line: str) -> None:
+    def _hear_unknown(self, post: str) -> None:
+        found = self._known_as(post)
+        if found is not None:
+            self._cut_here(*found, Relays(), self._clock.steady_ms())
+
+    def _cut_here(self, tenant_id: str, device_id: str, relays: Relays, at_ms: int) -> None:
         """Another process cut a zone that this one may think is on, or does not know."""
-        tenant_id, device_id, relays, at_ms = _parsed(line)
         slot = self._cache.slot_if_room(tenant_id, device_id)
         if slot is None:
             return
@@ -137,8 +167,10 @@ class RelayNotices:
         if slot.told is None or now != was:
             zone = msgspec.structs.replace(zone, last_seen_ms=max(zone.last_seen_ms, at_ms))
             slot.told = with_relays(zone, now, moment)
-            slot.unstored = slot.unstored or self._watch.away
+            slot.unstored = True
             slot.apart += 1
+            if not self._watch.away:
+                self._on_cut((tenant_id, device_id))
 
 
 def _line(zone: ZoneRecord) -> str:

@@ -57,6 +57,10 @@ class WithoutStore:
         self._metrics = metrics
         self._rules = rules
         self._publishing: set[asyncio.Task[int]] = set()
+        # Zones that another process cut, which has no store.
+        self._cut_elsewhere: list[tuple[str, str]] = []
+        self._settling: asyncio.Task[None] | None = None
+        relays.on_cut(self._settle_soon)
         self._watch.on_back(self._settle)
 
     def answer(self, tenant_id: str, device_id: str, rows: Sequence[Row]) -> Command:
@@ -64,6 +68,7 @@ class WithoutStore:
         self._metrics.readings_unstored.inc(len(rows))
         slot = self._cache.slot_if_room(tenant_id, device_id)
         if slot is None:
+            self._cache.told_off = True
             return OFF
         zone = slot.told or ZoneRecord(tenant_id=tenant_id, device_id=device_id)
         values = in_force(zone, self._cache.known_settings(tenant_id))
@@ -76,6 +81,9 @@ class WithoutStore:
 
     async def close(self) -> None:
         """Tell what is being told, then end."""
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.wait({self._settling})
         if self._publishing:
             await asyncio.wait(self._publishing, timeout=CLOSE_S)
 
@@ -114,6 +122,16 @@ class WithoutStore:
         for tenant_id, device_ids in self._cache.doubted():
             for some in in_parts(device_ids):
                 await each(await self._wrong(tenant_id, some), SETTLED_AT_ONCE, self._settle_zone)
+
+    def _settle_soon(self, key: tuple[str, str]) -> None:
+        self._cut_elsewhere.append(key)
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle_cut_elsewhere(), name="settling")
+
+    async def _settle_cut_elsewhere(self) -> None:
+        while self._cut_elsewhere:
+            keys, self._cut_elsewhere = self._cut_elsewhere, []
+            await each(keys, SETTLED_AT_ONCE, self._settle_zone)
 
     async def _wrong(self, tenant_id: str, device_ids: Sequence[str]) -> list[tuple[str, str]]:
         """Those zones that the store has otherwise than their devices were told."""

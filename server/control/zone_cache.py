@@ -76,8 +76,9 @@ class ZoneCache:
         self._clock = clock
         self._devices = devices
         self._slots: dict[tuple[str, str], Slot] = {}
-        # A zone that is not in memory, and was not heard since, may have been told to be off.
-        self.doubted_ms = 0
+        # Whether devices of zones that are not in memory were told to be off; and until when, so
+        # that a zone that was not heard since may have been one of them.
+        self.told_off, self.doubted_ms = False, 0
         self._settings: dict[str, _Known] = {}
         self._counts: dict[str, tuple[int, float]] = {}
         self._counting: dict[str, asyncio.Task[None]] = {}
@@ -150,6 +151,10 @@ class ZoneCache:
         slot = self.peek(tenant_id, device_id)
         return slot.told if slot is not None and slot.unstored else None
 
+    def items(self) -> list[tuple[tuple[str, str], Slot]]:
+        """Tenant and device, and slot, of each zone in memory."""
+        return list(self._slots.items())
+
     def doubted(self) -> list[tuple[str, list[str]]]:
         """By tenant, the zones whose devices were told something, and that were not read since the
         store was away."""
@@ -174,7 +179,8 @@ class ZoneCache:
 
     def doubt_all(self) -> None:
         """The store was away: what it has may be older, or newer, than what is remembered."""
-        self.doubted_ms = self._clock.steady_ms()
+        if self.told_off:
+            self.doubted_ms, self.told_off = self._clock.steady_ms(), False
         for slot in self._slots.values():
             slot.current = None
             slot.apart += 1

@@ -15,6 +15,7 @@ from server.control.batch_service import Answer, BatchService
 from server.control.decision import Row
 from server.control.posted import UNREADABLE, Posted, device_of, reading_of
 from server.control.reading import NewReading, near_each_other
+from server.control.relay_notices import RelayNotices
 from server.control.views import OFF, Command
 from server.errors import BasError, Unavailable
 from server.metrics import Metrics
@@ -57,10 +58,17 @@ class DevicePosts:
     """
 
     def __init__(
-        self, batches: BatchService, keys: DeviceKeys, metrics: Metrics, clock: Clock
+        self,
+        batches: BatchService,
+        relays: RelayNotices,
+        keys: DeviceKeys,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self._batches = batches
+        self._relays = relays
         self._keys = keys
+        relays.know(keys.known_as)
         self._metrics = metrics
         self._clock = clock
         self._quiet_until = 0.0
@@ -122,7 +130,7 @@ class DevicePosts:
                 continue
             errors[index] = device
             if isinstance(device, StoreUnavailable):  # it is not remembered
-                off[name or UNNAMED] = self._off()
+                off[name or UNNAMED] = self._off(sender, name)
         answer = await self._batches.accept(tenant_id, readings)
         errors |= answer.errors
         self._count(errors.values())
@@ -175,8 +183,8 @@ class DevicePosts:
             tenant_id, device_id = await self._keys.identify(sender.device_key, named, caller)
         except StoreUnavailable as error:  # of a device that is not remembered
             if reading.key is not None:
-                raise error.with_more(self._off()) from error
-            return self._off()
+                raise error.with_more(self._off(sender, named)) from error
+            return self._off(sender, named)
         _check(sender, tenant_id)
         wait_s = WAIT_S - (self._clock.monotonic() - began)
         command = await self._batches.accept_one(tenant_id, device_id, reading, wait_s)
@@ -198,9 +206,11 @@ class DevicePosts:
             raise
         return found
 
-    def _off(self) -> Command:
-        """What a device is told while nobody can know whose it is."""
+    def _off(self, sender: Sender, named: str | None) -> Command:
+        """What a device is told while nobody can know whose it is. Another process may."""
         self._metrics.readings_unstored.inc()
+        if not isinstance(sender.caller, BasError):
+            self._relays.told_off(self._keys.told_as(sender.device_key, named, sender.caller))
         return OFF
 
     def _is_fault(self, device_key: str | None, error: BasError) -> bool:

@@ -166,18 +166,39 @@ async def test_a_cut_is_told_for_a_while_and_heard_once(site, pair, clock):
     assert {name for _, name in a.notices.told} == {""}
 
 
-async def test_a_process_that_never_had_the_store_has_all_go_off(site, pair, clock):
-    await both_know(pair, clock, 1)
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_what_a_process_tells_a_device_it_does_not_know_the_others_keep_to(
+    site, pair, clock, keyed
+):
+    device = {"device_key": await pair[0].keys.issue("acme", LAB)} if keyed else {}
+    for process in pair:
+        await process.post(HOT, **device)
+    await pair[0].post(HOT, device_id="attic")
     await site.lose()
     restarted = await site.start(how="gone")
-    assert told(await restarted.post(HOT)) == OFF
-    await eventually(pair[0].control.batches._without_store._is_over, "it was told")
-    assert told(await pair[0].post(HOT)) == OFF
-    assert told(await pair[1].post(HOT)) == OFF
-    # Those that have the store are not disturbed by one that has not.
+    # Of another one, of the same one with a key that was never right, and of this one.
+    assert told(await restarted.post(HOT, device_id="cellar")) == OFF
+    assert told(await restarted.post(HOT, device_key="bas_made_up")) == OFF
+    assert told(await pair[0].post(HOT, **device)) == RUNS_ON
+    assert told(await restarted.post(HOT, **device)) == OFF
+    assert told(await pair[0].post(HOT, **device)) == OFF
+    assert told(await pair[1].post(HOT, **device)) == OFF
+    assert told(await pair[0].post(HOT, device_id="attic")) == RUNS_ON
     await site.come_back()
-    clock.advance(20)
-    assert told(await pair[0].post(HOT)) == RUNS
+    assert told(await pair[0].post(HOT, **device)) == RESTS
+    clock.advance(10)
+    assert told(await restarted.post(HOT, **device)) == RUNS
+
+
+async def test_of_strangers_few_are_told_to_other_processes(site, pair):
+    for process in pair:
+        await process.post(HOT)
+    await site.lose()
+    del pair[0].notices.told[:]
+    for number in range(1000):
+        await pair[0].post(HOT, device_id=f"made-up {number % 500}")
+    assert len(pair[0].notices.told) <= 2 * relay_notices.UNKNOWN_MAX
+    assert len(pair[1].cache._slots) == 1
 
 
 async def test_a_process_with_the_store_hears_of_a_cut_in_a_zone_it_does_not_know(
