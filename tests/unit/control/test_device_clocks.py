@@ -172,7 +172,9 @@ async def test_posts_that_take_up_to_three_seconds_are_the_present(ahead_s):
     ],
 )
 @pytest.mark.parametrize("known", [True, False])
-async def test_a_server_whose_clock_is_set_right_costs_at_most_so_many_posts(step_s, ahead_s, posts, known):
+async def test_a_server_whose_clock_is_set_right_costs_at_most_so_many_posts(
+    step_s, ahead_s, posts, known
+):
     scene = Scene(ahead_s)
     if known:
         await scene.begun()
