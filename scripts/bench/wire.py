@@ -9,6 +9,9 @@ import time
 from collections.abc import Mapping
 
 WAIT_S = 20.0
+# Readings are told from each other by their dates, a millisecond apart. Such a date lies ahead of
+# its receipt, by less than 5 minutes: a late one could be a wrong clock's, and be changed.
+AHEAD_MS = 120_000
 AGENT = "bas-bench"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _COOKIE = re.compile(rb"bas_session_id=([^;\s]+)")

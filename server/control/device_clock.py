@@ -109,7 +109,7 @@ class DatedPost(NamedTuple):
             return self._ahead()
         if self.dated >= self.newest_ms:
             return self._in_time()
-        return _RIGHT if self.is_right_again else self._looked_at(self._old, self._old)
+        return _RIGHT if self._is_right_again() else self._looked_at(self._old, self._old)
 
     @property
     def lag_ms(self) -> int:
@@ -127,14 +127,6 @@ class DatedPost(NamedTuple):
         return self.date + self.shift_ms
 
     @property
-    def is_right_again(self) -> bool:
-        """Whether a clock that was wrong is right now. One that was ahead has to be so to the
-        second: an old row of it may have any other date."""
-        if not self.shift_ms or self.date < self.newest_ms:
-            return False
-        return self.lag_ms <= self.limit_ms if self.later_ms < 0 else abs(self.lag_ms) <= KEEPS_MS
-
-    @property
     def _clock_is_known(self) -> bool:
         return self.state not in (UNKNOWN, LATE)
 
@@ -149,8 +141,10 @@ class DatedPost(NamedTuple):
 
     def _in_time(self) -> Verdict:
         zone, lag_ms, offset_ms = self.zone, self.lag_ms, self.offset_ms
-        if lag_ms < -KEEPS_MS and not self.shift_ms:
-            return self._looked_at(Timing(), Timing())
+        is_ahead = lag_ms < -KEEPS_MS and not self.shift_ms
+        if is_ahead or (self.shift_ms and self.later_ms > KEEPS_MS and self._was_set()):
+            timing = Timing(self.shift_ms)
+            return self._looked_at(timing, timing)
         if self.later_ms > KEEPS_MS:
             since_ms = min(max(self.now_ms - zone.clock_received_ms, 0), DRIFTS_MS)
             offset_ms += min(self.later_ms - KEEPS_MS, since_ms // DRIFTS)
@@ -172,7 +166,7 @@ class DatedPost(NamedTuple):
                 return self._believed(self.lag_ms)
             state = QUEUED if self.shift_ms else BACKLOG
             return Verdict(self._old, DeviceClock(state, self.zone.clock_offset_ms, *kept))
-        if self.is_right_again:
+        if self._is_right_again():
             return _RIGHT
         known = self._clock_is_known and self.lag_ms <= NEVER_SET_MS
         first = self._old if known or self._gains() else self._unknown
@@ -180,7 +174,7 @@ class DatedPost(NamedTuple):
 
     def _ahead(self) -> Verdict:
         """Less late than a believed offset: it was none, or the clock was set."""
-        if self.is_right_again:
+        if self.lag_ms <= self.limit_ms and self.date >= self.newest_ms:
             return _RIGHT
         if self.later_ms > -SMALL_MS:
             return self._looked_at(self._unknown, self._unknown)
@@ -207,18 +201,34 @@ class DatedPost(NamedTuple):
         clock = DeviceClock(SHIFTED, offset_ms, 0, 0, self.now_ms)
         return Verdict(Timing(offset_ms), clock)
 
+    def _is_right_again(self) -> bool:
+        """Whether a clock that was wrong is right now, to the second: an old row of a clock that is
+        ahead may have any other date."""
+        return bool(self.shift_ms) and abs(self.lag_ms) <= KEEPS_MS and self.date >= self.newest_ms
+
     def _is_queue(self) -> bool:
         """Whether it goes on where an outage began."""
-        zone = self.zone
         if not self._clock_is_known or self.dated < self.newest_ms - DISORDER_MS:
             return False
         if self.state in QUEUES:
             return True
         if self.shift_ms and self.dated > self.newest_ms + QUEUE_BEGINS_MS:
             return False
+        return not self._is_later_than_silent()
+
+    def _was_set(self) -> bool:
+        """Whether a clock was set, the device's or ours, now or at a post whose lag this one kept.
+        A queue's posts may keep theirs as well."""
+        if self.state in QUEUES:
+            return False
+        return self._is_later_than_silent() or self._kept().posts > 1
+
+    def _is_later_than_silent(self) -> bool:
+        """Whether it is later than the newest present one was by more than nothing was heard."""
+        zone = self.zone
         silent_ms = self.steady_ms - zone.last_seen_ms
         was_ms = (zone.received_ms or zone.last_seen_ms) - zone.timestamp_ms
-        return self.now_ms - self.dated - was_ms <= silent_ms + _keeps_ms(silent_ms)
+        return self.now_ms - self.dated - was_ms > silent_ms + _keeps_ms(silent_ms)
 
     def _kept(self) -> _Kept:
         zone, since_ms = self.zone, self.now_ms - self.zone.clock_received_ms

@@ -72,7 +72,8 @@ def judge(
     shift_ms = offset_ms or 0 if zone.clock in (SHIFTED, QUEUED) else 0
     if date is None:
         return Verdict(Timing(shift_ms))
-    limit_ms, last_ms = _limit_ms(zone, present_ms), newest_ms(zone, now_ms)
+    last_ms = newest_ms(zone, now_ms)
+    limit_ms = _limit_ms(min(zone.period_ms, date + shift_ms - last_ms), present_ms)
     if newest.age_ms is not None:
         present = now_ms - date <= min(AGE_MAX_MS, limit_ms) and date >= last_ms
         return Verdict(Timing(shift_ms, present=present))
@@ -98,7 +99,7 @@ def beside(
     date = new.date_ms(now_ms)
     if date is None or not timing.present:
         return timing
-    limit_ms = _limit_ms(zone, present_ms)
+    limit_ms = _limit_ms(zone.period_ms, present_ms)
     if new.age_ms is None:
         date += timing.shift_ms
     else:
@@ -119,11 +120,14 @@ def cuts(new: NewReading, newest: NewReading, now_ms: int, shift_ms: int) -> boo
     return date + (shift_ms if new.age_ms is None else 0) >= last - FAULT_MS
 
 
-def _limit_ms(zone: ZoneRecord, present_ms: int) -> int:
-    """How late the present of this zone may be."""
-    if zone.period_ms <= present_ms:
+def _limit_ms(period_ms: int, present_ms: int) -> int:
+    """How late the present may be, of a zone that has this period between posts and their dates.
+
+    After outages with a post between them the posts have one, but a queue's dates have not.
+    """
+    if period_ms <= present_ms:
         return present_ms
-    return max(present_ms, min(zone.period_ms + PERIOD_MORE_MS, PERIOD_MAX_MS))
+    return max(present_ms, min(period_ms + PERIOD_MORE_MS, PERIOD_MAX_MS))
 
 
 def _state(zone: ZoneRecord, limit_ms: int) -> str:

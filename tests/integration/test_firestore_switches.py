@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -31,7 +33,7 @@ from tests.support.firestore import (
     opened,
 )
 from tests.support.http import Caller, logged_in, reading, served
-from tests.support.process import ServerProcess
+from tests.support.process import REPOSITORY, ServerProcess, clean_environment
 from tests.support.stream import (
     StreamClient,
     caller,
@@ -175,7 +177,12 @@ async def test_a_server_tells_that_firestore_is_away_and_recovers_by_itself(
             )
             posts = (timed(client.post("/api/sensor_data", json=body)) for body in bodies)
             for answer in await asyncio.gather(*posts):
-                assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
+                # Devices are answered, and told that nothing is stored (section 6).
+                assert (answer.status_code, answer.json()["stored"]) == (200, False)
+                assert (answer.json()["cool_active"], answer.json()["heat_active"]) == (
+                    False,
+                    False,
+                )
             answer = await timed(client.get("/api/telemetry"))
             assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
             assert (await timed(client.get("/readyz"))).status_code == 503
@@ -189,7 +196,7 @@ async def test_a_server_tells_that_firestore_is_away_and_recovers_by_itself(
             await post_reading(client, "lab", 233)
             assert (await client.get("/api/health")).json()["firestore"] == {"status": "healthy"}
             kept = await temperatures(emulator.host, project)
-            # A killed emulator has lost what it held. What was answered 503 may be stored.
+            # A killed emulator has lost what it held. What was said not to be stored may be.
             assert set(kept) - {232} == ({231, 233} if stop == "pause" else {233})
 
 
@@ -250,11 +257,43 @@ async def test_who_is_refused_is_told_so_while_the_audit_store_is_away(
             assert (await figures(reader))[lost] == 2
 
 
-def test_a_missing_emulator_ends_the_start_with_a_message_that_names_it(tmp_path: Path) -> None:
-    host = f"127.0.0.1:{free_port()}"
-    server = ServerProcess(tmp_path, **settings(host, fresh_project(), "telemetry"))
-    server.launch()
-    assert server.wait() == 1
-    assert host in server.output
-    assert "scripts/setup_emulators.sh" in server.output
+async def test_without_its_emulator_a_server_serves_and_says_which_one_and_what_brings_it(
+    tmp_path: Path, emulator: FirestoreEmulator
+) -> None:
+    emulator.kill()
+    project = fresh_project()
+    with ServerProcess(tmp_path, **settings(emulator.host, project, "telemetry")) as server:
+        lost = [line for line in server.lines if " ERROR " in line and emulator.host in line]
+        assert any("scripts/setup_emulators.sh" in line for line in lost), server.output
+        async with caller(server.url) as client:
+            body = {"device_id": "lab", "temp_tenths": 300, "sensor_ok": True}
+            told = (await timed(client.post("/api/sensor_data", json=body))).json()
+            assert (told["stored"], told["cool_active"], told["heat_active"]) == (False,) * 3
+            ready = await timed(client.get("/readyz"))
+            assert (ready.status_code, ready.json()["checks"]["store"]) == (
+                503,
+                "STORE_UNAVAILABLE",
+            )
+            emulator.start()
+            await until_ready(client)
+            await post_reading(client, "lab", 233)
+            assert await temperatures(emulator.host, project) == [233]
     assert "Traceback" not in server.output
+
+
+def test_without_its_emulator_a_command_ends_with_a_message_that_names_it(tmp_path: Path) -> None:
+    host = f"127.0.0.1:{free_port()}"
+    chosen = settings(host, fresh_project(), "telemetry")
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "bas_server.py"), "register-device", "lab"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=clean_environment(BAS_DATA_DIR=str(tmp_path), **chosen),
+    )
+    assert done.returncode == 1
+    *_, last = done.stderr.splitlines()
+    assert host in last
+    assert "scripts/setup_emulators.sh" in last
+    assert "Traceback" not in done.stderr

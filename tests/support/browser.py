@@ -19,9 +19,6 @@ from tests.support.stream import USER_AGENT, WAIT_S, Frame, FrameSplitter, event
 
 SETTLE_S = 25.0
 GONE_S = 5.0
-# A reading's number is told by its timestamp, which must be a date.
-HOUR_MS = 3_600_000
-NUMBER_0_MS = time.time_ns() // 1_000_000 - HOUR_MS
 PAUSE_S = 0.01
 # A browser comes back after a twentieth of the time that it was told.
 HURRY = 20
@@ -30,13 +27,15 @@ TROUBLE = re.compile(r"Traceback|\d ERROR ")
 
 class Device:
     """Posts its readings one after the other, as the firmware does: each on a new connection, and
-    again, to the next server, until it is acknowledged.
+    again, to the next server, until it is stored.
 
-    `repeated` are those whose first post broke off: they may have been stored all the same.
+    A reading's number is told by its date: so many milliseconds after `number_0_ms`. `repeated` are
+    those whose first post broke off: they may have been stored all the same.
     """
 
-    def __init__(self, name: str, servers: Sequence[ServerProcess]) -> None:
+    def __init__(self, name: str, servers: Sequence[ServerProcess], number_0_ms: int) -> None:
         self.name = name
+        self._number_0_ms = number_0_ms
         self.servers = deque(servers)
         self.acknowledged = 0
         self.repeated: set[int] = set()
@@ -46,15 +45,18 @@ class Device:
         """Post the next reading until it is acknowledged. Raises wire.Refused."""
         number = self.acknowledged + 1
         body = {"device_id": self.name, "temp_tenths": 230, "sensor_ok": True, "seq": number}
-        body["timestamp"] = NUMBER_0_MS + number
+        body["timestamp"] = self._number_0_ms + number
         while self.acknowledged < number:
             began = time.monotonic()
             connection = wire.Connection(self.servers[0].port)
             try:
-                await connection.request(
+                _, told = await connection.request(
                     "POST", "/api/sensor_data", json.dumps(body).encode(), close=True
                 )
-                self.acknowledged = number
+                if json.loads(told).get("stored", True):
+                    self.acknowledged = number
+                else:
+                    await asyncio.sleep(PAUSE_S)
             except (OSError, EOFError):
                 self.repeated.add(number)
                 self.servers.rotate(-1)
@@ -133,17 +135,20 @@ class Browser:
         elif frame.event == "snapshot":
             self._take_snapshot(frame, known)
         elif frame.event == "telemetry":
-            self._show(frame.json["device_id"], frame.json["timestamp"] - NUMBER_0_MS)
+            self._show(frame.json["device_id"], self._number(frame.json))
         elif frame.event == "bye":
             self.said_bye += 1
 
     def _take_snapshot(self, frame: Frame, known: Mapping[str, int]) -> None:
-        zones = {zone["device_id"]: zone["timestamp"] - NUMBER_0_MS for zone in frame.json["zones"]}
+        zones = {zone["device_id"]: self._number(zone) for zone in frame.json["zones"]}
         for device, number in known.items():
             assert zones.get(device, 0) >= number, f"{device}: {zones.get(device)} after {number}"
         if self._begins_anew:
             self.snapshot, self.readings, self._begins_anew = zones, {}, False
         self.begun = True
+
+    def _number(self, shown: Mapping[str, int]) -> int:
+        return shown["timestamp"] - self._site.number_0_ms
 
     def _show(self, device: str, number: int) -> None:
         shown, known = self.readings.setdefault(device, []), self.snapshot.get(device, 0)
@@ -173,6 +178,7 @@ class Site:
 
     servers: Sequence[ServerProcess]
     client: httpx.AsyncClient
+    number_0_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000 + wire.AHEAD_MS)
     devices: list[Device] = field(default_factory=list)
     browsers: list[Browser] = field(default_factory=list)
 
@@ -275,7 +281,9 @@ async def open_site(
             site = Site(servers, client)
             for index in range(len(servers)):
                 order = site.order(index)
-                site.devices += [Device(f"device-{index}-{n}", order) for n in range(devices)]
+                site.devices += [
+                    Device(f"device-{index}-{n}", order, site.number_0_ms) for n in range(devices)
+                ]
                 site.browsers += [Browser(site, order) for _ in range(browsers)]
             try:
                 await site.open_browsers()

@@ -15,6 +15,10 @@ from server.routes.plain_posts import PlainPosts
 from server.serve import Drain, listen, serve
 from tests.support.http import BOUND_S, Answer
 
+# A start takes a tenth of a second; what a test does with the server has a bound of its own, and
+# this one only ends a test that hangs.
+START_S, BODY_S = 10.0, 60.0
+
 HELLO = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -54,8 +58,10 @@ async def serving(
         )
     )
     try:
-        async with asyncio.timeout(5):
-            yield await port
+        async with asyncio.timeout(START_S):
+            number = await port
+        async with asyncio.timeout(BODY_S):
+            yield number
     finally:
         stop.set()
         await server

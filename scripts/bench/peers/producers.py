@@ -8,8 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from scripts.bench.live import HOUR_MS
 from scripts.bench.peers.loop import Loop
+from scripts.bench.wire import AHEAD_MS
 
 ANSWER_S = 30.0
 _HEAD = re.compile(rb"HTTP/1\.(\d) (\d{3})")
@@ -27,7 +27,7 @@ class Producers:
         self.sent: dict[int, float] = {}
         self.delays: list[float] = []
         self.refused = 0
-        self._stamp = time.time_ns() // 1_000_000 - HOUR_MS
+        self._stamp = 0
         self._all = [Producer(self, loop, port, index) for index in range(count)]
         self._free = deque(self._all)
 
@@ -75,7 +75,8 @@ class Producers:
 
     def _one(self) -> None:
         producer = self._free.popleft()
-        self._stamp += 1
+        # However long this goes on, and however fast.
+        self._stamp = max(self._stamp + 1, time.time_ns() // 1_000_000 + AHEAD_MS)
         stamp = self._stamp
         request = self._request(stamp, producer.index)
         self.sent[stamp] = time.perf_counter()
