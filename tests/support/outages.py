@@ -33,10 +33,12 @@ def database(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(folder: Path, _: object = None) -> Iterator[None]:
-    """Another process has the file for itself."""
+def locked(folder: Path, _: object = None, *, new: bool = False) -> Iterator[None]:
+    """Another process has the file for itself; it made it if it is `new`."""
     with contextlib.closing(sqlite3.connect(database(folder), isolation_level=None)) as other:
         other.execute("PRAGMA busy_timeout = 5000")
+        if new:
+            other.execute("PRAGMA journal_mode = WAL")
         other.execute("BEGIN EXCLUSIVE")
         yield
         other.execute("ROLLBACK")
@@ -101,6 +103,15 @@ def replaced(folder: Path, _: object = None) -> Iterator[None]:
 
 
 @contextmanager
+def copied_over(folder: Path, _: object = None) -> Iterator[None]:
+    """A copy of before, with its own `-wal` and `-shm`, comes in the place of all three."""
+    copy = Path(shutil.copytree(folder, folder.with_name("copy")))
+    yield
+    for suffix in SUFFIXES[::-1]:
+        Path(f"{database(copy)}{suffix}").rename(f"{database(folder)}{suffix}")
+
+
+@contextmanager
 def file_too_large(_: Path, server: ServerProcess) -> Iterator[None]:
     """No file of this server may grow: what it writes fails, but is no full disk to SQLite."""
     before = [(pid, resource.prlimit(pid, resource.RLIMIT_FSIZE)) for pid in processes(server)]
@@ -153,11 +164,6 @@ def back_up(folder: Path) -> Path:
     ):
         source.backup(target)
     return copy
-
-
-def copied(folder: Path, target: Path) -> Path:
-    """A copy of the folder as it lies."""
-    return Path(shutil.copytree(folder, target))
 
 
 def processes(server: ServerProcess) -> set[int]:
