@@ -12,7 +12,7 @@ from tests.support.firestore import FirestoreEmulator
 from tests.support.process import REPOSITORY
 
 SUITE = ("tests/unit/routes", "tests/unit/auth", "tests/unit/control", "tests/unit/adapters")
-SUITE_S = 600
+SUITE_S = 1200
 
 
 def test_the_http_suite_holds_on_firestore(firestore: FirestoreEmulator) -> None:

@@ -13,6 +13,8 @@ import pytest
 from tests.support.clock import ManualClock
 from tests.support.senders import COLD, HOT, Device, PureServer, Watched
 
+pytestmark = pytest.mark.sqlite_only("it needs no store")
+
 MIN_S, HOUR_S, DAY_S = 60, 3600, 86_400
 WEST_S = -5 * HOUR_S  # a device that dates in the local time of UTC-5
 YEAR_2021_MS = 1_609_459_200_000  # what a Pico's clock shows that was never set

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.clock import ManualClock
 from tests.support.senders import COLD, HOT, Device, Measured, PureServer, Watched
+
+pytestmark = pytest.mark.sqlite_only("it needs no store")
 
 HOUR_S = 3600
 YEAR_2021_MS = 1_609_459_200_000  # what a clock shows that was never set

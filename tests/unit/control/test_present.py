@@ -15,6 +15,8 @@ from server.control.settings import Setpoints
 from server.control.zone_record import Moment
 from server.services.firestore.models import ZoneRecord
 
+pytestmark = pytest.mark.sqlite_only("it needs no store")
+
 NOW = 1_790_000_000_000
 S = 1000
 MIN = 60 * S

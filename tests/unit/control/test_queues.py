@@ -11,6 +11,8 @@ import pytest
 from tests.support.clock import ManualClock
 from tests.support.senders import COLD, HOT, Device, PureServer, Watched
 
+pytestmark = pytest.mark.sqlite_only("it needs no store")
+
 MIN_S, HOUR_S, DAY_S = 60, 3600, 86_400
 WEST_S = -5 * HOUR_S  # a device that dates in the local time of UTC-5
 NEVER_SET_S = -6 * 365 * DAY_S
@@ -222,7 +224,7 @@ async def test_a_row_that_was_measured_before_an_outage_is_late_whatever_the_clo
     await scene.is_over()
 
 
-async def test_a_device_that_begins_in_2021_and_keeps_its_queue_s_lag_is_taken_for_one_that_started():
+async def test_a_device_that_begins_in_2021_and_keeps_its_queue_s_lag_is_taken_for_one_just_started():
     """The two look the same; as one that started anew none is shut out."""
     scene = Scene(NEVER_SET_S)
     await scene.watched.live(scene.device, 10)
