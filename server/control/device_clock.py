@@ -146,14 +146,15 @@ class DatedPost(NamedTuple):
             timing = Timing(self.shift_ms)
             return self._looked_at(timing, timing)
         if self.later_ms > KEEPS_MS:
-            since_ms = min(max(self.now_ms - zone.clock_received_ms, 0), DRIFTS_MS)
-            offset_ms += min(self.later_ms - KEEPS_MS, since_ms // DRIFTS)
+            since_ms = self.now_ms - (zone.clock_received_ms or self.now_ms)
+            drift_ms = min(max(since_ms, 0), DRIFTS_MS) // DRIFTS
+            offset_ms += min(self.later_ms - KEEPS_MS, drift_ms)
         elif self.later_ms < 0:
             offset_ms = lag_ms if self.shift_ms else max(lag_ms, 0)
+        elif zone.clock == IN_TIME and not zone.clock_posts and lag_ms <= self.limit_ms:
+            return PRESENT
         if self.shift_ms or lag_ms > self.limit_ms:
             return self._believed(offset_ms)
-        if zone.clock == IN_TIME and not zone.clock_posts and offset_ms == self.offset_ms:
-            return PRESENT
         return Verdict(Timing(), DeviceClock(IN_TIME, offset_ms or None, 0, 0, self.now_ms))
 
     def _late(self) -> Verdict:
@@ -224,9 +225,12 @@ class DatedPost(NamedTuple):
         return self._is_later_than_silent() or self._kept().posts > 1
 
     def _is_later_than_silent(self) -> bool:
-        """Whether it is later than the newest present one was by more than nothing was heard."""
+        """Whether it is later than the newest present one was by more than nothing was heard; not
+        where nobody can tell, since another process began with another time."""
         zone = self.zone
         silent_ms = self.steady_ms - zone.last_seen_ms
+        if silent_ms < 0:
+            return False
         was_ms = (zone.received_ms or zone.last_seen_ms) - zone.timestamp_ms
         return self.now_ms - self.dated - was_ms > silent_ms + _keeps_ms(silent_ms)
 

@@ -127,6 +127,8 @@ def stored_reading(
         timestamp_ms = now_ms
     elif new.age_ms is not None:
         timestamp_ms = date
+        sent = msgspec.structs.replace(new, age_ms=None).date_ms(now_ms)
+        ticks = ticks if sent is None else None
     else:
         timestamp_ms, ticks = date + timing.shift_ms, None
         sent = date if timing.shift_ms else None

@@ -88,13 +88,14 @@ class HttpServer:
         command = answer.json() if len(named) == 1 else answer.json()["commands"][0]
         status = (await self.caller.get(f"/api/status?device_id={device_id}")).json()
         assert status["cool_active"] == command["cool_active"]
-        now_ms = self.clock.now_ms()
-        assert status["age_ms"] == (max(0, now_ms - status["received"]) or 0)
+        received = status["received"]
+        age_ms = max(0, self.clock.now_ms() - received) if received else None
+        assert status["age_ms"] == age_ms
         return Seen(
             command["cool_active"],
             status["temp_tenths"],
             status["timestamp"],
-            status["received"],
+            received,
             (status["trust"]["state"], status["trust"]["reason"]),
         )
 

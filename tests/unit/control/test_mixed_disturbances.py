@@ -25,7 +25,7 @@ class Site:
     def __init__(self, every_s: float = 2) -> None:
         self.clock = ManualClock()
         self.server = PureServer(self.clock)
-        self.watched = Watched(self.server, limit_s=60.2)
+        self.watched = Watched(self.server, limit_s=61.2)
         self.device = Device(self.server, every_s)
         self.ahead: float | str = 0
 

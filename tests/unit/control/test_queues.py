@@ -224,8 +224,8 @@ async def test_a_row_that_was_measured_before_an_outage_is_late_whatever_the_clo
     await scene.is_over()
 
 
-async def test_a_device_that_begins_in_2021_and_keeps_its_queue_s_lag_is_taken_for_one_just_started():
-    """The two look the same; as one that started anew none is shut out."""
+async def test_a_clock_never_set_that_keeps_another_lag_has_started_anew():
+    """A queue of it that never gets shorter looks the same; this way no zone is shut out."""
     scene = Scene(NEVER_SET_S)
     await scene.watched.live(scene.device, 10)
     scene.clock.advance(HOUR_S)
