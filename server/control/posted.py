@@ -117,7 +117,7 @@ def reading_of(posted: Posted, key: str | None = None, near: str = "") -> NewRea
     if not (ok is True and type(temp) is int and -550 <= temp <= 1250):
         temp, ok, reason = measured(temp, ok)
     timestamp, seq, age_ms, ignored = posted.timestamp, posted.seq, posted.age_ms, False
-    if timestamp is not None:
+    if timestamp is not None and not (type(timestamp) is int and 0 <= timestamp <= SAFE_INTEGER):
         timestamp = whole(timestamp)
     if seq is not None and not (type(seq) is int and 0 <= seq <= SAFE_INTEGER):
         seq = None

@@ -110,20 +110,26 @@ class DevicePosts:
             bodies = [bodies]
         near = near_each_other(repeat.key)
         errors: dict[int, BasError] = {}
-        said: list[tuple[int, str | None, NewReading]] = []
+        # Lists, and no tuple for each row: so many at once set off garbage collections.
+        places: list[int] = []
+        names: list[str | None] = []
+        said: list[NewReading] = []
         for index, body in enumerate(bodies):
             # No header has a line break: it is nobody else's key.
             key = None if repeat.key is None else f"{repeat.key}\n{index}"
             try:
-                said.append((index, *self._said(sender.device_key, body, key, near)))
+                name, reading = self._said(sender.device_key, body, key, near)
             except BasError as error:
                 errors[index] = error
-        named = {name for _, name, _ in said}
-        tenant_id, devices = await self._devices(sender, named)
+                continue
+            places.append(index)
+            names.append(name)
+            said.append(reading)
+        tenant_id, devices = await self._devices(sender, set(names))
         off: dict[str, Command] = {}
         readings: dict[str, list[Row]] = {}
-        ignored = {name for _, name, reading in said if reading.key_ignored}
-        for index, name, reading in said:
+        ignored = {name for name, reading in zip(names, said, strict=True) if reading.key_ignored}
+        for index, name, reading in zip(places, names, said, strict=True):
             device = devices[name]
             if not isinstance(device, BasError):
                 readings.setdefault(device, []).append(Row(index, reading))
@@ -135,13 +141,13 @@ class DevicePosts:
         errors |= answer.errors
         self._count(errors.values())
         commands = off | answer.commands
+        caller = None if isinstance(sender.caller, BasError) else sender.caller
         for name, device in devices.items():
             if isinstance(device, BasError) or device not in commands:
                 continue
             if name in ignored:
                 commands[device] = msgspec.structs.replace(commands[device], key="ignored")
             if commands[device].stored:
-                caller = _known(sender.caller)
                 self._keys.admitted(sender.device_key, name, caller, (tenant_id, device))
         return len(bodies), Answer(commands, errors)
 
