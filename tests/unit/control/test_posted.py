@@ -32,8 +32,7 @@ from tests.support.bodies import (
     wrong_options,
 )
 
-pytestmark = pytest.mark.sqlite_only("it needs no store")
-
+pytestmark = pytest.mark.sqlite_only("it has no store")
 GOOD = '"temp_tenths": 235, "sensor_ok": true'
 SIZE = 256 * 1024
 

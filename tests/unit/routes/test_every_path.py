@@ -14,6 +14,7 @@ from server.control.posted import is_key
 from tests.support.bodies import bodies, measurements, says_good, written, wrong_options
 from tests.support.paths import OFF, ON, PATHS, SINGLES, Sender, relays
 
+pytestmark = pytest.mark.sqlite_only("thousands of posts, which differ in what is read alone")
 HOT = '{"temp_tenths": 300, "sensor_ok": true}'
 FEW = settings(
     max_examples=30,

@@ -11,6 +11,7 @@ from tests.support.http import served, stored
 from tests.support.paths import BATCH, OFF, ON, PATHS, SINGLE, Sender, command, relays
 from tests.support.serving import ask, request, serving
 
+pytestmark = pytest.mark.sqlite_only("hundreds of posts, which differ in what is read alone")
 HOT = '{"temp_tenths": 300, "sensor_ok": true}'
 TOO_LONG = '{"temp_tenths": 300, "sensor_ok": true, "pad": "' + "x" * 256 * 1024 + '"}'
 each_path = pytest.mark.parametrize("path", PATHS)

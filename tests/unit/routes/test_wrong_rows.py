@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.http import Caller, reading, stored
 
+pytestmark = pytest.mark.sqlite_only("they differ in what is read alone: see test_wrong_fields.py")
 PATH = "/api/sensor_data/batch"
 
 
