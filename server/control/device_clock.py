@@ -225,9 +225,12 @@ class DatedPost(NamedTuple):
         return self._is_later_than_silent() or self._kept().posts > 1
 
     def _is_later_than_silent(self) -> bool:
-        """Whether it is later than the newest present one was by more than nothing was heard."""
+        """Whether it is later than the newest present one was by more than nothing was heard; not
+        where nobody can tell, since another process began with another time."""
         zone = self.zone
         silent_ms = self.steady_ms - zone.last_seen_ms
+        if silent_ms < 0:
+            return False
         was_ms = (zone.received_ms or zone.last_seen_ms) - zone.timestamp_ms
         return self.now_ms - self.dated - was_ms > silent_ms + _keeps_ms(silent_ms)
 
