@@ -167,6 +167,15 @@ async def test_of_rows_that_come_out_of_order_the_newer_one_is_shown(ahead_s):
     await scene.is_over()
 
 
+async def test_a_queue_is_one_to_a_process_that_began_before_the_machine_s_clock_was_set():
+    scene = await Scene().begun()
+    scene.outage(4 * MIN_S)
+    scene.clock.steady_ms = lambda: scene.clock.ms - HOUR_S * 1000
+    await scene.drain(1, most=20)
+    scene.device.forget()
+    await scene.is_over()
+
+
 async def test_a_queue_s_rows_may_come_a_minute_out_of_order():
     scene = await Scene().begun()
     scene.outage(HOUR_S)
