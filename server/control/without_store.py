@@ -95,7 +95,8 @@ class WithoutStore:
 
     def _tell(self, slot: Slot, before: ZoneRecord, after: ZoneRecord) -> None:
         """Remember what the device is told, and tell streams and other processes of a change."""
-        switched = (after.cool, after.heat) != (before.cool, before.heat)
+        # Of a zone that is not in memory another process may know more.
+        switched = slot.told is None or (after.cool, after.heat) != (before.cool, before.heat)
         slot.told = after
         # A zone that was merely busy is as the store has it.
         slot.unstored = slot.unstored or switched or self._watch.away

@@ -63,14 +63,14 @@ class Site:
         await eventually(check, "the store is lost", LOST_S)
         return time.monotonic()
 
-    async def back(self) -> float:
+    async def back(self, within_s: float) -> float:
         """Wait until readings are stored; how long that took."""
         began = time.monotonic()
 
         def check() -> bool:
             return all(pico.since(began) and pico.said[-1].stored for pico in self.picos)
 
-        return await eventually(check, "readings are stored", BACK_S)
+        return await eventually(check, "readings are stored", within_s)
 
 
 @asynccontextmanager
@@ -87,8 +87,12 @@ async def site(folder: Path, **settings: str) -> AsyncIterator[Site]:
                     await pico.post(temp)
             assert [pico.cool for pico in made.picos] == [True, False, True]
             yield made
+    except BaseException as error:
+        error.add_note(server.output)
+        raise
     finally:
-        await asyncio.to_thread(server.kill) if server._process.poll() is None else None
+        if server.is_running:
+            await asyncio.to_thread(server.kill)
 
 
 @asynccontextmanager
@@ -159,7 +163,9 @@ async def check_answers(made: Site) -> None:
         assert {"running", "resting", "failing zone"} <= {zone["device_id"] for zone in zones}
 
 
-async def ride_out(made: Site, outage: AbstractContextManager[None]) -> float:
+async def ride_out(
+    made: Site, outage: AbstractContextManager[None], back_s: float = BACK_S
+) -> float:
     """One outage, from its beginning until all is stored again, while all devices post; how many
     seconds after its end that was. The third zone fails meanwhile."""
     lines = len(made.server.lines)
@@ -177,12 +183,12 @@ async def ride_out(made: Site, outage: AbstractContextManager[None]) -> float:
                 assert usual_s(pico.since(since)) < AT_ONCE_S
                 assert max(one.took_s for one in pico.since(began)) < PATIENCE_S
             made.resting.temp_tenths = COLD
-        back_s = await made.back()
+        took_s = await made.back(back_s)
     seconds = time.monotonic() - began
     said = made.server.lines[lines:]
     assert len(said) < 10 + LINES_A_SECOND * seconds, "".join(said)
     assert "Traceback" not in "".join(said), "".join(said)
-    return back_s
+    return took_s
 
 
 def check_events(made: Site) -> None:
@@ -243,7 +249,7 @@ async def test_an_older_copy_in_the_files_place_is_used_as_it_is(
                 await asyncio.sleep(1.0)
                 stack.close()
                 replaced = time.monotonic()
-                await made.back()
+                await made.back(BACK_S)
         new = {one.number for pico in made.picos for one in pico.since(replaced) if one.stored}
         await asyncio.to_thread(made.server.kill)
     kept = stored(folder)
@@ -271,7 +277,7 @@ async def test_two_processes_steer_as_one(tmp_path: Path, redis: RedisServer) ->
                 off = time.monotonic()
                 await asyncio.sleep(2)
                 assert not any(one.command["heat_active"] for one in made.running.since(off))
-            await made.back()
+            await made.back(BACK_S)
         check_stored(folder, made.picos)
         for pico in made.picos:
             check_times(pico, stops_too=pico is not made.running)

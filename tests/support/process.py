@@ -133,6 +133,11 @@ class ServerProcess:
         serving.set()
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    @property
     def children(self) -> set[int]:
         """The ids of its child processes now."""
         path = Path(f"/proc/{self.pid}/task/{self.pid}/children")

@@ -40,6 +40,12 @@ async def both_know(pair, clock, seconds, device_id=LAB):
     clock.advance(seconds)
 
 
+async def runs(process, clock):
+    """The cooler was started two seconds ago."""
+    assert told(await process.post(HOT)) == RUNS
+    clock.advance(2)
+
+
 @pytest.mark.parametrize("device_id", [LAB, "hall 2", "a_b%/c d 110", "ä\u2028ö"])
 async def test_what_one_cut_the_other_does_not_switch_on(site, pair, clock, device_id):
     a, b = pair
@@ -188,6 +194,21 @@ async def test_what_a_process_tells_a_device_it_does_not_know_the_others_keep_to
     assert told(await pair[0].post(HOT, **device)) == RESTS
     clock.advance(10)
     assert told(await restarted.post(HOT, **device)) == RUNS
+
+
+async def test_a_zone_that_could_not_be_read_any_more_is_off_for_the_others_too(
+    site, pair, clock, monkeypatch
+):
+    a, b = pair
+    await runs(a, clock)
+    monkeypatch.setattr("server.routes.device_posts.WAIT_S", 0.05)
+    monkeypatch.setattr("server.services.firestore.store_watch.LOOK_S", 0.01)
+    b.store.gate = asyncio.Event()  # it reads the device, and then hangs
+    a.lose()
+    assert told(await b.post(HOT)) == OFF
+    b.store.gate.set()
+    await a.stores.watch.check()
+    assert told(await a.post(HOT)) == OFF
 
 
 async def test_of_strangers_few_are_told_to_other_processes(site, pair):
