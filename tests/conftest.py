@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from bas_server import Container, open_container
 from server.config.config import ServerConfig
@@ -16,6 +17,9 @@ from tests.support.parsing import install as parse_undisturbed
 from tests.support.redis import RedisServer, need_redis
 
 parse_undisturbed()
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("bas", deadline=None)
+settings.load_profile("bas")
 
 PASSWORD = "correct horse"
 # In a run on Firestore: host:port of the emulator that is to keep every store.
