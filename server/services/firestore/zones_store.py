@@ -16,7 +16,7 @@ from server.services.firestore.base import (
     Query,
     document_id,
 )
-from server.services.firestore.models import TenantSettings, ZoneRecord, fields_of, typed_fields
+from server.services.firestore.models import TenantSettings, ZoneRecord, fields_of
 
 ZONES = "zones"
 SETTINGS = "tenant_settings"
@@ -86,7 +86,7 @@ class ZonesStore:
     @staticmethod
     def zone_write(zone: ZoneRecord, version: str | None) -> Create | Put:
         """The write of a zone that fails if anyone wrote it since `version`."""
-        doc_id, fields = document_id(zone.tenant_id, zone.device_id), typed_fields(zone)
+        doc_id, fields = document_id(zone.tenant_id, zone.device_id), fields_of(zone)
         if version is None:
             return Create(ZONES, doc_id, fields, checked=True)
         return Put(ZONES, doc_id, fields, if_version=version, checked=True)
