@@ -61,7 +61,7 @@ async def open_base(
         resources.push_async_callback(stores.watch.stop)
         if serving:
             if not config.use_firestore_telemetry:
-                sqlite.writer.on_failure = stores.watch.lose  # whoever's write it is
+                sqlite.writer.on_failure = stores.watch.lose  # a failed log-in or clean-up too
             await stores.watch.check()
         access = create_auth(config, stores, clock, metrics)
         resources.callback(access.passwords.close)

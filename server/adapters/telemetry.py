@@ -64,7 +64,7 @@ class SyncTelemetry(Face):
         """Store one reading (keys as in `NewTelemetry`, others are not kept); whether it is.
 
         A missing or impossible temperature of a good sensor makes it a fault. The device becomes
-        known with its first one. Nothing is decided and nobody is told.
+        known with its first one. It decides nothing and sends no event.
         """
         checked_name(tenant_id, "tenant_id")
         checked_name(device_id, "device_id")

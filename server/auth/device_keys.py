@@ -88,7 +88,7 @@ class DeviceKeys:
         except BasError as refusal:
             asked = _asked(key, device_id, caller)
             keyed = self._mode == "optional" and isinstance(refusal, KeyRequired)
-            # Else a stranger, who is not remembered, or a key that is not the device's any more.
+            # A stranger is not remembered; a key that was replaced is refused from now on.
             if keyed or asked in self._last:
                 self._remember(asked, copy(refusal))
             raise

@@ -163,7 +163,7 @@ class BatchService:
             batch.refuse(share, busy)
 
     def _lock_wait(self) -> Waiting:
-        """Whoever holds a zone may wait for a store that hangs."""
+        """A bound on the wait for a zone: its holder may wait for a store that hangs."""
         return self._watch.waiting(LOCK_WAIT_S, loses=False)
 
     def _refused_while_away(self, shares: Iterable[Share], batch: Batch) -> bool:
