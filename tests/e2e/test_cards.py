@@ -47,6 +47,8 @@ async def begin(page: Page, site: str, *zones: dict[str, Any]) -> None:
     await send(page, "hello", {"resume": "fresh", "ts": NOW, "heartbeat_s": 20})
     await send(page, "snapshot", {"zones": list(zones)})
     await is_live(page)
+    # The first drawing of a card says nothing: what the test tells next is a change of it.
+    await expect(page.locator(".zone")).to_have_count(len(zones))
 
 
 @pytest_asyncio.fixture(loop_scope="session")

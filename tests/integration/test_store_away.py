@@ -30,6 +30,9 @@ LOST_S, BACK_S = 6.0, 4.0
 STOPPED_S = 5.0
 LINES_A_SECOND = 4
 POSTS = 10
+# A process that does not know a zone switches it off. The kernel chooses the process of each
+# connection: of two, one is left out once in half a million times.
+KNOWN_AFTER = 20
 
 
 @dataclass
@@ -82,7 +85,7 @@ async def site(folder: Path, **settings: str) -> AsyncIterator[Site]:
         names = ("running", "resting", "failing zone")
         made = Site(server, folder, *(Pico(server.port, name) for name in names))
         async with watched(made):
-            for _ in range(6):  # so that each of several processes knows them
+            for _ in range(KNOWN_AFTER):
                 for pico, temp in zip(made.picos, (HOT, COLD, HOT), strict=True):
                     await pico.post(temp)
             assert [pico.cool for pico in made.picos] == [True, False, True]

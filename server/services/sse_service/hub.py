@@ -23,6 +23,9 @@ FLUSH_MAX_S = 0.1
 IDLE_S = 60.0
 # Reconnect delays are spread over this span, so that a restart does not bring all back at once.
 RETRY_MIN_MS, RETRY_SPAN_MS = 1000, 4000
+# A server that goes answers on connections that are open already for 1.55 s. A browser that comes
+# back on one of them is refused with 503, after which an EventSource never tries again.
+BYE_MIN_MS = 2000
 # Coprime with the span: 4,000 clients in a row each get another delay.
 RETRY_STEP = 2477
 
@@ -171,7 +174,7 @@ class Hub:
             channel.flush()
         span = max(RETRY_SPAN_MS, 2 * len(going))
         for index, subscription in enumerate(going):
-            subscription.say_bye(RETRY_MIN_MS + span * index // max(1, len(going)))
+            subscription.say_bye(BYE_MIN_MS + span * index // max(1, len(going)))
         try:
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()
