@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import copy
 
 import msgspec
@@ -153,13 +153,15 @@ class DeviceKeys:
     def admitted(
         self,
         key: str | None,
-        device_id: str | None,
         caller: Principal | None,
-        found: tuple[str, str],
+        tenant_id: str,
+        devices: Mapping[str | None, str],
     ) -> None:
-        """Remember that this post's reading was stored, as this tenant's and device's: not before,
-        or made-up devices would push out those that are there."""
-        self._remember(_asked(key, device_id, caller), found)
+        """Remember that readings of this post were stored, as this tenant's: under each name the
+        device it stands for. Not before, or made-up devices would push out those that are there."""
+        key_digest, of_tenant = digest(key) if key else "", _tenant_of(caller)
+        for name, device_id in devices.items():
+            self._remember((key_digest, name, of_tenant), (tenant_id, device_id))
 
     def told_as(self, key: str | None, device_id: str | None, caller: Principal | None) -> str:
         """A text by which another process knows whom this post speaks for."""

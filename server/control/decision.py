@@ -182,9 +182,7 @@ def _sorted_out(
             taken.append(_Taken(new, ids[0], None))
             continue
         digest = new.digest()
-        stored = next(
-            (one for one in map(earlier.get, ids) if one and new.repeats(one, now_ms)), None
-        )
+        stored = _repeated(new, ids, earlier, now_ms) if earlier else None
         known = stored.source_digest if stored else digests.get(ids[0])
         if known is None:
             digests[ids[0]] = digest
@@ -199,3 +197,11 @@ def _sorted_out(
         if new.key is None or not new.sensor_ok:
             taken.append(_Taken(new, None, digest))
     return taken, repeats, repeated, errors
+
+
+def _repeated(
+    new: NewReading, ids: Sequence[str], earlier: Mapping[str, Reading], now_ms: int
+) -> Reading | None:
+    """The stored reading that this one is a repetition of."""
+    found = (earlier[doc_id] for doc_id in ids if doc_id in earlier)
+    return next((one for one in found if new.repeats(one, now_ms)), None)

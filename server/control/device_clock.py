@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from server.control.reading import Timing
+from server.control.reading import AS_DATED, Timing
 from server.services.firestore.models import DAY_MS, ZoneRecord
 
 # In a queue a row may stand behind one that is so much newer.
@@ -81,8 +81,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         return clock.state == LATE or (clock.state in QUEUES and clock.posts >= POSTS)
 
 
-PRESENT = Verdict(Timing())
-_RIGHT = Verdict(Timing(), DeviceClock())
+PRESENT = Verdict(AS_DATED)
+_RIGHT = Verdict(AS_DATED, DeviceClock())
 
 
 class DatedPost(NamedTuple):

@@ -93,7 +93,7 @@ def judge(
 def newest_ms(zone: ZoneRecord, now_ms: int) -> int:
     """The newest date of the zone. One that is ahead of now says nothing: a clock was wrong then,
     the device's or this one."""
-    newest = zone.newest_ms or zone.timestamp_ms  # an earlier version wrote no `newest_ms`
+    newest = zone.newest_ms or zone.timestamp_ms
     return newest if newest <= now_ms else 0
 
 
@@ -138,6 +138,6 @@ def _limit_ms(period_ms: int, present_ms: int) -> int:
 
 def _state(zone: ZoneRecord, limit_ms: int) -> str:
     """What was known. Of an earlier version's record: whether its last reading came in time."""
-    if zone.clock or zone.newest_ms or not zone.timestamp_ms:
+    if zone.clock or zone.received_ms or not zone.timestamp_ms:
         return zone.clock or UNKNOWN
     return IN_TIME if zone.last_seen_ms - zone.timestamp_ms <= limit_ms else UNKNOWN

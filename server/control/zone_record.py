@@ -56,18 +56,19 @@ def zone_after(
             interval_ms = _interval_ms(zone, moment.steady_ms, present_ms)
             period_ms = min(interval_ms, zone.interval_ms)
     trust, because = _trust(zone, relays, verdict, reason)
+    timestamp_ms = heard.timestamp_ms if heard else zone.timestamp_ms
     same = trust == zone.trust_state and because == zone.trust_reason
     own = zone.setpoint_tenths is not None or zone.deadband_tenths is not None
     after = msgspec.structs.replace(
         zone,
         expire_at=None if own else now_ms + ZONE_DAYS * DAY_MS,
         last_seen_ms=last_seen_ms,
-        timestamp_ms=heard.timestamp_ms if heard else zone.timestamp_ms,
+        timestamp_ms=timestamp_ms,
         temp_tenths=heard.temp_tenths if heard else zone.temp_tenths,
         received_ms=now_ms if heard else zone.received_ms,
         sensor_ok=not relays.fault and (heard.sensor_ok if heard else zone.sensor_ok),
         fault_reason=reason,
-        newest_ms=newest_date,
+        newest_ms=0 if newest_date == timestamp_ms else newest_date,
         interval_ms=interval_ms,
         period_ms=period_ms,
         trust_state=trust,

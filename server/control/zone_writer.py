@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from server.clock import Clock
@@ -77,10 +77,8 @@ class ZoneWriter:
             settings = await self._cache.settings(tenant_id)
             moment = moment_of(self._clock)
             earlier = await self._earlier(tenant_id, shares, moment.now_ms, surely)
-            if len(shares) == 1:
-                plans = [self._plan(shares[0], slots, settings, earlier, moment)]
-            else:
-                plans = await self._planned_in_turns(shares, slots, settings, earlier, moment)
+            planned = self._planned(shares, slots, settings, earlier, moment)
+            plans = [next(planned)] if len(shares) == 1 else await self._in_turns(planned)
             await self._write(plans)
         if len(shares) > 1:
             await self._telling.turn()
@@ -107,35 +105,30 @@ class ZoneWriter:
         """Return when nothing that was stored is being told."""
         await self._telling.turn()
 
-    def _plan(
+    def _planned(
         self,
-        share: Share,
+        shares: Iterable[Share],
         slots: Mapping[str, Slot],
         settings: TenantSettings,
         earlier: Mapping[str, Reading],
         moment: Moment,
-    ) -> Planned:
-        slot = slots[share.device_id]
-        assert slot.current is not None
-        before = slot.current.zone
-        values = in_force(before, settings)
-        return share, slot, plan(share, before, values, earlier, moment, self._rules)
+    ) -> Iterator[Planned]:
+        """The plan of each share."""
+        for share in shares:
+            slot = slots[share.device_id]
+            assert slot.current is not None
+            before = slot.current.zone
+            values = in_force(before, settings)
+            yield share, slot, plan(share, before, values, earlier, moment, self._rules)
 
-    async def _planned_in_turns(
-        self,
-        shares: Sequence[Share],
-        slots: Mapping[str, Slot],
-        settings: TenantSettings,
-        earlier: Mapping[str, Reading],
-        moment: Moment,
-    ) -> list[Planned]:
-        """The plan of each share; all else that is ready goes first now and then."""
+    async def _in_turns(self, planned: Iterator[Planned]) -> list[Planned]:
+        """All of them; all else that is ready goes first now and then."""
         plans: list[Planned] = []
         size = 0
         async with self._planning.turns():
-            for share in shares:
-                plans.append(self._plan(share, slots, settings, earlier, moment))
-                size += len(share.rows) + 1
+            for one in planned:
+                plans.append(one)
+                size += len(one[0].rows) + 1
                 if size >= PLANNED_AT_ONCE:
                     await asyncio.sleep(0)
                     size = 0
@@ -150,7 +143,8 @@ class ZoneWriter:
         for _, slot, planned in plans:
             if planned.zone is not None and slot.current is not None:
                 changed.append((slot, planned.zone))
-                writes.append(self._zones.zone_write(planned.zone, slot.current.version))
+                version = slot.current.version
+                writes.append(self._zones.zone_write(planned.zone, version, typed=True))
                 creations += planned.creations
         if not writes:
             return

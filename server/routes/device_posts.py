@@ -142,13 +142,16 @@ class DevicePosts:
         self._count(errors.values())
         commands = off | answer.commands
         caller = None if isinstance(sender.caller, BasError) else sender.caller
-        for name, device in devices.items():
-            if isinstance(device, BasError) or device not in commands:
-                continue
-            if name in ignored:
-                commands[device] = msgspec.structs.replace(commands[device], key="ignored")
-            if commands[device].stored:
-                self._keys.admitted(sender.device_key, name, caller, (tenant_id, device))
+        obeyed = {
+            name: device
+            for name, device in devices.items()
+            if not isinstance(device, BasError) and device in commands
+        }
+        stored = {name: device for name, device in obeyed.items() if commands[device].stored}
+        self._keys.admitted(sender.device_key, caller, tenant_id, stored)
+        for name in ignored & obeyed.keys():
+            device = obeyed[name]
+            commands[device] = msgspec.structs.replace(commands[device], key="ignored")
         return len(bodies), Answer(commands, errors)
 
     async def turn(self) -> None:
@@ -195,7 +198,7 @@ class DevicePosts:
         wait_s = WAIT_S - (self._clock.monotonic() - began)
         command = await self._batches.accept_one(tenant_id, device_id, reading, wait_s)
         if command.stored:
-            self._keys.admitted(sender.device_key, named, caller, (tenant_id, device_id))
+            self._keys.admitted(sender.device_key, caller, tenant_id, {named: device_id})
         return command
 
     async def _devices(

@@ -91,9 +91,13 @@ def apply_together(connection: sqlite3.Connection, sets: Sequence[WriteSet]) -> 
     rows: dict[Shape, list[Row]] = {}
     documents = set()
     count = 0
+    shape, of_shape = None, list[Row]()
     for one in sets:
         for step in one.steps:
-            rows.setdefault(step.shape, []).append(step.row)
+            if step.shape is not shape:  # most follow one of their own
+                shape = step.shape
+                of_shape = rows.setdefault(shape, [])
+            of_shape.append(step.row)
             documents.add(step.document)
             count += 1
     return len(documents) == count and all(
@@ -123,9 +127,9 @@ def _step(write: Write, version: str) -> Step:
     never meets a version somebody still holds, and no counter is shared between processes.
     """
     check_id(write.id)
-    demanded = None if isinstance(write, Create) else write.if_version
     names: tuple[str, ...] = ()
-    if isinstance(write, Create | Put):
+    demanded = None if isinstance(write, Create) else write.if_version
+    if isinstance(write, (Create, Put)):
         fields = to_json(write.fields, checked=write.checked)
     elif isinstance(write, Update):
         fields, names = to_json(write.fields), tuple(write.fields)

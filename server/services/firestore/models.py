@@ -73,8 +73,9 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """A zone's last reading, its relays and its own setpoint and deadband, if it has them.
 
     `timestamp_ms`, `temp_tenths` and `sensor_ok` are of its newest present reading, which came at
-    `received_ms`; `newest_ms` is the newest date of any. `interval_ms` is between its last two
-    posts, and `period_ms` the shorter one of the last two intervals: 0 while it is under a minute.
+    `received_ms`; `newest_ms` is the newest date of any, 0 if that is the same. `interval_ms` is
+    between its last two posts, and `period_ms` the shorter one of the last two intervals: 0 while
+    it is under a minute.
     The fields from `clock` on are what is known of its device's clock (see `control/present.py`),
     those from `trust_state` on whether it is trusted, since when and why.
 

@@ -32,7 +32,7 @@ def is_id(doc_id: str) -> bool:
 
 def check_id(doc_id: str) -> None:
     """ValueError if no document may have this id."""
-    if not is_id(doc_id):
+    if not (_PLAIN_ID.fullmatch(doc_id) or is_id(doc_id)):
         raise ValueError(f"Not a document id: {doc_id!r}")
 
 

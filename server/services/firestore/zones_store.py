@@ -16,7 +16,7 @@ from server.services.firestore.base import (
     Query,
     document_id,
 )
-from server.services.firestore.models import TenantSettings, ZoneRecord, fields_of
+from server.services.firestore.models import TenantSettings, ZoneRecord, fields_of, typed_fields
 
 ZONES = "zones"
 SETTINGS = "tenant_settings"
@@ -84,9 +84,11 @@ class ZonesStore:
         return VersionedSettings(msgspec.convert(document.fields, TenantSettings), document.version)
 
     @staticmethod
-    def zone_write(zone: ZoneRecord, version: str | None) -> Create | Put:
-        """The write of a zone that fails if anyone wrote it since `version`."""
-        doc_id, fields = document_id(zone.tenant_id, zone.device_id), fields_of(zone)
+    def zone_write(zone: ZoneRecord, version: str | None, *, typed: bool = False) -> Create | Put:
+        """The write of a zone that fails if anyone wrote it since `version`. Raises InvalidField
+        for a wrong type, unless all are `typed` right."""
+        doc_id = document_id(zone.tenant_id, zone.device_id)
+        fields = typed_fields(zone) if typed else fields_of(zone)
         if version is None:
             return Create(ZONES, doc_id, fields, checked=True)
         return Put(ZONES, doc_id, fields, if_version=version, checked=True)

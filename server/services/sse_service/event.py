@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -31,17 +32,27 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     key: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name or _BREAKS.search(self.name):
-            raise InvalidEvent("an event name is one line of text without NUL")
-        if self.name in {"open", "error"}:
-            raise InvalidEvent(f"an EventSource uses the name {self.name!r} for itself")
-        try:
-            size = len(self.data.encode())
-            self.name.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidEvent(f"not encodable as UTF-8: {error.reason}") from None
+        _check_name(self.name)
+        size = len(self.data) if self.data.isascii() else _size(self.data)
         if size > DATA_MAX_BYTES:
             raise InvalidEvent(f"data of {size} bytes; {DATA_MAX_BYTES} is the limit")
+
+
+@lru_cache(maxsize=64)
+def _check_name(name: str) -> None:
+    if not name or _BREAKS.search(name):
+        raise InvalidEvent("an event name is one line of text without NUL")
+    if name in {"open", "error"}:
+        raise InvalidEvent(f"an EventSource uses the name {name!r} for itself")
+    _size(name)
+
+
+def _size(text: str) -> int:
+    """Its bytes. Raises InvalidEvent for what has none."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidEvent(f"not encodable as UTF-8: {error.reason}") from None
 
 
 def encode(event: Event, event_id: str) -> bytes:

@@ -41,11 +41,14 @@ class MemoryLog:
         return history
 
     async def append_many(self, tenant_id: str, events: Sequence[Event]) -> None:
+        history = self._history(tenant_id)
         for event in events:
-            await self.append(tenant_id, event)
+            self._append(tenant_id, history, event)
 
     async def append(self, tenant_id: str, event: Event) -> Cursor | None:
-        history = self._history(tenant_id)
+        return self._append(tenant_id, self._history(tenant_id), event)
+
+    def _append(self, tenant_id: str, history: _History, event: Event) -> Cursor | None:
         if event.key:
             if event.key in history.keys:
                 return None

@@ -59,7 +59,7 @@ class Rig:
     async def stored(self, key, name):
         """A post of this kind, whose reading was stored."""
         found = await self.keys.identify(key, name, None)
-        self.keys.admitted(key, name, None, found)
+        self.keys.admitted(key, None, found[0], {name: found[1]})
         return found
 
     def lose(self):

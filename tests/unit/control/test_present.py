@@ -247,7 +247,7 @@ def test_after_an_upgrade_the_record_gets_all_that_is_new_with_the_first_post():
     share = Share("lab", (row,), row.new, last=True)
     zone = plan(share, before, Setpoints(), {}, moment, Rules(90, 60 * S, 300)).zone
     assert zone is not None
-    assert (zone.timestamp_ms, zone.newest_ms, zone.received_ms) == (NOW - S, NOW - S, NOW)
+    assert (zone.timestamp_ms, newest_ms(zone, NOW), zone.received_ms) == (NOW - S, NOW - S, NOW)
     assert (zone.temp_tenths, zone.sensor_ok, zone.cool) == (300, True, True)
     assert (zone.clock, zone.clock_offset_ms, zone.clock_posts) == (IN_TIME, None, 0)
     assert (zone.trust_state, zone.trust_since_ms, zone.period_ms) == ("ok", NOW, 0)

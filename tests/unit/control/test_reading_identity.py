@@ -74,18 +74,27 @@ def test_a_post_is_known_by_what_earlier_versions_stored_it_under():
         "b2db2712cd89a9729a383132b0e084b6",
     ]
     assert counted.digest() == "70326c8892d265ce8a1258e86aea56bb"
-    reading = Reading(
-        tenant_id="t",
-        device_id="d_/1%",
-        timestamp_ms=1,
-        temp_tenths=1,
-        setpoint_tenths=1,
-        deadband_tenths=1,
-        cool_active=True,
-        heat_active=True,
-        state="IDLE",
-        sensor_ok=True,
-        received_ms=NOW,
-        source_digest="ab" * 16,
-    )
-    assert announcement_key(reading) == "16e92061bfca06a010d9bc33bc2b8b5d"
+
+
+@given(measured, measured, names, names)
+def test_two_readings_are_announced_under_one_key_exactly_when_they_are_one(one, two, of, other):
+    keys = [
+        announcement_key(
+            Reading(
+                tenant_id="t",
+                device_id=device_id,
+                timestamp_ms=1,
+                temp_tenths=temp,
+                setpoint_tenths=230,
+                deadband_tenths=10,
+                cool_active=True,
+                heat_active=True,
+                state="COOLING_WITH_LEDS",
+                sensor_ok=ok,
+                received_ms=at or 0,
+                source_digest=new(temp_tenths=temp, sensor_ok=ok, timestamp=at).digest(),
+            )
+        )
+        for (temp, ok, at), device_id in ((one, of), (two, other))
+    ]
+    assert (keys[0] == keys[1]) is ((one, of) == (two, other))
