@@ -21,8 +21,8 @@ _REMEDIES = {
     sqlite3.SQLITE_IOERR: "look at its disk, its quota and the kernel's log",
     sqlite3.SQLITE_READONLY: "let this server write to it and to its folder",
     sqlite3.SQLITE_CANTOPEN: "let this server read and write it and its folder",
-    sqlite3.SQLITE_CORRUPT: "stop the server and put a back-up in its place",
-    sqlite3.SQLITE_NOTADB: "stop the server and put a back-up in its place",
+    sqlite3.SQLITE_CORRUPT: "move a back-up into its place, or move it away for a new one",
+    sqlite3.SQLITE_NOTADB: "move a back-up into its place, or move it away for a new one",
 }
 
 

@@ -136,9 +136,7 @@ class SqliteClient(DocumentClient, Retention):
                 await self.close()
                 raise
             logger.error(
-                "Cannot use the database: %s. Mend that, or put a good copy there, or move it away"
-                " for a new one: it is tried again without a restart",
-                error.message,
+                "Cannot use the database: %s. It is tried again without a restart", error.message
             )
         return self
 
