@@ -20,6 +20,7 @@ from server.cli import main
 from server.clock import Clock, SystemClock
 from server.config.config import ServerConfig
 from server.container import Base, Container, Site
+from server.control.belief import Trusting
 from server.control.decision import Rules
 from server.control.factory import control
 from server.metrics import Metrics
@@ -107,7 +108,9 @@ async def open_site(
                 census=shared.leases if shared else None,
             )
         )
-        rules = Rules(config.telemetry_days, config.present_s * 1000, config.store_grace_s)
+        trusting = Trusting(*config.plausible_tenths, config.safe_after_s * 1000)
+        days, present_ms = config.telemetry_days, config.present_s * 1000
+        rules = Rules(days, present_ms, config.store_grace_s, trusting)
         opening = control(stores, sse, neighbours.notices, clock, metrics, rules)
         deciding = await resources.enter_async_context(opening)
         services = await resources.enter_async_context(
@@ -128,6 +131,8 @@ async def open_container(
         retention = RetentionTask(base.expiring, base.clock, base.metrics)
         retention.start()
         resources.push_async_callback(retention.stop)
+        deciding.watch.start()
+        resources.push_async_callback(deciding.watch.stop)
         watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
         watch.start()
         resources.push_async_callback(watch.stop)

@@ -85,6 +85,19 @@ class Metrics:
             ["code"],
             registry=r,
         )
+        self.zones = Gauge(
+            "bas_zones",
+            "Zones by whether they are trusted: never, ok, suspect, silent, stuck, refused, fault",
+            ["trust"],
+            registry=r,
+            multiprocess_mode="livemax",
+        )
+        self.oldest_reading_s = Gauge(
+            "bas_zones_oldest_reading_seconds",
+            "How long ago the zone that was heard least lately posted",
+            registry=r,
+            multiprocess_mode="livemax",
+        )
         self.store_away = Gauge(
             "bas_store_away",
             "1 while the store takes no readings",

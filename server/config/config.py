@@ -35,6 +35,22 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+# What the sensors in use can measure, -55 to 125 °C: nothing else is a temperature.
+SENSOR_TENTHS = (-550, 1250)
+
+
+def _temperatures(text: str) -> tuple[int, int]:
+    """A range of what a sensor can measure, in tenths of °C."""
+    found = re.fullmatch(r"\s*(-?\d{1,4})\s*\.\.\s*(-?\d{1,4})\s*", text)
+    low, high = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not SENSOR_TENTHS[0] <= low < high <= SENSOR_TENTHS[1]:
+        raise ValueError(
+            f"must be lowest..highest in tenths of °C, such as -300..500, within"
+            f" {SENSOR_TENTHS[0]}..{SENSOR_TENTHS[1]}, not {text!r}"
+        )
+    return low, high
+
+
 def _folder(text: str) -> Path:
     if not text:
         raise ValueError("must name a folder")
@@ -254,6 +270,18 @@ class ServerConfig:
         60,
         _integer(1, 900),
         "how late a reading may come and still switch something on",
+    )
+    plausible_tenths: tuple[int, int] = _setting(
+        "BAS_PLAUSIBLE_TENTHS",
+        SENSOR_TENTHS,
+        _temperatures,
+        "temperatures that a reading may have to be believed, in tenths of °C",
+    )
+    safe_after_s: int = _setting(
+        "BAS_SAFE_AFTER_S",
+        60,
+        _integer(10, 3600),
+        "how long relays may stay as they are while no reading is believed",
     )
     store_grace_s: int = _setting(
         "BAS_STORE_GRACE_S",

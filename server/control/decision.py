@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from server.control.belief import Trusting
 from server.control.present import beside, cuts, judge
 from server.control.reading import NewReading, Timing, stored_reading
 from server.control.settings import Setpoints
-from server.control.views import Command, relays_on
+from server.control.trust import Heard, heard_now, is_news
+from server.control.views import Command
 from server.control.zone import Relays, decide_post, without
-from server.control.zone_record import Moment, command_of, zone_after
+from server.control.zone_record import Moment, command_of, relays_now, zone_after
 from server.errors import BasError, Unprocessable
 from server.services.firestore.base import Create
 from server.services.firestore.models import Reading, ZoneRecord
@@ -40,11 +42,12 @@ class Share(msgspec.Struct, frozen=True, gc=False):
 
 class Rules(NamedTuple):
     """What holds for all zones: how many days a reading is kept, how late the present may be (ms),
-    and how long relays may stay on without the store (s)."""
+    how long relays may stay on without the store (s), and what is believed."""
 
     keep_days: int
     present_ms: int
     grace_s: float
+    trusting: Trusting = Trusting()
 
 
 class Limits(NamedTuple):
@@ -59,14 +62,14 @@ STORED, UNSTORED = Limits(), Limits(may_start=False)
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
     """The zone afterwards, None if all of it came before; what is stored and announced with it;
-    whether its relays have changed and no reading says so; how many came before; and which rows
+    whether there is news of the zone that no reading tells; how many came before; and which rows
     were refused why."""
 
     zone: ZoneRecord | None
     command: Command | None
     creations: list[Create]
     announced: list[Reading]
-    silent: bool
+    news: bool
     repeated: int
     errors: dict[int, BasError]
 
@@ -107,9 +110,12 @@ def plan(
         for one in taken
         if not one.new.sensor_ok and cuts(one.new, newest, came_ms, shift_ms)
     ]
-    decides = newest if share.last and newest.sensor_ok else None
-    was = relays_on(before, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
-    relays = _relays_after(was, bool(faults), decides, timing, values, moment, limits)
+    heard = None
+    if share.last:
+        good = [one.new for one in taken if one.new.sensor_ok]
+        heard = heard_now(before, newest, good, verdict, moment.steady_ms, rules.trusting)
+    was = relays_now(before, heard, moment)
+    relays = _relays_after(was, bool(faults), heard, timing, values, moment, limits)
     creations = []
     for one in taken:
         own = timing
@@ -133,29 +139,36 @@ def plan(
     switched = (relays.cool, relays.heat) != (was.cool, was.heat)
     if taken[-1].doc_id is None and switched:
         announced.append(reading)
-    reason = (faults[-1] if faults else before).fault_reason if relays.fault else ""
-    heard = reading if share.last else None
-    zone = zone_after(before, relays, reason, heard, verdict, moment, rules.present_ms)
-    silent = (switched or relays.fault != was.fault) and not timing.present
-    return Plan(zone, command_of(zone, values), creations, announced, silent, repeated, errors)
+    reason = ""
+    if relays.fault:
+        overdue = heard is not None and heard.is_overdue and not faults
+        reason = "untrusted" if overdue else (faults[-1] if faults else before).fault_reason
+    zone = zone_after(before, relays, reason, heard, reading, moment, rules.present_ms)
+    news = is_news(before, zone)
+    news = news or ((switched or relays.fault != was.fault) and not timing.present)
+    return Plan(zone, command_of(zone, values), creations, announced, news, repeated, errors)
 
 
 def _relays_after(
     was: Relays,
     fault: bool,
-    newest: NewReading | None,
+    heard: Heard | None,
     timing: Timing,
     values: Setpoints,
     moment: Moment,
     limits: Limits,
 ) -> Relays:
-    """The relays after a fault that cuts, if there is one, and the newest reading, if it is good.
-    Where it is not known when that was measured it may stop the cooler, and start nothing."""
-    decides = timing.present or (timing.unknown and not was.fault)
+    """The relays after a fault that cuts, if there is one, and the newest reading, if it is
+    believed. Where it is not known when that was measured it may stop the cooler, and start
+    nothing. A zone whose readings have not been believed for too long is cut like a fault."""
+    newest = None
+    if heard is not None and heard.belief is not None and heard.belief.believed:
+        decides = timing.present or (timing.unknown and not was.fault)
+        newest = heard.new.temp_tenths if decides else None
     relays = decide_post(
         was,
-        fault=fault,
-        newest=newest.temp_tenths if newest and decides else None,
+        fault=fault or (heard is not None and heard.is_overdue),
+        newest=newest,
         setpoint_tenths=values.setpoint_tenths,
         deadband_tenths=values.deadband_tenths,
         now_ms=moment.uptime_ms,

@@ -11,9 +11,12 @@ from server.control.batch_service import BatchService
 from server.control.decision import Rules
 from server.control.relay_notices import RelayNotices
 from server.control.setpoints import SETTINGS_CHANGED, SetpointService
+from server.control.silence import Listening
+from server.control.trust_log import TrustLog
 from server.control.without_store import WithoutStore
 from server.control.zone_cache import ZoneCache
 from server.control.zone_service import ZoneService
+from server.control.zone_watch import ZoneWatch
 from server.control.zone_writer import ZoneWriter
 from server.metrics import Metrics
 from server.notices import Notices
@@ -32,6 +35,7 @@ class Control:
     batches: BatchService
     setpoints: SetpointService
     relays: RelayNotices
+    watch: ZoneWatch
 
 
 @asynccontextmanager
@@ -46,10 +50,13 @@ async def control(
     """The zone services; at the end, what they began is finished."""
     work = Work()
     cache = ZoneCache(stores.zones, stores.devices, clock)
-    zones = ZoneService(stores.zones, cache, stores.watch, clock)
+    listening = Listening(clock.steady_ms(), rules.trusting.safe_after_ms)
+    trust_log = TrustLog(clock)
+    zones = ZoneService(stores.zones, cache, stores.watch, clock, listening)
     relays = RelayNotices(cache, stores.watch, notices, clock)
-    without_store = WithoutStore(stores, cache, relays, sse, clock, metrics, rules)
-    writer = ZoneWriter(stores, cache, relays, sse, clock, metrics, rules)
+    without_store = WithoutStore(stores, cache, relays, sse, clock, metrics, rules, trust_log)
+    writer = ZoneWriter(stores, cache, relays, sse, clock, metrics, rules, trust_log)
+    watch = ZoneWatch(stores, cache, sse, clock, metrics, listening, trust_log)
     batches = BatchService(writer, cache, work, stores.watch, without_store, clock)
     setpoints = SetpointService(
         client=stores.client,
@@ -64,7 +71,7 @@ async def control(
     )
     notices.listen(SETTINGS_CHANGED, cache.forget_settings)
     try:
-        yield Control(zones, batches, setpoints, relays)
+        yield Control(zones, batches, setpoints, relays, watch)
     finally:
         await work.close(FINISH_S)
         await without_store.close()

@@ -36,6 +36,9 @@ class Posted(msgspec.Struct, gc=False):
     seq: Any = None
     key: Any = None
     age_ms: Any = None
+    cool_active: Any = None
+    heat_active: Any = None
+    relay_since_ms: Any = None
 
 
 _NO_FIELDS = Posted()
@@ -108,7 +111,9 @@ def device_of(posted: Posted) -> str | None:
     raise InvalidField("device_id", "must be 1 to 128 printable characters")
 
 
-def reading_of(posted: Posted, key: str | None = None, near: str = "") -> NewReading:
+def reading_of(
+    posted: Posted, key: str | None = None, near: str = "", source: str = ""
+) -> NewReading:
     """The reading that a body is, known by its own key or else by `key`, if it has any.
 
     Whatever optional field is wrong, it is read as if that were missing.
@@ -122,8 +127,7 @@ def reading_of(posted: Posted, key: str | None = None, near: str = "") -> NewRea
     if seq is not None and not (type(seq) is int and 0 <= seq <= SAFE_INTEGER):
         seq = None
     if age_ms is not None:
-        age_ms = whole(age_ms)
-        age_ms = age_ms if age_ms is not None and age_ms >= 0 else None
+        age_ms = _age(age_ms)
     if posted.key is not None:
         if is_key(posted.key):
             key, near = posted.key, ""  # the same key may come by itself
@@ -139,7 +143,22 @@ def reading_of(posted: Posted, key: str | None = None, near: str = "") -> NewRea
         fault_reason=reason,
         age_ms=age_ms,
         key_ignored=ignored,
+        cool=_relay(posted.cool_active),
+        heat=_relay(posted.heat_active),
+        relay_ms=None if posted.relay_since_ms is None else _age(posted.relay_since_ms),
+        source=source,
     )
+
+
+def _age(value: object) -> int | None:
+    """Milliseconds, if it is a number of them."""
+    age_ms = whole(value)
+    return age_ms if age_ms is not None and age_ms >= 0 else None
+
+
+def _relay(value: object) -> bool | None:
+    """What a relay is, of a device that says it clearly."""
+    return value if isinstance(value, bool) else None
 
 
 def is_key(key: object) -> bool:

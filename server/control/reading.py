@@ -27,7 +27,9 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A reading as it was posted. `key` is the caller's Idempotency-Key.
 
     Without `sensor_ok` it is a fault, with `fault_reason` one that the sensor did not report.
-    `timestamp` is a date or the device's ticks; `age_ms` is from measuring to sending.
+    `timestamp` is a date or the device's ticks; `age_ms` is from measuring to sending. `cool` and
+    `heat` are what the device says that its relays are, `relay_ms` how long ago the cooler's
+    switched; `source` is the address it came from.
     `key_ignored` says that it came with a key that is none.
 
     `near` begins the id it is stored under, where that need not be found otherwise: what is stored
@@ -43,6 +45,10 @@ class NewReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fault_reason: str = ""
     age_ms: int | None = None
     key_ignored: bool = False
+    cool: bool | None = None
+    heat: bool | None = None
+    relay_ms: int | None = None
+    source: str = ""
 
     def date_ms(self, now_ms: int) -> int | None:
         """When it was measured, as far as the device says, if it came at `now_ms`."""

@@ -31,6 +31,16 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 OFF = Command(False, False, SETPOINT_DEFAULT, DEADBAND_DEFAULT, stored=False)
 
 
+class Trust(msgspec.Struct, frozen=True, gc=False):
+    """Whether a zone is trusted: never (heard of), ok, suspect (its reading is not believed),
+    silent, stuck (its device does not obey), refused (its posts are) or fault; since when (Unix
+    ms), and why."""
+
+    state: str
+    since: int
+    reason: str | None
+
+
 class TelemetryRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One stored reading; times in Unix ms. A fault's temperature may be null.
 
@@ -38,7 +48,7 @@ class TelemetryRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     undated device sent; `device_time_ms` the date that a device with a wrong clock sent; `clock`
     "unknown" where it is not known when it was measured; `present` false where it came too late to
     change anything; `fault_reason` no_value, out_of_range or unreadable; `received` when it came,
-    where that is not `timestamp`.
+    where that is not `timestamp`; `trust` while its zone is not trusted.
     """
 
     timestamp: int
@@ -56,21 +66,15 @@ class TelemetryRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     present: bool = True
     fault_reason: str = ""
     received: int = 0
-
-
-class Trust(msgspec.Struct, frozen=True, gc=False):
-    """Whether a zone's readings may be acted on: never (heard of), ok, suspect or fault; since when
-    (Unix ms), and why."""
-
-    state: str
-    since: int
-    reason: str | None
+    trust: Trust | None = None
 
 
 class ZoneStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A zone as it was heard last; `device_id` is null and `timestamp` 0 before any reading.
 
     `received` is when its newest present reading came (Unix ms), `age_ms` how long ago that is.
+    Without `relays_known` nobody can know what the relays are: `cool_active` and `heat_active` are
+    the last command then.
     """
 
     device_id: str | None
@@ -86,10 +90,11 @@ class ZoneStatus(msgspec.Struct, frozen=True, kw_only=True):
     age_ms: int | None
     fault_reason: str | None
     trust: Trust
+    relays_known: bool
 
 
 class ZoneEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A zone's relays and state, where no stored reading tells them; `timestamp` in Unix ms."""
+    """A zone's trust and relays, where no stored reading tells them; `timestamp` in Unix ms."""
 
     device_id: str
     trust: Trust
@@ -110,9 +115,9 @@ class SetpointEvent(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: int
 
 
-def telemetry_row(reading: Reading) -> TelemetryRow:
-    """A stored reading as it is shown."""
-    return TelemetryRow(
+def telemetry_row(reading: Reading, trust: Trust | None = None) -> TelemetryRow:
+    """A stored reading as it is shown; with its zone's `trust`, where that is not ok."""
+    row = TelemetryRow(
         timestamp=reading.timestamp_ms,
         temp_tenths=reading.temp_tenths,
         setpoint_tenths=reading.setpoint_tenths,
@@ -129,6 +134,7 @@ def telemetry_row(reading: Reading) -> TelemetryRow:
         fault_reason=reading.fault_reason,
         received=reading.received_ms if reading.received_ms != reading.timestamp_ms else 0,
     )
+    return row if trust is None else msgspec.structs.replace(row, trust=trust)
 
 
 def trust_of(zone: ZoneRecord) -> Trust:
@@ -141,7 +147,7 @@ def zone_event(zone: ZoneRecord, now_ms: int) -> ZoneEvent:
     return ZoneEvent(
         device_id=zone.device_id,
         trust=trust_of(zone),
-        relays_known=True,
+        relays_known=zone.relays_known,
         cool_active=zone.cool,
         heat_active=zone.heat,
         state=relays_of(zone).state,
@@ -166,6 +172,7 @@ def zone_status(zone: ZoneRecord | None, values: Setpoints, now_ms: int) -> Zone
         age_ms=max(0, now_ms - zone.received_ms) if zone.received_ms else None,
         fault_reason=zone.fault_reason or None,
         trust=trust_of(zone),
+        relays_known=zone.relays_known,
     )
 
 

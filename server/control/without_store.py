@@ -13,6 +13,8 @@ from server.control.decision import UNSTORED, Limits, Row, Rules, Share, plan
 from server.control.relay_notices import RelayNotices
 from server.control.settings import in_force
 from server.control.tries import tries
+from server.control.trust import is_news
+from server.control.trust_log import TrustLog
 from server.control.views import OFF, Command, relays_on, zone_event
 from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
 from server.control.zone_record import Moment, command_of, moment_of, rejoined
@@ -46,6 +48,7 @@ class WithoutStore:
         clock: Clock,
         metrics: Metrics,
         rules: Rules,
+        trust_log: TrustLog,
     ) -> None:
         self._client = stores.client
         self._zones = stores.zones
@@ -56,6 +59,7 @@ class WithoutStore:
         self._clock = clock
         self._metrics = metrics
         self._rules = rules
+        self._log = trust_log
         self._publishing: set[asyncio.Task[int]] = set()
         # Zones that another process cut, which has no store.
         self._cut_elsewhere: list[tuple[str, str]] = []
@@ -103,7 +107,9 @@ class WithoutStore:
         if switched:
             slot.apart += 1
             self._relays.cut(after)
-        if switched or (after.fault, after.trust_state) != (before.fault, before.trust_state):
+        if is_news(before, after):
+            self._log.changed(after)
+        if switched or after.fault != before.fault or is_news(before, after):
             self._publish(after)
 
     def _publish(self, zone: ZoneRecord) -> None:

@@ -7,9 +7,12 @@ from typing import NamedTuple
 import msgspec
 
 from server.clock import Clock
-from server.control.device_clock import QUEUES, Verdict
+from server.control.belief import counted
+from server.control.device_clock import QUEUES
 from server.control.present import PERIOD_MAX_MS, newest_ms
 from server.control.settings import Setpoints
+from server.control.silence import gaps_after
+from server.control.trust import Heard, is_as_before, trust_after, trusted_otherwise
 from server.control.views import ZONE_DAYS, Command, relays_on
 from server.control.zone import Relays, without
 from server.services.firestore.models import DAY_MS, Reading, ZoneRecord
@@ -34,46 +37,45 @@ def zone_after(
     zone: ZoneRecord,
     relays: Relays,
     reason: str,
-    newest: Reading | None,
-    verdict: Verdict,
+    heard: Heard | None,
+    newest: Reading,
     moment: Moment,
     present_ms: int,
 ) -> ZoneRecord:
     """The zone with its relays as decided, in fault for this `reason`, and what the `newest`
-    reading of a post says of it, once all of the post is there; if nobody set the zone, to be
+    reading of a post says of it, once all of the post is `heard`; if nobody set the zone, to be
     forgotten some day."""
-    now_ms, changed_ms, clock = moment.now_ms, relays.cool_changed_ms, verdict.clock
+    now_ms, changed_ms = moment.now_ms, relays.cool_changed_ms
     last_seen_ms, newest_date = zone.last_seen_ms, zone.newest_ms
     interval_ms, period_ms = zone.interval_ms, zone.period_ms
-    heard = None
-    if newest is not None:
+    gaps, counter, clock = zone.gaps, zone.counter, None
+    is_present = False
+    if heard is not None:
         last_seen_ms = moment.steady_ms
-        if verdict.timing.present:
-            heard = newest
+        gaps, counter = gaps_after(zone, moment.steady_ms), counted(heard.new)
+        verdict = heard.verdict
+        clock, is_present = verdict.clock, verdict.timing.present
         if not verdict.timing.unknown:
             newest_date = max(min(newest.timestamp_ms, now_ms), newest_ms(zone, now_ms))
         if clock is None or clock.state not in QUEUES:  # a queue has a pace of its own
             interval_ms = _interval_ms(zone, moment.steady_ms, present_ms)
             period_ms = min(interval_ms, zone.interval_ms)
-    trust, because = _trust(zone, relays, verdict, reason)
-    timestamp_ms = heard.timestamp_ms if heard else zone.timestamp_ms
-    same = trust == zone.trust_state and because == zone.trust_reason
+    timestamp_ms = newest.timestamp_ms if is_present else zone.timestamp_ms
     own = zone.setpoint_tenths is not None or zone.deadband_tenths is not None
     after = msgspec.structs.replace(
         zone,
         expire_at=None if own else now_ms + ZONE_DAYS * DAY_MS,
         last_seen_ms=last_seen_ms,
         timestamp_ms=timestamp_ms,
-        temp_tenths=heard.temp_tenths if heard else zone.temp_tenths,
-        received_ms=now_ms if heard else zone.received_ms,
-        sensor_ok=not relays.fault and (heard.sensor_ok if heard else zone.sensor_ok),
+        temp_tenths=newest.temp_tenths if is_present else zone.temp_tenths,
+        received_ms=now_ms if is_present else zone.received_ms,
+        sensor_ok=not relays.fault and (newest.sensor_ok if is_present else zone.sensor_ok),
         fault_reason=reason,
         newest_ms=0 if newest_date == timestamp_ms else newest_date,
         interval_ms=interval_ms,
         period_ms=period_ms,
-        trust_state=trust,
-        trust_reason=because,
-        trust_since_ms=zone.trust_since_ms if same else now_ms,
+        gaps=gaps,
+        counter=counter,
         cool=relays.cool,
         heat=relays.heat,
         fault=relays.fault,
@@ -83,16 +85,37 @@ def zone_after(
         ),
         run=moment.boot,
     )
-    if newest is None or clock is None:
-        return after
-    return msgspec.structs.replace(
-        after,
-        clock=clock.state,
-        clock_offset_ms=clock.offset_ms,
-        clock_posts=clock.posts,
-        clock_date_ms=clock.date_ms,
-        clock_received_ms=clock.received_ms,
-    )
+    if clock is not None:
+        after = msgspec.structs.replace(
+            after,
+            clock=clock.state,
+            clock_offset_ms=clock.offset_ms,
+            clock_posts=clock.posts,
+            clock_date_ms=clock.date_ms,
+            clock_received_ms=clock.received_ms,
+        )
+    if heard is not None and (relays.fault or not is_as_before(zone, heard)):
+        trust = trust_after(zone, heard, relays.fault, reason, moment.steady_ms)
+        return trusted_otherwise(after, now_ms, **trust)
+    if heard is None and relays.fault:
+        return trusted_otherwise(after, now_ms, trust_state="fault", trust_reason=reason)
+    return after
+
+
+def relays_now(zone: ZoneRecord, heard: Heard | None, moment: Moment) -> Relays:
+    """The relays before a post is decided on. The cooler's minimum time counts from when its device
+    says that it switched, if that is later than the command; and from now on where nobody can know
+    what it was told last."""
+    relays = relays_on(zone, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
+    changed_ms = relays.cool_changed_ms
+    if heard is not None and heard.new.relay_ms is not None and heard.verdict.timing.present:
+        own_ms = moment.uptime_ms - heard.new.relay_ms
+        changed_ms = own_ms if changed_ms is None else max(changed_ms, own_ms)
+    elif not zone.relays_known and changed_ms is not None:
+        changed_ms = moment.uptime_ms
+    if changed_ms == relays.cool_changed_ms:
+        return relays
+    return msgspec.structs.replace(relays, cool_changed_ms=changed_ms)
 
 
 def _interval_ms(zone: ZoneRecord, seen_ms: int, present_ms: int) -> int:
@@ -100,15 +123,6 @@ def _interval_ms(zone: ZoneRecord, seen_ms: int, present_ms: int) -> int:
     late anyway."""
     interval_ms = seen_ms - zone.last_seen_ms if zone.last_seen_ms else 0
     return min(interval_ms, PERIOD_MAX_MS) if interval_ms > present_ms else 0
-
-
-def _trust(zone: ZoneRecord, relays: Relays, verdict: Verdict, reason: str) -> tuple[str, str]:
-    """Whether the zone's readings are trusted, and why not."""
-    if relays.fault:
-        return "fault", reason
-    if verdict.timing.present:
-        return "ok", ""
-    return ("suspect", "late") if verdict.keeps_late else (zone.trust_state, zone.trust_reason)
 
 
 def rejoined(record: ZoneRecord, told: ZoneRecord | None, moment: Moment) -> ZoneRecord:

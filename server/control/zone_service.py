@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from server.clock import Clock
 from server.control.settings import in_force
+from server.control.silence import Listening
+from server.control.trust import silenced
 from server.control.views import ZoneStatus, zone_status
 from server.control.zone_cache import ZoneCache
 from server.services.firestore.base import StoreUnavailable
@@ -28,12 +30,18 @@ class ZoneService:
     """
 
     def __init__(
-        self, zones: ZonesStore, cache: ZoneCache, watch: StoreWatch, clock: Clock
+        self,
+        zones: ZonesStore,
+        cache: ZoneCache,
+        watch: StoreWatch,
+        clock: Clock,
+        listening: Listening,
     ) -> None:
         self._zones = zones
         self._cache = cache
         self._watch = watch
         self._clock = clock
+        self._listening = listening
 
     async def status(self, tenant_id: str, device_id: str | None) -> ZoneStatus:
         """A zone, or with None the zone heard last. Raises NotFound for an unknown device,
@@ -44,8 +52,7 @@ class ZoneService:
             zone = self._cache.told_of(tenant_id, device_id)
         if device_id is not None and zone is None:
             zone = await self._stored(tenant_id, device_id)
-        zone = zone or ZoneRecord(tenant_id=tenant_id, device_id="")
-        return zone_status(zone, in_force(zone, settings), self._clock.now_ms())
+        return self._shown(zone or ZoneRecord(tenant_id=tenant_id, device_id=""), settings)
 
     async def snapshot(self, tenant_id: str) -> list[ZoneStatus]:
         """Every zone of the tenant, by device id."""
@@ -58,11 +65,13 @@ class ZoneService:
                 raise
             zones = self._cache.told(tenant_id, all_of_them=True)
         zones |= self._cache.told(tenant_id)
-        now_ms = self._clock.now_ms()
-        return [
-            zone_status(zones[name], in_force(zones[name], settings), now_ms)
-            for name in sorted(zones)
-        ]
+        return [self._shown(zones[name], settings) for name in sorted(zones)]
+
+    def _shown(self, zone: ZoneRecord, settings: TenantSettings) -> ZoneStatus:
+        """A zone as it is now: it may be silent, and nobody has noticed yet."""
+        now_ms, steady_ms = self._clock.now_ms(), self._clock.steady_ms()
+        zone = silenced(zone, steady_ms, now_ms, self._listening)
+        return zone_status(zone, in_force(zone, settings), now_ms)
 
     async def _asked(self, read: Awaitable[T]) -> T:
         try:

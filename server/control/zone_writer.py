@@ -12,8 +12,9 @@ from server.control.decision import Plan, Rules, Share, plan
 from server.control.reading import announcement_key
 from server.control.relay_notices import RelayNotices
 from server.control.settings import in_force
+from server.control.trust_log import TrustLog
 from server.control.turns import Turns
-from server.control.views import telemetry_row, zone_event
+from server.control.views import Trust, telemetry_row, trust_of, zone_event
 from server.control.zone_cache import Slot, ZoneCache
 from server.control.zone_record import Moment, command_of, moment_of, rejoined
 from server.errors import Forbidden
@@ -44,6 +45,7 @@ class ZoneWriter:
         clock: Clock,
         metrics: Metrics,
         rules: Rules,
+        trust_log: TrustLog,
     ) -> None:
         self._client = stores.client
         self._zones = stores.zones
@@ -56,6 +58,7 @@ class ZoneWriter:
         self._clock = clock
         self._metrics = metrics
         self._rules = rules
+        self._log = trust_log
         self._planning, self._telling = Turns(), Turns()
 
     async def store(
@@ -84,18 +87,23 @@ class ZoneWriter:
             await self._telling.turn()
         stored = repeated = 0
         readings: list[Reading] = []
-        silent: list[ZoneRecord] = []
+        news: list[ZoneRecord] = []
+        doubted: dict[str, Trust] = {}
         for _, _, one in plans:
             batch.take(one)
             stored += len(one.creations)
             repeated += one.repeated
             readings += one.announced
-            if one.silent and one.zone is not None:
-                silent.append(one.zone)
+            zone = one.zone
+            if zone is not None and zone.trust_state != "ok":
+                doubted[zone.device_id] = trust_of(zone)
+            if zone is not None and one.news:
+                news.append(zone)
+                self._log.changed(zone)
         self._metrics.readings_stored.inc(stored)
         # Still under the locks, so that each zone's readings are announced in their order.
         batch.announcements.append(
-            asyncio.create_task(self._announce(tenant_id, readings, silent, moment.now_ms))
+            asyncio.create_task(self._announce(tenant_id, readings, doubted, news, moment.now_ms))
         )
         if repeated:
             self._metrics.readings_repeated.inc(repeated)
@@ -241,21 +249,26 @@ class ZoneWriter:
         self,
         tenant_id: str,
         readings: Iterable[Reading],
-        silent: Iterable[ZoneRecord],
+        doubted: Mapping[str, Trust],
+        news: Iterable[ZoneRecord],
         now_ms: int,
     ) -> None:
-        """Repeated readings too, since who stored them may have died before they were told; then
-        the `silent` zones, whose relays no reading tells."""
+        """Repeated readings too, since who stored them may have died before they were told; with
+        the trust of those devices that are not trusted. Then the zones of which there is news."""
         await self._sse.publish_many(
             tenant_id,
             "telemetry",
             [
-                (telemetry_row(one), one.device_id, announcement_key(one))
+                (
+                    telemetry_row(one, doubted.get(one.device_id)),
+                    one.device_id,
+                    announcement_key(one),
+                )
                 for one in readings
                 if now_ms - one.received_ms < KEY_S * 1000
             ],
         )
-        for zone in silent:
+        for zone in news:
             await self._sse.publish(tenant_id, "zone", zone_event(zone, now_ms), zone.device_id)
 
 

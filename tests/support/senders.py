@@ -20,7 +20,7 @@ from server.services.firestore.models import Reading, ZoneRecord
 from tests.support.clock import ManualClock
 from tests.support.http import Caller
 
-HOT, COLD = 300, 150
+HOT, COLD = 300, 200  # as far as a zone may get from one reading to the next
 PATH = "/api/sensor_data"
 
 

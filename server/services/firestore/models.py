@@ -79,6 +79,14 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     The fields from `clock` on are what is known of its device's clock (see `control/present.py`),
     those from `trust_state` on whether it is trusted, since when and why.
 
+    `gaps` are the times between its last posts, the newest last, in tenths of a second. `counter`
+    is what its device counts from its start. While it is not trusted, `trusted_tenths` is the last
+    reading that was, and `trusted_ms` when that came, or the first one that was not; `doubted` are
+    the last of those since. A jump came `jumped_from` this address at `jumped_ms`, and after it a
+    trusted reading `back_from` another. `disobeyed_ms` is since when the device says that its
+    relays are not as they were told to be. Without `relays_known` nobody can know what they are.
+    The times of these are steady (`Clock.steady_ms`).
+
     A revision says when a value was set: the tenant's value of a later revision wins. `updated_by`
     is who set the zone last. `cool_changed_ms` is on the time line `run` (see `Clock.boot`), and
     `cool_changed_wall_ms` is the same moment for those on another. A zone without values of its own
@@ -105,6 +113,16 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     trust_state: str = "never"
     trust_since_ms: Integer = 0
     trust_reason: str = ""
+    gaps: tuple[Integer, ...] = ()
+    counter: Integer | None = None
+    trusted_tenths: Integer | None = None
+    trusted_ms: Integer = 0
+    doubted: tuple[Integer, ...] = ()
+    jumped_from: str = ""
+    jumped_ms: Integer = 0
+    back_from: str = ""
+    disobeyed_ms: Integer = 0
+    relays_known: bool = True
     cool: bool = False
     heat: bool = False
     fault: bool = False

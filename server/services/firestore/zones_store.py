@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
@@ -71,6 +71,17 @@ class ZonesStore:
             cursor = page.next_cursor
             if cursor is None:
                 return sorted(zones, key=lambda zone: zone.device_id)
+
+    async def of_all_tenants(self) -> AsyncIterator[ZoneRecord]:
+        """Every zone there is, page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self._client.query(Query(ZONES), PAGE_MAX, cursor)
+            for item in page.documents:
+                yield msgspec.convert(item.fields, ZoneRecord)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     async def count(self, tenant_id: str) -> int:
         """How many zones the tenant has."""

@@ -8,7 +8,7 @@ from tests.support.clock import HOUR_MS
 from tests.support.http import Caller, reading, stored
 
 PATH, BATCH = "/api/sensor_data", "/api/sensor_data/batch"
-HOT, COLD = 300, 150
+HOT, COLD = 300, 200
 WEST_MS = 5 * HOUR_MS  # how late the dates of a device are in the local time of UTC-5
 YEAR_2021_MS = 1_609_459_200_000
 TICKS = 2**30

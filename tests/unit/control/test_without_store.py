@@ -281,7 +281,7 @@ async def test_the_present_is_shown_from_memory_and_told_where_it_changes(site, 
     await runs_for(process, clock, 10)
     await site.events()
     await site.lose(reads=False)
-    await process.post(HOT + 1)
+    await process.post(HOT - 1)
     assert await site.events() == []  # nothing has changed but the temperature
     await process.post(COLD)
     (event,) = await site.events()

@@ -1,0 +1,177 @@
+"""Whether a zone is trusted, and why not: what a post says of it, and what its silence does. Pure.
+
+Temperatures are tenths of °C, times steady ms (`Clock.steady_ms`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from server.control.belief import BELIEVED, Belief, Trusted, Trusting, believe, last_trusted
+from server.control.device_clock import Verdict
+from server.control.reading import NewReading
+from server.control.silence import SILENT_MIN_MS, Listening, silent_after_ms, silent_ms
+from server.services.firestore.models import ZoneRecord
+
+# Of a zone; where several are true the one further right is told.
+STATES = ("never", "ok", "suspect", "silent", "stuck", "refused", "fault")
+# A device that does not obey for so long is stuck.
+STUCK_MS = 30_000
+
+
+class Heard(msgspec.Struct, frozen=True, gc=False):
+    """A post's newest reading, how its date is read, and whether it is believed: None where that
+    is not asked, of a fault and of what is not of now. `is_overdue`: the zone has had no trusted
+    reading for too long."""
+
+    new: NewReading
+    verdict: Verdict
+    belief: Belief | None
+    is_overdue: bool
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it is the present, and believed."""
+        return self.belief is not None and self.belief.believed and self.verdict.timing.present
+
+
+def heard_now(
+    zone: ZoneRecord,
+    newest: NewReading,
+    good: Sequence[NewReading],
+    verdict: Verdict,
+    steady_ms: int,
+    trusting: Trusting,
+) -> Heard:
+    """What a post says whose newest reading this is, and whose `good` ones of no failed sensor, the
+    oldest first, are these."""
+    belief = None
+    if newest.sensor_ok and (verdict.timing.present or verdict.timing.unknown):
+        belief = believe(zone, good, steady_ms, trusting)
+    is_overdue = False
+    if belief is not None and not belief.believed:
+        at_ms = _doubted_since(zone, belief, steady_ms).at_ms
+        is_overdue = bool(at_ms) and steady_ms - at_ms >= trusting.safe_after_ms
+    return Heard(newest, verdict, belief, is_overdue)
+
+
+def trust_after(
+    zone: ZoneRecord, heard: Heard, in_fault: bool, reason: str, steady_ms: int
+) -> dict[str, Any]:
+    """What the zone's record says of its trust after a post, by field; `reason` is its fault's."""
+    known, belief, new = last_trusted(zone), heard.belief, heard.new
+    disobeyed_ms = _disobeyed_ms(zone, heard, steady_ms)
+    state, because = zone.trust_state, zone.trust_reason
+    if in_fault:
+        state, because = "fault", reason
+    elif disobeyed_ms and steady_ms - disobeyed_ms >= STUCK_MS:
+        state, because = "stuck", "not_obeyed"
+    elif belief is not None and belief.reason:
+        state, because = "suspect", belief.reason
+    elif heard.trusted:
+        state, because = "ok", ""
+    elif heard.verdict.keeps_late or state in ("silent", "refused"):
+        state, because = "suspect", "late"
+    if heard.trusted:
+        known = Trusted() if state == "ok" else Trusted(new.temp_tenths, steady_ms)
+    else:
+        known = _doubted_since(zone, belief, steady_ms)
+    if belief is not None:
+        doubted = belief.doubted
+        jump = belief.jumped_from, belief.jumped_ms, belief.back_from
+    else:
+        doubted = zone.doubted if new.sensor_ok else ()
+        jump = zone.jumped_from, zone.jumped_ms, zone.back_from
+    return {
+        "trust_state": state,
+        "trust_reason": because,
+        "trusted_tenths": known.tenths,
+        "trusted_ms": known.at_ms,
+        "doubted": doubted,
+        "jumped_from": jump[0],
+        "jumped_ms": jump[1],
+        "back_from": jump[2],
+        "disobeyed_ms": disobeyed_ms,
+        "relays_known": True,
+    }
+
+
+def trusted_otherwise(zone: ZoneRecord, now_ms: int, **trust: Any) -> ZoneRecord:
+    """The zone with these fields of its trust; since now, if that is another state or reason."""
+    same = (zone.trust_state, zone.trust_reason) == (trust["trust_state"], trust["trust_reason"])
+    since_ms = zone.trust_since_ms if same else now_ms
+    return msgspec.structs.replace(zone, trust_since_ms=since_ms, **trust)
+
+
+def is_as_before(zone: ZoneRecord, heard: Heard) -> bool:
+    """Whether a post changes nothing in `trust_after`, as nearly none does."""
+    new = heard.new
+    return (
+        heard.belief is BELIEVED
+        and heard.verdict.timing.present
+        and new.cool is None
+        and new.heat is None
+        and zone.relays_known
+        and not zone.disobeyed_ms
+    )
+
+
+def is_news(before: ZoneRecord, after: ZoneRecord) -> bool:
+    """Whether it is to be told that a zone is trusted otherwise; not of its first reading."""
+    if before.relays_known != after.relays_known:
+        return True
+    was = before.trust_state, before.trust_reason
+    now = after.trust_state, after.trust_reason
+    return was != now and (was, now) != (("never", ""), ("ok", ""))
+
+
+def _doubted_since(zone: ZoneRecord, belief: Belief | None, steady_ms: int) -> Trusted:
+    """The last trusted reading, and since when there was none: since now where the device was not
+    heard or was just switched on, and where a clock was set back."""
+    known = last_trusted(zone)
+    is_new = not known.at_ms or zone.trust_state in ("silent", "refused")
+    if belief is not None and belief.reason == "power_on":
+        is_new = is_new or zone.trust_reason != "power_on"
+    if is_new or steady_ms - zone.last_seen_ms >= silent_after_ms(zone):
+        return Trusted(known.tenths, steady_ms)
+    return Trusted(known.tenths, min(known.at_ms, steady_ms))
+
+
+def _disobeyed_ms(zone: ZoneRecord, heard: Heard, steady_ms: int) -> int:
+    """Since when the device says that its relays are not as it was told; 0 if it does not. It was
+    told by the answer to its post before."""
+    new = heard.new
+    if not heard.verdict.timing.present:
+        return zone.disobeyed_ms
+    if new.cool in (None, zone.cool) and new.heat in (None, zone.heat):
+        return 0
+    return min(zone.disobeyed_ms or zone.last_seen_ms or steady_ms, steady_ms)
+
+
+def silenced(
+    zone: ZoneRecord, steady_ms: int, now_ms: int, listening: Listening, refused: str = ""
+) -> ZoneRecord:
+    """The zone as it is by its silence, if it is silent: with `refused`, the code of a refusal,
+    its posts come, and are not accepted."""
+    silent = silent_ms(zone, steady_ms, listening)
+    if silent < SILENT_MIN_MS or silent < silent_after_ms(zone):
+        return zone
+    is_known = zone.relays_known and silent < listening.unknown_after_ms
+    state = "refused" if refused else "silent"
+    if STATES.index(zone.trust_state) >= STATES.index(state):
+        if is_known == zone.relays_known:
+            return zone
+        return msgspec.structs.replace(zone, relays_known=is_known)
+    known = last_trusted(zone)
+    return trusted_otherwise(
+        zone,
+        now_ms,
+        trust_state=state,
+        trust_reason=refused or "no_reading",
+        trusted_tenths=known.tenths,
+        trusted_ms=known.at_ms,
+        relays_known=is_known,
+    )
