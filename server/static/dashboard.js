@@ -50,6 +50,7 @@ function showConnection(state, lastContact) {
   connection.dataset.state = state;
   document.body.dataset.live = String(state === "live");
   connectionText.textContent = connectionWords(state, lastContact);
+  zones.setLive(state === "live");
   document.title = state === "live" || state === "connecting" ? TITLE : `Not live – ${TITLE}`;
   if (state === "logged-out") goToLogin("ended");
 }
