@@ -80,7 +80,7 @@ async def test_relays_told_without_a_reading_are_shown_at_once(page: Page) -> No
     await expect(office.locator(".state")).to_have_text("Idle")
     await expect(office.locator(".temperature")).to_have_text("30.0 °C")
     await expect(office.locator(".age")).to_contain_text("Last reading 6")
-    await expect(office.locator(".warning")).to_have_text(
+    await expect(office.locator(".why")).to_have_text(
         "No new readings are stored: the temperature is old."
     )
 
@@ -115,7 +115,7 @@ async def test_late_dates_are_said_in_words_and_not_taken_for_silence(page: Page
 
     office = card(page, "office")
     await expect(office.locator(".state")).to_have_text("Late dates")
-    await expect(office.locator(".warning")).to_have_text(
+    await expect(office.locator(".why")).to_have_text(
         "The device's dates are late: its readings are kept but do not control. "
         "These values are old."
     )
@@ -153,7 +153,7 @@ async def test_a_reading_received_long_ago_is_stale_until_the_next_one(page: Pag
     await send(page, "telemetry", reading(NOW + 1, 210, received=NOW - 330_000))
     await expect(office.locator(".age")).to_have_text("Last reading 5 min ago")
     await expect(office.locator(".state")).to_have_text("Stale")
-    await expect(office.locator(".warning")).to_have_text("No new readings: these values are old.")
+    await expect(office.locator(".why")).to_have_text("No new readings: these values are old.")
 
     await send(page, "telemetry", reading(NOW + 2, 211))
 
