@@ -20,6 +20,7 @@ from tests.e2e.zone_events import COOLING, NOW, TRUSTED, reading, told
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+TITLE = "Building automation"
 MINUTE_MS = 60_000
 WELL = {"trust": TRUSTED, "received": NOW, "age_ms": 0}
 OFF = {"cool_active": False, "heat_active": False, "state": "FAULT", "sensor_ok": False}
@@ -124,6 +125,7 @@ async def test_a_zone_that_is_not_trusted_says_so_and_why(
     await expect(office.locator(".why")).to_contain_text(words)
     await expect(page.locator("#announcer")).to_have_text(f"office: {ANNOUNCED[name]}.")
     await expect(page.locator("#summary")).to_have_text(f"1 zone · 0 cooling · {COUNTED[name]}")
+    await expect(page).to_have_title(f"(1) {TITLE}")
 
 
 async def test_a_zone_that_is_trusted_again_is_called_what_it_was_called_before(
@@ -139,6 +141,7 @@ async def test_a_zone_that_is_trusted_again_is_called_what_it_was_called_before(
     await expect(office.locator(".warning")).to_be_hidden()
     await expect(page.locator("#announcer")).to_have_text("office: working again.")
     await expect(page.locator("#summary")).to_have_text("1 zone · 0 cooling")
+    await expect(page).to_have_title(TITLE)
 
 
 async def test_a_zone_is_not_trusted_from_the_snapshot_on(page: Page) -> None:
@@ -200,7 +203,7 @@ async def test_a_command_that_the_device_denies_is_not_confirmed_by_its_readings
     await expect(card(page, "office").locator(".cooler")).to_have_text("On, not confirmed")
 
 
-async def test_the_summary_counts_zones_by_what_is_wrong(page: Page) -> None:
+async def test_the_title_counts_zones_and_the_summary_their_kinds(page: Page) -> None:
     zones = [
         reading(NOW, 200, **WELL | {"trust": trust(state, reason)}, device_id=f"zone {n}")
         for n, (state, reason) in enumerate(
@@ -220,10 +223,24 @@ async def test_the_summary_counts_zones_by_what_is_wrong(page: Page) -> None:
 
     await tell_all(page, *zones)
 
+    await expect(page).to_have_title(f"(7) {TITLE}")
     await expect(page.locator("#summary")).to_have_text(
         "9 zones · 0 cooling · 1 with a fault · 1 refused · 1 not obeyed · 2 silent"
         " · 1 with late dates · 1 in doubt"
     )
+
+
+async def test_the_title_of_a_tab_that_is_not_drawn_tells_of_a_problem(
+    desk: Desk, site: str
+) -> None:
+    page = await desk.window()
+    await begin(page, site, reading(NOW, 200, **WELL))
+    await page.evaluate("window.requestAnimationFrame = () => 1")  # as in another tab
+
+    await send(page, "zone", told(NOW + 1, trust=trust("silent", "no_reading")))
+
+    await expect(page).to_have_title(f"(1) {TITLE}")
+    await expect(card(page, "office").locator(".state")).to_have_text("Idle")
 
 
 async def test_a_device_that_posts_every_ten_minutes_is_not_stale(timed: Page) -> None:
@@ -237,6 +254,7 @@ async def test_a_device_that_posts_every_ten_minutes_is_not_stale(timed: Page) -
     await expect(office.locator(".age")).to_have_text("Last reading 12 min ago")
     await expect(office.locator(".state")).to_have_text("Idle")
     await expect(office.locator(".warning")).to_be_hidden()
+    await expect(timed).to_have_title(TITLE)
 
 
 async def test_the_age_of_a_reading_counts_from_its_receipt(timed: Page) -> None:
@@ -265,10 +283,12 @@ async def test_a_zone_is_stale_ten_seconds_after_the_stream_is_lost(timed: Page)
     await expect(office.locator(".state")).to_have_text("Stale")
     await expect(office.locator(".why")).to_have_text("No new readings: these values are old.")
     await expect(office.locator(".since")).to_be_hidden()
+    await expect(timed).to_have_title(f"Not live \N{EN DASH} (1) {TITLE}")
 
     await tell_all(timed, reading(NOW + 1, 210, **WELL | old))
 
     await expect(office.locator(".state")).to_have_text("Idle")
+    await expect(timed).to_have_title(TITLE)
 
 
 async def test_a_zone_of_a_server_that_tells_no_trust_is_stale_after_ten_seconds(
@@ -285,6 +305,7 @@ async def test_a_zone_of_a_server_that_tells_no_trust_is_stale_after_ten_seconds
     await expect(timed.locator("#summary")).to_have_text(
         "1 zone · 0 cooling · 1 without new readings"
     )
+    await expect(timed).to_have_title(f"(1) {TITLE}")
     await expect(timed.locator("#announcer")).to_have_text("office: no new readings.")
 
 
