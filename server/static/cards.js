@@ -1,7 +1,15 @@
 // The zones as cards on the page. Every text is set as text: a device may call itself anything.
 
-import { celsius, span, timeOfDay } from "./units.js";
-import { condition, newsWords, relayWords, stateWords, warningWords } from "./zone_words.js";
+import { celsius, span, timeOfDay, timeShort, timeWhole } from "./units.js";
+import {
+  condition,
+  countZones,
+  newsWords,
+  relayWords,
+  stateWords,
+  warningSince,
+  warningWords,
+} from "./zone_words.js";
 
 const ANNOUNCE_AFTER_MS = 500;
 const NAMED_AT_ONCE = 3;
@@ -48,8 +56,9 @@ class Card {
     set(parts.heat, relayWords(zone, zone.heat_active));
     this.#showAge(zone);
     const warning = warningWords(zone);
-    set(parts.warning, warning);
+    set(parts.why, warning);
     parts.warning.hidden = warning === "";
+    this.#showSince(warningSince(zone));
     const { setBy } = zone;
     set(parts.changed, setBy ? `Set by ${setBy.name}, ${timeOfDay(setBy.timestamp)}` : "");
     parts.changed.hidden = setBy === null;
@@ -59,6 +68,15 @@ class Card {
     const before = this.#condition;
     this.#condition = now;
     return before === null || before === now ? null : newsWords(zone);
+  }
+
+  #showSince(began) {
+    const { since, began: time, lasted } = this.#parts;
+    since.hidden = began === null;
+    set(time, began ? timeShort(began.since) : "");
+    set(lasted, began ? `, for\u00a0${span(began.ms).replace(" ", "\u00a0")}` : "");
+    time.dateTime = began ? new Date(began.since).toISOString() : "";
+    time.title = began ? timeWhole(began.since) : "";
   }
 
   #showAge(zone) {
@@ -191,18 +209,7 @@ export class Cards {
   }
 
   #summarise() {
-    const count = { cooling: 0, fault: 0, late: 0, stale: 0 };
-    for (const zone of this.#zones) {
-      if (zone.cool_active) count.cooling += 1;
-      if (zone.fault) count.fault += 1;
-      if (zone.late) count.late += 1;
-      else if (zone.stale) count.stale += 1;
-    }
-    const total = this.#zones.size;
-    const words = [`${total} zone${total === 1 ? "" : "s"}`, `${count.cooling} cooling`];
-    if (count.fault) words.push(`${count.fault} with a fault`);
-    if (count.late) words.push(`${count.late} with late dates`);
-    if (count.stale) words.push(`${count.stale} without new readings`);
-    set(this.#summary, this.#told && total > 0 ? words.join(" · ") : "");
+    const { total, words } = countZones(this.#zones);
+    set(this.#summary, this.#told && total > 0 ? words : "");
   }
 }

@@ -5,6 +5,7 @@ import { Cards } from "./cards.js";
 import { SetpointForm } from "./setpoint_form.js";
 import { LiveStream } from "./stream.js";
 import { timeOfDay } from "./units.js";
+import { countZones } from "./zone_words.js";
 import { Zones } from "./zones.js";
 
 const TITLE = document.title;
@@ -25,6 +26,7 @@ const cards = new Cards(zones, {
 });
 
 let authOn = true;
+let live = true; // or not known yet
 
 function connectionWords(state, lastContact) {
   const old = lastContact
@@ -46,11 +48,20 @@ function connectionWords(state, lastContact) {
   }
 }
 
+/** For those who look at another tab: whether all is well. Such a tab is not drawn, but it ticks. */
+function showTitle() {
+  const { problems } = countZones(zones);
+  const title = `${live ? "" : "Not live – "}${problems ? `(${problems}) ` : ""}${TITLE}`;
+  if (document.title !== title) document.title = title;
+}
+
 function showConnection(state, lastContact) {
   connection.dataset.state = state;
   document.body.dataset.live = String(state === "live");
   connectionText.textContent = connectionWords(state, lastContact);
-  document.title = state === "live" || state === "connecting" ? TITLE : `Not live – ${TITLE}`;
+  zones.setLive(state === "live");
+  live = state === "live" || state === "connecting";
+  showTitle();
   if (state === "logged-out") goToLogin("ended");
 }
 
@@ -127,5 +138,8 @@ logoutButton.addEventListener("click", logOut);
 addEventListener("pageshow", (event) => {
   if (event.persisted && !stream.started) location.reload();
 });
-setInterval(() => cards.tick(), TICK_MS);
+setInterval(() => {
+  cards.tick();
+  showTitle();
+}, TICK_MS);
 begin();

@@ -43,6 +43,19 @@ export function timeOfDay(ms) {
   return today ? moment.toLocaleTimeString() : moment.toLocaleString();
 }
 
+/** The same in short, without seconds or year. */
+export function timeShort(ms) {
+  const moment = new Date(ms);
+  const today = moment.toDateString() === new Date().toDateString();
+  const day = today ? {} : { month: "short", day: "numeric" };
+  return moment.toLocaleString([], { ...day, hour: "numeric", minute: "2-digit" });
+}
+
+/** A moment with all there is to say of it. */
+export function timeWhole(ms) {
+  return new Date(ms).toLocaleString([], { dateStyle: "full", timeStyle: "long" });
+}
+
 /**
  * A function that tells the milliseconds since now. The larger of two clocks: one may stand still
  * while the machine sleeps, the other may be set back, and time that is not noticed hides a fault.

@@ -1,5 +1,7 @@
 // A zone in words that an operator understands.
 
+import { doubtWords, faultFound, refusedWords, silentWords, stuckWords } from "./trust_words.js";
+
 const STATES = new Map([
   ["COOLING_WITH_LEDS", "Cooling"],
   ["COOLING", "Cooling"],
@@ -7,35 +9,42 @@ const STATES = new Map([
   ["IDLE", "Idle"],
 ]);
 
-const SENSOR_FAULT = "Sensor fault";
-// Faults that the server found in what the device sent. What to look at differs.
-const FAULTS = new Map([
-  ["no_value", "Sensor fault: the device sends no temperature, its sensor may be unplugged."],
-  [
-    "out_of_range",
-    "Sensor fault: the value is outside −55 to 125\u00a0°C, the sensor or its wiring may be broken.",
-  ],
-  ["unreadable", "Device fault: its message could not be read."],
+const FAULT_NAMES = new Map([
+  ["unreadable", "Device fault"],
+  ["untrusted", "Fault"],
 ]);
-const LATE = "The device's dates are late: its readings are kept but do not control.";
+
+// What is wrong, on the card, in an announcement, and in a count of zones.
+const PROBLEMS = new Map([
+  ["fault", { counted: "with a fault" }],
+  ["silent fault", { counted: "with a fault" }],
+  ["refused", { name: "Refused", told: "the device's posts are refused", counted: "refused" }],
+  ["stuck", { name: "Not obeyed", told: "the device does not obey", counted: "not obeyed" }],
+  ["silent", { name: "Silent", told: "the device is silent", counted: "silent" }],
+  ["late", { name: "Late dates", told: "the device's dates are late", counted: "with late dates" }],
+  ["suspect", { name: "In doubt", told: "the readings are in doubt", counted: "in doubt" }],
+  ["stale", { name: "Stale", told: "no new readings", counted: "without new readings" }],
+]);
 
 /**
- * What is wrong with a zone: "new" (never heard), "well", "fault", "late", "stale" or
- * "silent fault".
+ * What is wrong with a zone: "new" (never heard), "well", or one of PROBLEMS. The server's word
+ * comes first, the worst before the others; "stale" is what the page finds by itself.
  */
 export function condition(zone) {
   if (zone.fault) return zone.stale ? "silent fault" : "fault";
   if (zone.late) return "late";
+  if (PROBLEMS.has(zone.trust.state)) return zone.trust.state;
   if (!zone.heard) return "new";
   return zone.stale ? "stale" : "well";
 }
 
 export function stateWords(zone) {
   if (zone.fault) return faultName(zone);
-  if (zone.late) return "Late dates";
-  if (!zone.relaysNewer && !zone.heard) return "No reading yet";
-  if (!zone.relaysNewer && zone.stale) return "Stale";
-  return STATES.get(zone.state) ?? zone.state;
+  const now = condition(zone);
+  // Relays that were told lately are news, though the temperature is none.
+  if (zone.relaysNewer && (now === "stale" || now === "new")) return relayState(zone);
+  if (now === "new") return "No reading yet";
+  return PROBLEMS.get(now)?.name ?? relayState(zone);
 }
 
 /** The new condition of a zone, as it is announced; null if it is not. */
@@ -45,37 +54,77 @@ export function newsWords(zone) {
       return faultName(zone).toLowerCase();
     case "silent fault":
       return `${faultName(zone).toLowerCase()}, no new readings`;
-    case "late":
-      return "the device's dates are late";
-    case "stale":
-      return "no new readings";
     case "well":
       return "working again";
     default:
-      return null;
+      return PROBLEMS.get(condition(zone))?.told ?? null;
   }
 }
 
 /** What an operator has to know before trusting the card; empty if nothing. */
 export function warningWords(zone) {
-  const words = [];
-  if (zone.fault) words.push(faultWords(zone), faultRelays(zone));
-  if (zone.late) words.push(LATE);
-  if (zone.stale) words.push(staleWords(zone));
+  const words = zone.fault ? [faultWords(zone), faultRelays(zone)] : [trustWords(zone)];
+  if (zone.stale && zone.trust.state !== "silent") words.push(staleWords(zone));
   return words.filter(Boolean).join(" ");
 }
 
-/** A relay as it is, or as it was told to be where nobody can know. */
+/** Since when that is so, and for how long (ms); null where nobody told. */
+export function warningSince(zone) {
+  const now = condition(zone);
+  const state = zone.fault ? "fault" : now === "late" ? "suspect" : now;
+  return zone.trust.state === state ? zone.since : null;
+}
+
+/** Counts the zones, in words by what is wrong with them and `problems` in all. */
+export function countZones(zones) {
+  let total = 0;
+  let cooling = 0;
+  let problems = 0;
+  const counts = new Map([...PROBLEMS.values()].map(({ counted }) => [counted, 0]));
+  for (const zone of zones) {
+    total += 1;
+    if (zone.cool_active) cooling += 1;
+    const problem = PROBLEMS.get(condition(zone));
+    if (problem === undefined) continue;
+    problems += 1;
+    counts.set(problem.counted, counts.get(problem.counted) + 1);
+  }
+  const words = [`${total} zone${total === 1 ? "" : "s"}`, `${cooling} cooling`];
+  for (const [counted, count] of counts) if (count > 0) words.push(`${count} ${counted}`);
+  return { total, problems, words: words.join(" · ") };
+}
+
+/** A relay as it is, or as it was told to be where nobody can know or the device says otherwise. */
 export function relayWords(zone, on) {
-  return `${on ? "On" : "Off"}${zone.relays_known ? "" : ", not confirmed"}`;
+  const confirmed = zone.relays_known && zone.trust.state !== "stuck";
+  return `${on ? "On" : "Off"}${confirmed ? "" : ", not confirmed"}`;
+}
+
+function relayState(zone) {
+  return STATES.get(zone.state) ?? zone.state;
+}
+
+function trustWords({ trust }) {
+  switch (trust.state) {
+    case "suspect":
+      return doubtWords(trust);
+    case "silent":
+      return silentWords();
+    case "stuck":
+      return stuckWords(trust);
+    case "refused":
+      return refusedWords(trust);
+    default:
+      return "";
+  }
 }
 
 function faultName(zone) {
-  return zone.faultReason === "unreadable" ? "Device fault" : SENSOR_FAULT;
+  return FAULT_NAMES.get(zone.faultReason) ?? "Sensor fault";
 }
 
 function faultWords(zone) {
-  const found = FAULTS.get(zone.faultReason);
+  const found = faultFound(zone.faultReason);
   if (found) return found;
   return zone.temp_tenths === null
     ? "Sensor fault: the device cannot read its sensor."

@@ -4,13 +4,17 @@
 // the device's own date, which may be wrong by hours: age and order go by when it was received.
 
 import { stopwatch } from "./units.js";
+import { STALE_MS, Watch } from "./watch.js";
 
-const STALE_MS = 10_000;
+// Where the server does not tell: three periods of a device that posts every 20 minutes.
+const SILENT_MS = 3_600_000;
 // Longer than any replay takes. After it a zone follows its events whatever their times say: a
 // server whose clock was set back must not stand still here.
 const CATCH_UP_MS = 30_000;
 
+// What an event without trust says.
 const TRUSTED = { state: "ok", since: 0, reason: null };
+const QUIET = new Set(["never", "ok"]); // no reason to show a zone that is not shown yet
 
 /** When the server had a reading; it says so only where that is not the reading's own date. */
 function receipt(reading) {
@@ -29,18 +33,20 @@ class Zone {
   heat_active = false;
   relays_known = true;
   trust = TRUSTED;
-  faultReason = null; // of a fault that the sensor did not announce
   setpoint_tenths = null; // not known until a reading or a snapshot tells
   deadband_tenths = null;
   setBy = null;
   setAt = 0; // readings up to this moment may have been decided with the settings before
   catchingUp = null; // a stopwatch while older readings may be replayed
+  #watch;
+  #faultReason = null;
   #ageThen = 0;
   #since = stopwatch();
   #relaysTold = null; // a stopwatch since the relays were told without a reading
 
-  constructor(deviceId) {
+  constructor(deviceId, watch) {
     this.deviceId = deviceId;
+    this.#watch = watch;
   }
 
   get heard() {
@@ -53,7 +59,30 @@ class Zone {
   }
 
   get stale() {
-    return this.heard && this.age > STALE_MS;
+    return this.heard && this.age > this.#patience;
+  }
+
+  /**
+   * How old its last reading may be. Devices post every second or every ten minutes, and only the
+   * server knows each one's period: as long as it is heard, it says when a zone is silent. Stuck,
+   * refused and fault hide that, so there an hour is too long. Where the server is not heard, or
+   * tells no trust, or the device's dates are late, so that its posts bring no new values: 10 s.
+   */
+  get #patience() {
+    const { state } = this.trust;
+    if (!this.#watch.counts || this.late || state === "never") return STALE_MS;
+    return state === "ok" || state === "suspect" ? Infinity : SILENT_MS;
+  }
+
+  /** Since when its trust is as it is (Unix ms of the server) and for how long; null: unknown. */
+  get since() {
+    const { since } = this.trust;
+    return since > 0 ? { since, ms: this.#watch.now - since } : null;
+  }
+
+  /** Of a fault that the sensor did not announce. */
+  get faultReason() {
+    return this.#faultReason ?? (this.trust.state === "fault" ? this.trust.reason : null);
   }
 
   /** Whether its relays were told lately without a reading: they are news, however old that is. */
@@ -64,6 +93,10 @@ class Zone {
   // By the state alone, not by the reading's sensor_ok: the relays may have been told since.
   get fault() {
     return this.state === "FAULT" || this.trust.state === "fault";
+  }
+
+  hasTrust({ state, reason }) {
+    return this.trust.state === state && this.trust.reason === reason;
   }
 
   /** Whether its readings do not control because their dates are late. */
@@ -121,8 +154,7 @@ class Zone {
     this.heat_active = values.heat_active;
     this.relays_known = values.relays_known !== false;
     this.takeTrust(values.trust);
-    const { state, reason } = this.trust;
-    this.faultReason = values.fault_reason ?? (state === "fault" ? reason : null);
+    this.#faultReason = values.fault_reason ?? null;
   }
 }
 
@@ -132,7 +164,7 @@ export class Zones {
   #resume = "fresh";
   #helloTs = 0;
   #replay = null; // a stopwatch while events from before the snapshot may be replayed
-  #clock = { ts: Date.now(), at: performance.now() };
+  #watch = new Watch();
 
   get size() {
     return this.#zones.size;
@@ -146,15 +178,20 @@ export class Zones {
     return this.#zones.values();
   }
 
+  /** Whether the stream is live. */
+  setLive(live) {
+    this.#watch.setLive(live);
+  }
+
   hello({ resume, ts }) {
     this.#resume = resume;
     this.#helloTs = ts;
     this.#replay = resume === "recovered" ? stopwatch() : null;
-    this.#setClock(ts);
+    this.#watch.setClock(ts);
   }
 
   heartbeat({ ts }) {
-    this.#setClock(ts);
+    this.#watch.setClock(ts);
     this.#replay = null; // silence: the replay is over
     for (const zone of this) zone.catchingUp = null;
   }
@@ -166,12 +203,13 @@ export class Zones {
   snapshot({ zones }) {
     const before = this.#zones;
     this.#zones = new Map();
+    this.#watch.readSnapshot(zones);
     for (const status of zones) {
       if (typeof status.device_id !== "string") continue;
-      const zone = before.get(status.device_id) ?? new Zone(status.device_id);
+      const zone = before.get(status.device_id) ?? this.#new(status.device_id);
       const moved = !zone.isAt(status);
       if (!zone.hasSettings(status)) zone.setBy = null;
-      zone.take(status, status.age_ms ?? this.#now() - receipt(status));
+      zone.take(status, status.age_ms ?? this.#watch.now - receipt(status));
       zone.takeSettings(status);
       zone.setAt = this.#helloTs;
       zone.catchingUp = this.#resume === "recovered" && moved ? stopwatch() : null;
@@ -190,7 +228,7 @@ export class Zones {
       // The snapshot holds it, with relays that may have changed since.
       if (inTime && shown) return null;
     }
-    zone.take(reading, this.#now() - receipt(reading));
+    zone.take(reading, this.#watch.now - receipt(reading));
     if (receipt(reading) > zone.setAt) zone.takeSettings(reading);
     return zone.deviceId;
   }
@@ -213,12 +251,14 @@ export class Zones {
     return zone.deviceId;
   }
 
-  // A row of a backlog says nothing of how the zone is now; at most why such rows are not heeded.
+  // A row of a backlog says nothing of how the zone is now, but for its trust.
   #notPresent(reading) {
-    const doubted = reading.trust?.state === "suspect";
-    if (!doubted || this.#isReplayed(receipt(reading))) return null;
+    if (this.#isReplayed(receipt(reading))) return null;
+    const trust = reading.trust ?? TRUSTED;
+    const known = this.#zones.get(reading.device_id);
+    if (known === undefined ? QUIET.has(trust.state) : known.hasTrust(trust)) return null;
     const zone = this.#zone(reading.device_id);
-    zone.takeTrust(reading.trust);
+    zone.takeTrust(trust);
     return zone.deviceId;
   }
 
@@ -230,16 +270,11 @@ export class Zones {
 
   #zone(deviceId) {
     let zone = this.#zones.get(deviceId);
-    if (zone === undefined) this.#zones.set(deviceId, (zone = new Zone(deviceId)));
+    if (zone === undefined) this.#zones.set(deviceId, (zone = this.#new(deviceId)));
     return zone;
   }
 
-  // The server's clock, carried on by one that nobody can set.
-  #now() {
-    return this.#clock.ts + performance.now() - this.#clock.at;
-  }
-
-  #setClock(ts) {
-    this.#clock = { ts, at: performance.now() };
+  #new(deviceId) {
+    return new Zone(deviceId, this.#watch);
   }
 }

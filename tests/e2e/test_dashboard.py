@@ -65,7 +65,9 @@ async def test_a_sensor_fault_is_shown_and_announced(desk: Desk, site: str) -> N
     await expect(page.locator("#announcer")).to_contain_text("attic: sensor fault.")
 
 
-async def test_a_zone_that_falls_silent_is_stale_after_ten_seconds(desk: Desk, site: str) -> None:
+async def test_a_reading_grows_old_on_the_page_and_the_server_says_when_that_is_too_old(
+    desk: Desk, site: str
+) -> None:
     page = await desk.window()
     await page.clock.install()
     await page.goto(site)
@@ -74,15 +76,11 @@ async def test_a_zone_that_falls_silent_is_stale_after_ten_seconds(desk: Desk, s
     await post_reading(site, "cellar", 180)
     zone = card(page, "cellar")
     await expect(zone.locator(".age")).to_have_text("Last reading 0 s ago")
-    await page.clock.fast_forward(8000)
-    await expect(zone.locator(".age")).to_contain_text("Last reading 8 s ago")
-    await expect(zone.locator(".warning")).to_be_hidden()
 
-    await page.clock.fast_forward(4000)
+    await page.clock.fast_forward(12_000)
 
-    await expect(zone.locator(".state")).to_have_text("Stale")
-    await expect(zone.locator(".warning")).to_contain_text("No new readings")
     await expect(zone.locator(".age")).to_contain_text("Last reading 12 s ago")
+    await expect(zone.locator(".state")).not_to_have_text("Stale")
     await expect(page.locator("#connection")).to_have_text("Live")
 
 

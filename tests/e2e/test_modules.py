@@ -36,7 +36,7 @@ async def play(page: Page, *events: tuple[str, dict[str, Any]]) -> list[Any]:
     return shown
 
 
-async def after(page: Page, *events: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+async def after(page: Page, *events: tuple[str, Any]) -> dict[str, Any]:
     """`office` after these events, and whether the last one changed a zone (`changed`)."""
     zone: dict[str, Any] = await page.evaluate(
         """async (events) => {
@@ -237,6 +237,96 @@ async def test_a_device_whose_date_stands_still_is_not_stale(
     )
 
     assert not zone["stale"]
+
+
+@pytest.mark.parametrize(
+    ("state", "minutes", "stale"),
+    [
+        ("ok", 24 * 60, False),
+        ("suspect", 24 * 60, False),
+        # These hide that a zone is silent, which the server would say.
+        ("stuck", 59, False),
+        ("stuck", 61, True),
+        ("refused", 61, True),
+        ("fault", 61, True),
+        # The server has not heard it: it watches nothing.
+        ("never", 1, True),
+    ],
+)
+async def test_a_live_page_leaves_silence_to_the_server_where_the_server_would_tell_it(
+    page: Page, hello: dict[str, Any], state: str, minutes: int, stale: bool
+) -> None:
+    trust = {"state": state, "since": NOW, "reason": None}
+    zone = await after(
+        page,
+        ("setLive", True),
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW, 200, age_ms=minutes * 60_000, trust=trust)]}),
+    )
+
+    assert zone["stale"] == stale
+
+
+async def test_late_posts_bring_no_new_values_so_the_page_calls_them_old(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    zone = await after(
+        page,
+        ("setLive", True),
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW, 200, age_ms=11_000, trust=LATE)]}),
+    )
+
+    assert zone["stale"]
+
+
+@pytest.mark.parametrize(
+    ("live", "more"),
+    [(False, {"trust": TRUSTED}), (True, {})],
+    ids=["not live", "no trust"],
+)
+async def test_a_page_that_is_not_live_or_hears_no_trust_judges_by_itself(
+    page: Page, hello: dict[str, Any], live: bool, more: dict[str, Any]
+) -> None:
+    zone = await after(
+        page,
+        ("setLive", live),
+        ("hello", hello),
+        ("snapshot", {"zones": [reading(NOW, 200, age_ms=11_000, **more)]}),
+    )
+
+    assert zone["stale"]
+
+
+async def test_a_zone_that_is_first_heard_while_the_page_is_live_is_not_stale(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    zone = await after(
+        page,
+        ("setLive", True),
+        ("hello", hello),
+        ("snapshot", {"zones": []}),
+        ("telemetry", reading(NOW, 200, received=NOW - 11_000)),
+    )
+
+    assert not zone["stale"]
+
+
+async def test_a_backlog_tells_that_a_silent_device_posts_again(
+    page: Page, hello: dict[str, Any]
+) -> None:
+    silent = {"state": "silent", "since": NOW, "reason": "no_reading"}
+    row = reading(NOW - HOUR_MS, 300, received=NOW + 2000, present=False, **COOLING)
+    zone = await after(
+        page,
+        ("hello", hello | {"resume": "fresh"}),
+        ("snapshot", {"zones": [reading(NOW, 200, trust=silent)]}),
+        ("telemetry", row),
+    )
+
+    assert zone["changed"] == "office"
+    assert zone["trust"]["state"] == "ok"
+    assert (zone["temp_tenths"], zone["cool_active"]) == (200, False)
 
 
 async def test_a_zone_without_a_present_reading_was_not_heard(

@@ -1,0 +1,68 @@
+// Why the server does not trust a zone, in words that say what to look at.
+
+const IN_DOUBT = new Map([
+  [
+    "jump",
+    "The last reading jumped by more than 10\u00a0°C: it changes no relay until the next readings" +
+      " confirm it.",
+  ],
+  ["power_on", "85.0\u00a0°C is what a DS18B20 sensor sends right after power-on."],
+  ["implausible", "The temperature is outside the range that is plausible for this site."],
+  ["late", "The device's dates are late: its readings are kept but do not control."],
+  [
+    "two_sources",
+    "Two devices at two addresses post as this zone by turns, with different temperatures." +
+      " Give each device a name of its own.",
+  ],
+]);
+
+const REFUSED = new Map([
+  ["DEVICE_KEY_REQUIRED", "they come without the device's key. Give the device its key."],
+  ["INVALID_DEVICE_KEY", "their key is wrong. Give the device its own, valid key."],
+  ["DEVICE_MISMATCH", "their key is that of another device. Give each device its own key."],
+  ["DEVICE_LIMIT", "the site has as many zones as it may have. Register the device."],
+]);
+
+const FAULTS = new Map([
+  ["no_value", "Sensor fault: the device sends no temperature, its sensor may be unplugged."],
+  [
+    "out_of_range",
+    "Sensor fault: the value is outside −55 to 125\u00a0°C, the sensor or its wiring may be broken.",
+  ],
+  ["unreadable", "Device fault: its message could not be read."],
+  ["untrusted", "Fault: no reading was believed for a minute."],
+]);
+
+export function doubtWords({ reason }) {
+  return IN_DOUBT.get(reason) ?? `The readings are in doubt${cause(reason)}`;
+}
+
+export function silentWords() {
+  return (
+    "The device has sent nothing for three of its usual periods: these values are old." +
+    " Check its power and its network."
+  );
+}
+
+export function stuckWords({ reason }) {
+  if (reason !== "not_obeyed") return `The device does not obey${cause(reason)}`;
+  return (
+    "The device has said for 30\u00a0s or more that its relays are not as commanded." +
+    " Check the device and its relays."
+  );
+}
+
+export function refusedWords({ reason }) {
+  const known = REFUSED.get(reason);
+  return `The device's posts are refused${known ? `: ${known}` : cause(reason)}`;
+}
+
+/** Of a fault that the server found in what the device sent; undefined if it is none of these. */
+export function faultFound(reason) {
+  return FAULTS.get(reason);
+}
+
+// A reason that this page has no words for is better named than left out.
+function cause(reason) {
+  return reason ? `: ${reason}.` : ".";
+}
