@@ -20,9 +20,7 @@ from server.cli import main
 from server.clock import Clock, SystemClock
 from server.config.config import ServerConfig
 from server.container import Base, Container, Site
-from server.control.belief import Trusting
-from server.control.decision import Rules
-from server.control.factory import control
+from server.control.factory import control, rules_of
 from server.metrics import Metrics
 from server.neighbours import Neighbours
 from server.routes.device_posts import DevicePosts
@@ -108,10 +106,7 @@ async def open_site(
                 census=shared.leases if shared else None,
             )
         )
-        trusting = Trusting(*config.plausible_tenths, config.safe_after_s * 1000)
-        days, present_ms = config.telemetry_days, config.present_s * 1000
-        rules = Rules(days, present_ms, config.store_grace_s, trusting)
-        opening = control(stores, sse, neighbours.notices, clock, metrics, rules)
+        opening = control(stores, sse, neighbours.notices, clock, metrics, rules_of(config))
         deciding = await resources.enter_async_context(opening)
         services = await resources.enter_async_context(
             sync_services(config, stores, base.auth, sse, clock, metrics)

@@ -105,7 +105,7 @@ class _Doubt:
         reason = ""
         anew = self._anew or _was_restarted(self._zone, readings[0])
         for one in readings:
-            if one.temp_tenths is None:
+            if one.temp_tenths is None or not one.sensor_ok:
                 continue
             reason = self._why_not(one.temp_tenths, anew)
             anew = anew and reason == "power_on"

@@ -112,8 +112,8 @@ def plan(
     ]
     heard = None
     if share.last:
-        good = [one.new for one in taken if one.new.sensor_ok]
-        heard = heard_now(before, newest, good, verdict, moment.steady_ms, rules.trusting)
+        readings = [one.new for one in taken]
+        heard = heard_now(before, readings, verdict, moment.steady_ms, rules.trusting)
     was = relays_now(before, heard, moment)
     relays = _relays_after(was, bool(faults), heard, timing, values, moment, limits)
     creations = []

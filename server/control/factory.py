@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from server.clock import Clock
+from server.config.config import ServerConfig
 from server.control.batch_service import BatchService
+from server.control.belief import Trusting
 from server.control.decision import Rules
 from server.control.relay_notices import RelayNotices
 from server.control.setpoints import SETTINGS_CHANGED, SetpointService
@@ -36,6 +38,12 @@ class Control:
     setpoints: SetpointService
     relays: RelayNotices
     watch: ZoneWatch
+
+
+def rules_of(config: ServerConfig) -> Rules:
+    """The rules that hold for all zones, as they are set."""
+    trusting = Trusting(*config.plausible_tenths, config.safe_after_s * 1000)
+    return Rules(config.telemetry_days, config.present_s * 1000, config.store_grace_s, trusting)
 
 
 @asynccontextmanager

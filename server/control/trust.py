@@ -40,18 +40,17 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
 
 def heard_now(
     zone: ZoneRecord,
-    newest: NewReading,
-    good: Sequence[NewReading],
+    readings: Sequence[NewReading],
     verdict: Verdict,
     steady_ms: int,
     trusting: Trusting,
 ) -> Heard:
-    """What a post says whose newest reading this is, and whose `good` ones of no failed sensor, the
-    oldest first, are these."""
-    belief = None
+    """What a post says that has these readings, the oldest first."""
+    newest, belief, is_overdue = readings[-1], None, False
     if newest.sensor_ok and (verdict.timing.present or verdict.timing.unknown):
-        belief = believe(zone, good, steady_ms, trusting)
-    is_overdue = False
+        belief = believe(zone, readings, steady_ms, trusting)
+        if belief is BELIEVED:
+            return Heard(newest, verdict, belief, False)
     if belief is not None and not belief.believed:
         at_ms = _doubted_since(zone, belief, steady_ms).at_ms
         is_overdue = bool(at_ms) and steady_ms - at_ms >= trusting.safe_after_ms

@@ -70,10 +70,7 @@ def zone_after(
         temp_tenths=newest.temp_tenths if is_present else zone.temp_tenths,
         received_ms=now_ms if is_present else zone.received_ms,
         sensor_ok=not relays.fault and (newest.sensor_ok if is_present else zone.sensor_ok),
-        fault_reason=reason,
         newest_ms=0 if newest_date == timestamp_ms else newest_date,
-        interval_ms=interval_ms,
-        period_ms=period_ms,
         gaps=gaps,
         counter=counter,
         cool=relays.cool,
@@ -85,6 +82,11 @@ def zone_after(
         ),
         run=moment.boot,
     )
+    # Seldom: Python makes a call with more than 15 arguments by name three times slower.
+    if interval_ms or zone.interval_ms or zone.period_ms or reason != zone.fault_reason:
+        after = msgspec.structs.replace(
+            after, interval_ms=interval_ms, period_ms=period_ms, fault_reason=reason
+        )
     if clock is not None:
         after = msgspec.structs.replace(
             after,
@@ -107,14 +109,14 @@ def relays_now(zone: ZoneRecord, heard: Heard | None, moment: Moment) -> Relays:
     says that it switched, if that is later than the command; and from now on where nobody can know
     what it was told last."""
     relays = relays_on(zone, moment.boot, uptime_ms=moment.uptime_ms, now_ms=moment.now_ms)
+    if zone.relays_known and (heard is None or heard.new.relay_ms is None):
+        return relays
     changed_ms = relays.cool_changed_ms
     if heard is not None and heard.new.relay_ms is not None and heard.verdict.timing.present:
         own_ms = moment.uptime_ms - heard.new.relay_ms
         changed_ms = own_ms if changed_ms is None else max(changed_ms, own_ms)
     elif not zone.relays_known and changed_ms is not None:
         changed_ms = moment.uptime_ms
-    if changed_ms == relays.cool_changed_ms:
-        return relays
     return msgspec.structs.replace(relays, cool_changed_ms=changed_ms)
 
 

@@ -125,6 +125,18 @@ SETTINGS = {
     "BAS_SSE_HISTORY_EVENTS": ("sse_history_events", 20_000, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_HISTORY_BYTES": ("sse_history_bytes", 8_000_000, [("1000", 1000)], [*NO_NUMBER, "1"]),
     "BAS_PRESENT_S": ("present_s", 60, [("1", 1), ("900", 900)], [*NO_NUMBER, "0", "901"]),
+    "BAS_PLAUSIBLE_TENTHS": (
+        "plausible_tenths",
+        (-550, 1250),
+        [("-300..500", (-300, 500)), (" -550 .. 1250 ", (-550, 1250)), ("0..1", (0, 1))],
+        ["", "5", "500..-300", "5..5", "-551..0", "0..1251", "0.5..1", "-30°..50°", "0...5"],
+    ),
+    "BAS_SAFE_AFTER_S": (
+        "safe_after_s",
+        60,
+        [("10", 10), ("3600", 3600)],
+        [*NO_NUMBER, "9", "3601"],
+    ),
     "BAS_STORE_GRACE_S": (
         "store_grace_s",
         300,
