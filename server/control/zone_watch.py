@@ -149,18 +149,20 @@ class ZoneWatch:
                         self._others[tenant_id, device_id] = other
 
     async def _look_at_all(self) -> tuple[list[ZoneRecord], list[Key]]:
-        """All zones that are known here, and those of which there is something to tell."""
+        """All zones that are known here, as they are now; those of which that is to be told."""
         zones = [
             (key, slot.told) for key, slot in self._cache.items() if slot.told and not slot.unstored
         ]
         zones += [(key, other.zone) for key, other in (self._others or {}).items()]
+        seen: list[ZoneRecord] = []
         due: list[Key] = []
         for number, (key, zone) in enumerate(zones):
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
-            if self._is_due(key, zone):
+            seen.append(self._silenced(key, zone))
+            if seen[-1] is not zone:
                 due.append(key)
-        return [zone for _, zone in zones], due
+        return seen, due
 
     def _is_due(self, key: Key, zone: ZoneRecord) -> bool:
         return self._silenced(key, zone) is not zone
