@@ -104,6 +104,20 @@ class BatchService:
             raise error.with_more(command)
         return command
 
+    async def not_heard(self, tenant_id: str, device_id: str) -> None:
+        """The device did not take the answer to its last post: what that switched is not known to
+        have been, and its minimum time begins with the next answer."""
+        await self._work.finish(self._not_heard(tenant_id, device_id))
+
+    async def _not_heard(self, tenant_id: str, device_id: str) -> None:
+        try:
+            async with self._cache.locked(tenant_id, device_id, self._lock_wait) as slot:
+                await self._writer.not_heard(slot)
+        except (VersionConflict, ZoneBusy):
+            return  # it has posted again
+        except StoreUnavailable as error:
+            self._watch.lose(error)
+
     async def turn(self) -> None:
         """Return when no other batch is at work, which comes before a batch is read."""
         await self._writer.turn()

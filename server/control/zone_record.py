@@ -127,6 +127,15 @@ def _interval_ms(zone: ZoneRecord, seen_ms: int, present_ms: int) -> int:
     return min(interval_ms, PERIOD_MAX_MS) if interval_ms > present_ms else 0
 
 
+def switched_last(zone: ZoneRecord, moment: Moment) -> bool:
+    """Whether the cooler was switched by the answer to the zone's last post."""
+    if zone.run != moment.boot or zone.cool_changed_ms is None:
+        return False
+    # Both times are of one moment; one of them is rounded.
+    since_ms = moment.steady_ms - zone.last_seen_ms
+    return abs(moment.uptime_ms - zone.cool_changed_ms - since_ms) <= 1
+
+
 def rejoined(record: ZoneRecord, told: ZoneRecord | None, moment: Moment) -> ZoneRecord:
     """The zone as the store has it, after its device was told something else: a relay on which the
     two differ is off, and counts as switched now. None was told: both off.

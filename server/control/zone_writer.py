@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+import msgspec
+
 from server.clock import Clock
 from server.control.batch_parts import Batch
 from server.control.decision import Plan, Rules, Share, plan
@@ -16,10 +18,16 @@ from server.control.trust_log import TrustLog
 from server.control.turns import Turns
 from server.control.views import Trust, telemetry_row, trust_of, zone_event
 from server.control.zone_cache import Slot, ZoneCache
-from server.control.zone_record import Moment, command_of, moment_of, rejoined
+from server.control.zone_record import (
+    Moment,
+    command_of,
+    moment_of,
+    rejoined,
+    switched_last,
+)
 from server.errors import Forbidden
 from server.metrics import Metrics
-from server.services.firestore.base import StoreUnavailable, Write
+from server.services.firestore.base import StoreUnavailable, VersionConflict, Write
 from server.services.firestore.models import Reading, TenantSettings, ZoneRecord
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
@@ -108,6 +116,26 @@ class ZoneWriter:
         if repeated:
             self._metrics.readings_repeated.inc(repeated)
             await self._answer_repeats(tenant_id, plans, batch)
+
+    async def not_heard(self, slot: Slot) -> None:
+        """Write that nobody can know what the relays are, if the last answer switched the cooler.
+        Raises VersionConflict, StoreUnavailable."""
+        if slot.current is None or slot.apart:
+            return
+        zone, moment = slot.current.zone, moment_of(self._clock)
+        if not zone.relays_known or not switched_last(zone, moment):
+            return
+        zone = msgspec.structs.replace(zone, relays_known=False)
+        write = self._zones.zone_write(zone, slot.current.version, typed=True)
+        try:
+            versions = await self._client.write([write])
+        except (StoreUnavailable, VersionConflict):
+            slot.current = None
+            raise
+        slot.keep(Versioned(zone, versions[0]))
+        self._log.changed(zone)
+        event = zone_event(zone, moment.now_ms)
+        await self._sse.publish(zone.tenant_id, "zone", event, zone.device_id)
 
     async def turn(self) -> None:
         """Return when nothing that was stored is being told."""

@@ -242,3 +242,46 @@ async def test_a_zone_that_changes_to_and_fro_fills_no_log(site, process, clock,
             await process.post(temp)
             await process.control.watch.look()
     assert len(caplog.messages) <= 4
+
+
+# Answers that their devices did not take.
+
+
+async def test_a_switch_that_was_not_heard_begins_its_minimum_time_with_the_next_answer(
+    site, process, clock
+):
+    await posts_every([process], clock, 2)
+    assert (await process.post(HOT)).cool_active
+    await site.events()
+    await process.control.batches.not_heard(TENANT, LAB)
+    (event,) = of(await site.events(), "zone")
+    assert (event["relays_known"], event["cool_active"]) == (False, True)
+
+    clock.advance(9)
+    other = await site.start()  # whichever process answers next
+    assert (await other.post(COLD)).cool_active
+    clock.advance(9)
+    assert (await other.post(COLD)).cool_active
+    clock.advance(1)
+    assert not (await other.post(COLD)).cool_active
+
+
+async def test_an_answer_that_switched_nothing_is_no_loss(site, process, clock):
+    await posts_every([process], clock, 2)
+    await process.post(HOT)
+    clock.advance(2)
+    await process.post(HOT)
+    await site.events()
+    await process.control.batches.not_heard(TENANT, LAB)
+    assert await site.events() == []
+    assert (await process.status()).relays_known
+
+
+async def test_an_answer_is_not_lost_for_a_zone_that_has_posted_again(site, process, clock):
+    await posts_every([process], clock, 2)
+    await process.post(HOT)
+    other = await site.start()
+    clock.advance(1)
+    await other.post(HOT)
+    await process.control.batches.not_heard(TENANT, LAB)
+    assert (await other.status()).relays_known
