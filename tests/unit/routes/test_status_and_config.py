@@ -13,6 +13,7 @@ NEVER_HEARD = {
     "age_ms": None,
     "fault_reason": None,
     "trust": {"state": "never", "since": 0, "reason": None},
+    "relays_known": True,
     "setpoint_tenths": 230,
     "deadband_tenths": 10,
     "state": "IDLE",
@@ -61,6 +62,7 @@ async def test_status_tells_the_last_reading_and_what_was_decided(anyone, clock)
         "age_ms": 3000,
         "fault_reason": None,
         "trust": {"state": "ok", "since": clock.now_ms() - 3000, "reason": None},
+        "relays_known": True,
     }
 
 
