@@ -103,10 +103,11 @@ def test_crc_errors_cut_at_once_and_the_cooler_rests_its_minimum_time_after_the_
         assert pico.reads("crc").pins == OFF
 
 
-def test_the_power_on_value_of_85_degrees_is_taken_for_a_temperature(pico):
-    """850 lies within -550..1250: the cooler starts, and nothing was warm."""
+def test_the_power_on_value_of_85_degrees_starts_nothing(pico):
     power_on = pico.reads(850)
-    assert (power_on.obeyed, power_on.pins) == (True, BOTH)
+    assert (power_on.obeyed, power_on.pins) == (True, OFF)
+    assert pico.reads(MILD).pins == HEAT
+    assert pico.reads(850).pins == HEAT
 
 
 @pytest.mark.parametrize(("value", "written"), [(-1270, "-1270"), ("nan", "nan")])

@@ -27,7 +27,7 @@ def test_a_server_says_which_file_and_what_to_do_and_answers_devices(folder: Pat
         (line,) = [line for line in server.lines if "Cannot use the database" in line]
         assert "ERROR" in line
         assert f"{folder / 'bas.db'}: file is not a database" in line
-        assert "Mend that" in line
+        assert "(move a back-up into its place, or move it away for a new one)" in line
         told = http.post("/api/sensor_data", json=HOT)
         assert (told.status_code, told.json()["stored"]) == (200, False)
         assert (told.json()["cool_active"], told.json()["heat_active"]) == (False, False)
