@@ -27,10 +27,15 @@ _Asked = tuple[str, str | None, str]
 
 
 class KeyOfAnother(Forbidden):
-    """The post names another device than its key is of."""
+    """The post names another device than its key is of: `owner`, of `tenant_id`."""
 
     error = "Key of another device"
     code = "DEVICE_MISMATCH"
+
+    def __init__(self, tenant_id: str, owner: str) -> None:
+        super().__init__()
+        self.tenant_id = tenant_id
+        self.owner = owner
 
 
 class KeyRequired(Unauthenticated):
@@ -99,7 +104,7 @@ class DeviceKeys:
         if key and self._mode != "off":
             device = await self._by_key(key)
             if device_id is not None and device_id != device.device_id:
-                raise KeyOfAnother
+                raise KeyOfAnother(device.tenant_id, device.device_id)
             return device.tenant_id, device.device_id
         tenant_id = _tenant_of(caller)
         device_id = device_id or UNNAMED
@@ -194,9 +199,9 @@ class DeviceKeys:
     ) -> tuple[str, dict[str | None, str | BasError]]:
         if key and self._mode != "off":
             device = await self._by_key(key)
-            own = {None, device.device_id}
-            return device.tenant_id, {
-                name: device.device_id if name in own else KeyOfAnother() for name in named
+            tenant_id, own = device.tenant_id, device.device_id
+            return tenant_id, {
+                name: own if name in {None, own} else KeyOfAnother(tenant_id, own) for name in named
             }
         tenant_id = _tenant_of(caller)
         if self._mode == "required":

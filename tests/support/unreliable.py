@@ -173,6 +173,7 @@ class Process:
     metrics: Metrics
     notices: WireEnd
     clock: Clock
+    refused: list[tuple[str, str, str]]
 
     async def post(
         self, temp_tenths: Any = HOT, ok: Any = True, device_id: str = LAB, **more: Any
@@ -252,8 +253,10 @@ class Site:
             control(stores, sse, notices, self.clock, metrics, rules)
         )
         keys = DeviceKeys(stores.devices, mode, stores.watch)
-        posts = DevicePosts(own.batches, own.relays, keys, metrics, self.clock)
-        made = Process(unreliable, stores, own, posts, keys, metrics, notices, self.clock)
+        parts = own.batches, own.relays, keys, metrics, self.clock
+        refused: list[tuple[str, str, str]] = []
+        posts = DevicePosts(*parts, lambda *about: refused.append(about))
+        made = Process(unreliable, stores, own, posts, keys, metrics, notices, self.clock, refused)
         self.processes.append(made)
         return made
 
