@@ -34,7 +34,7 @@ from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog
 
 INDEXES = Path(__file__).resolve().parent / "infra" / "firestore.indexes.json"
-FINISH_LOGINS_S = 0.5
+FINISH_LOGINS_S, FINISH_ENTRIES_S = 0.5, 0.2
 
 
 @asynccontextmanager
@@ -131,6 +131,7 @@ async def open_container(
         watch.start()
         resources.push_async_callback(watch.stop)
         posts = device_posts(base, deciding)
+        resources.push_async_callback(posts.close, FINISH_ENTRIES_S)
         routes = blueprints(base, sse, deciding, posts, watch)
         app = create_app(config, routes, access.guard, services)
         plain = PlainPosts(posts, common_headers(config), error_answer)

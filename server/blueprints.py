@@ -18,8 +18,9 @@ from server.services.sse_service.service import SSEService
 
 def device_posts(base: Base, control: Control) -> DevicePosts:
     """What answers devices, for the routes here and for ordinary posts before them."""
-    parts = control.batches, control.relays, base.auth.keys, base.metrics, base.clock
-    return DevicePosts(*parts, _on_refused)
+    keys, audit = base.auth.keys, base.stores.audit
+    deciding = control.batches, control.relays
+    return DevicePosts(*deciding, keys, audit, base.metrics, base.clock, _on_refused)
 
 
 def _on_refused(tenant_id: str, device_id: str, code: str) -> None:

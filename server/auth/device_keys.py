@@ -26,6 +26,13 @@ _Asked = tuple[str, str | None, str]
 """A key's digest, the device that was named, and the caller's tenant."""
 
 
+class WrongKey(Unauthenticated):
+    """No device has this key, or none has it any more."""
+
+    error = "Invalid device key"
+    code = "INVALID_DEVICE_KEY"
+
+
 class KeyOfAnother(Forbidden):
     """The post names another device than its key is of: `owner`, of `tenant_id`."""
 
@@ -109,7 +116,7 @@ class DeviceKeys:
         tenant_id = _tenant_of(caller)
         device_id = device_id or UNNAMED
         if self._mode == "required" or (
-            self._mode == "optional" and await self._has_key(tenant_id, device_id)
+            self._mode == "optional" and await self.has_key(tenant_id, device_id)
         ):
             raise KeyRequired
         return tenant_id, device_id
@@ -222,9 +229,10 @@ class DeviceKeys:
                 device = await self._devices.get_device_by_key(digest(key), fresh=fresh)
                 if device is not None:
                     return device
-        raise Unauthenticated("Invalid device key", "INVALID_DEVICE_KEY")
+        raise WrongKey
 
-    async def _has_key(self, tenant_id: str, device_id: str) -> bool:
+    async def has_key(self, tenant_id: str, device_id: str) -> bool:
+        """Whether this device has a key. Raises StoreUnavailable."""
         for fresh in (False, True):
             device = await self._devices.get_device(tenant_id, device_id, fresh=fresh)
             if device is None or not device.key_digest:

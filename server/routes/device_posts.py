@@ -19,6 +19,7 @@ from server.control.views import OFF, Command
 from server.errors import BasError, Unavailable
 from server.metrics import Metrics
 from server.routes.refusals import BATCH, SINGLE, OnRefused, Refusals
+from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.base import StoreUnavailable
 from server.services.firestore.store_watch import WAIT_S
 
@@ -59,6 +60,7 @@ class DevicePosts:
         batches: BatchService,
         relays: RelayNotices,
         keys: DeviceKeys,
+        audit: AuditStore,
         metrics: Metrics,
         clock: Clock,
         on_refused: OnRefused,
@@ -69,7 +71,7 @@ class DevicePosts:
         relays.know(keys.known_as)
         self._metrics = metrics
         self._clock = clock
-        self._refusals = Refusals(metrics, clock, on_refused)
+        self._refusals = Refusals(audit, keys, metrics, clock, on_refused)
 
     async def one(
         self,
@@ -151,6 +153,10 @@ class DevicePosts:
             device = obeyed[name]
             commands[device] = msgspec.structs.replace(commands[device], key="ignored")
         return len(bodies), Answer(commands, errors)
+
+    async def close(self, timeout_s: float) -> None:
+        """Wait for what is still to be kept about refusals, so long at most."""
+        await self._refusals.close(timeout_s)
 
     async def turn(self) -> None:
         """Return when no other batch is at work, which comes before a batch is read."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from server.auth.device_keys import KeyOfAnother
+from server.auth.device_keys import DeviceKeys, KeyOfAnother
 from server.clock import Clock
 from server.errors import BasError, InvalidField, Unavailable
 from server.metrics import Metrics
+from server.routes.refusal_audit import RefusalAudit
 from server.seldom import Ration
+from server.services.firestore.audit_store import AuditStore
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +31,18 @@ OnRefused = Callable[[str, str, str], None]
 
 
 class Refusals:
-    """What is refused is counted, and said in the log: once a minute of one device."""
+    """What is refused is counted, and said in the log: once a minute of one device. What is wrong
+    with its key is in the audit log too."""
 
-    def __init__(self, metrics: Metrics, clock: Clock, on_refused: OnRefused) -> None:
+    def __init__(
+        self,
+        audit: AuditStore,
+        keys: DeviceKeys,
+        metrics: Metrics,
+        clock: Clock,
+        on_refused: OnRefused,
+    ) -> None:
+        self._audit = RefusalAudit(audit, keys, clock)
         self._metrics = metrics
         self._on_refused = on_refused
         self._lines = Ration(LINES_MAX, LINES_S, clock.monotonic)
@@ -47,6 +58,7 @@ class Refusals:
         if not isinstance(refusal, Unavailable):  # with that the command is told
             for device_id in devices:
                 self._on_refused(tenant_id, device_id, refusal.code)
+        self._audit.note(route, refusal, address, tenant_id, devices)
         if rest := self._lines.rest():
             log.warning("%d more posts of readings were refused, which no line tells of", rest)
         # What names no device is known by where it comes from.
@@ -60,6 +72,10 @@ class Refusals:
                 _shown(address),
                 _named(refusal, devices),
             )
+
+    async def close(self, timeout_s: float) -> None:
+        """Wait for the audit entries under way, so long at most."""
+        await self._audit.work.close(timeout_s)
 
 
 def _cause(refusal: BasError) -> str:

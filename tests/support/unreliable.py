@@ -253,9 +253,10 @@ class Site:
             control(stores, sse, notices, self.clock, metrics, rules)
         )
         keys = DeviceKeys(stores.devices, mode, stores.watch)
-        parts = own.batches, own.relays, keys, metrics, self.clock
+        parts = own.batches, own.relays, keys, stores.audit, metrics, self.clock
         refused: list[tuple[str, str, str]] = []
         posts = DevicePosts(*parts, lambda *about: refused.append(about))
+        self.resources.push_async_callback(posts.close, 5)
         made = Process(unreliable, stores, own, posts, keys, metrics, notices, self.clock, refused)
         self.processes.append(made)
         return made
