@@ -197,7 +197,9 @@ class DevicePosts:
         began = self._clock.monotonic()
         try:
             caller = _known(sender.caller)
-            tenant_id, device_id = await self._keys.identify(sender.device_key, named, caller)
+            tenant_id, device_id = await self._keys.identify(
+                sender.device_key, named, caller, sender.address
+            )
         except StoreUnavailable as error:  # of a device that is not remembered
             command = self._off(sender, named)
             if reading.key is None:
@@ -223,7 +225,8 @@ class DevicePosts:
     ) -> tuple[str, dict[str | None, str | BasError]]:
         try:
             caller = _known(sender.caller)
-            found = await self._keys.identify_many(sender.device_key, named, caller)
+            key = sender.device_key
+            found = await self._keys.identify_many(key, named, caller, sender.address)
         except StoreUnavailable as error:
             return "", dict.fromkeys(named, error)
         except BasError as refusal:

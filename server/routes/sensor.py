@@ -35,7 +35,7 @@ def blueprint(zones: ZoneService, posts: DevicePosts, guard: Guard) -> Blueprint
 
     @bp.post(SINGLE)
     @validate_response(Command)
-    @fails_with(400, 401, 403, 413, 415, 422, 503)
+    @fails_with(400, 401, 403, 413, 415, 422, 429, 503)
     @document_request(SensorData)
     async def sensor_data() -> Command:
         body = await read_device_body(read_posted, "application/json")

@@ -24,7 +24,7 @@ def add_batch(bp: Blueprint, posts: DevicePosts, sender: Callable[[], Awaitable[
 
     @bp.post(BATCH)
     @validate_response(BatchAnswer)
-    @fails_with(400, 401, 403, 413, 415, 503)
+    @fails_with(400, 401, 403, 413, 415, 429, 503)
     @document_request(list[BatchRow])
     async def sensor_data_batch() -> BatchAnswer:
         """Store up to 1,000 readings of any devices.

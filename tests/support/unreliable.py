@@ -15,6 +15,7 @@ import msgspec
 
 from bas_server import INDEXES
 from server.auth.device_keys import DeviceKeys
+from server.auth.wrong_keys import WrongKeys
 from server.clock import Clock
 from server.control.decision import Rules
 from server.control.factory import Control, control
@@ -252,7 +253,7 @@ class Site:
         own = await self.resources.enter_async_context(
             control(stores, sse, notices, self.clock, metrics, rules)
         )
-        keys = DeviceKeys(stores.devices, mode, stores.watch)
+        keys = DeviceKeys(stores.devices, mode, stores.watch, WrongKeys(self.clock))
         parts = own.batches, own.relays, keys, stores.audit, metrics, self.clock
         refused: list[tuple[str, str, str]] = []
         posts = DevicePosts(*parts, lambda *about: refused.append(about))
