@@ -15,7 +15,7 @@ from server.app import common_headers, create_app, error_answer
 from server.auth.factory import create_auth
 from server.auth.firestore_client import connected_firestore, stores_client
 from server.auth.session_watch import SessionWatch
-from server.blueprints import blueprints
+from server.blueprints import blueprints, device_posts
 from server.cli import main
 from server.clock import Clock, SystemClock
 from server.config.config import ServerConfig
@@ -23,7 +23,6 @@ from server.container import Base, Container, Site
 from server.control.factory import control, rules_of
 from server.metrics import Metrics
 from server.neighbours import Neighbours
-from server.routes.device_posts import DevicePosts
 from server.routes.plain_posts import PlainPosts
 from server.services.embedded.legacy_database import LegacyDatabase
 from server.services.embedded.retention import RetentionTask
@@ -35,7 +34,7 @@ from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_backend import MemoryLog
 
 INDEXES = Path(__file__).resolve().parent / "infra" / "firestore.indexes.json"
-FINISH_LOGINS_S = 0.5
+FINISH_LOGINS_S, FINISH_ENTRIES_S = 0.5, 0.2
 
 
 @asynccontextmanager
@@ -131,8 +130,8 @@ async def open_container(
         watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
         watch.start()
         resources.push_async_callback(watch.stop)
-        parts = deciding.batches, deciding.relays, access.keys, base.metrics, base.clock
-        posts = DevicePosts(*parts)
+        posts = device_posts(base, deciding)
+        resources.push_async_callback(posts.close, FINISH_ENTRIES_S)
         routes = blueprints(base, sse, deciding, posts, watch)
         app = create_app(config, routes, access.guard, services)
         plain = PlainPosts(posts, common_headers(config), error_answer)

@@ -154,7 +154,7 @@ class Arrival(asyncio.Protocol):
 
     async def _answer(self, post: Post) -> None:
         try:
-            answer = await self._posts.answer(post)
+            answer = await self._posts.answer(post, self.peer)
         finally:
             self.task = None
             if self._lost:

@@ -16,6 +16,17 @@ from server.services.firestore.store_watch import StoreWatch
 from server.services.sse_service.service import SSEService
 
 
+def device_posts(base: Base, control: Control) -> DevicePosts:
+    """What answers devices, for the routes here and for ordinary posts before them."""
+    keys, audit = base.auth.keys, base.stores.audit
+    deciding = control.batches, control.relays
+    return DevicePosts(*deciding, keys, audit, base.metrics, base.clock, _on_refused)
+
+
+def _on_refused(tenant_id: str, device_id: str, code: str) -> None:
+    """Nobody but the log and the metrics is told of a refusal yet."""
+
+
 def blueprints(
     base: Base, sse: SSEService, control: Control, posts: DevicePosts, watch: SessionWatch
 ) -> list[Blueprint]:

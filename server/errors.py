@@ -52,6 +52,7 @@ class InvalidField(Invalid):
 
     def __init__(self, field: str, why: str, error: str | None = None) -> None:
         super().__init__(error or f"Invalid value for {field}", message=f"{field}: {why}")
+        self.field = field
 
 
 class TooLarge(BasError):

@@ -81,8 +81,8 @@ class Metrics:
         )
         self.readings_refused = Counter(
             "bas_readings_refused",
-            "Readings refused, by code: their devices keep their relays as they are",
-            ["code"],
+            "Readings refused, by route and code: no firmware hears that, relays stay as they are",
+            ["route", "code"],
             registry=r,
         )
         self.zones = Gauge(

@@ -21,9 +21,16 @@ class Work:
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`; cancelling this call does not cancel `work`."""
         task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._done)
+        self._keep(task)
         return await asyncio.shield(task)
+
+    def begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Let `work` go on by itself: nobody waits for it, and what it raises nobody is told."""
+        self._keep(asyncio.create_task(work))
+
+    def __len__(self) -> int:
+        """How much is under way."""
+        return len(self._running)
 
     async def close(self, timeout_s: float) -> None:
         """Wait for what is under way, then cancel what is left."""
@@ -32,6 +39,10 @@ class Work:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._running.add(task)
+        task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

@@ -10,7 +10,8 @@ import msgspec
 
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.auth.sessions import digest
-from server.errors import BasError, Forbidden, Unauthenticated
+from server.auth.wrong_keys import WrongKeys
+from server.errors import BasError, Forbidden, RateLimited, Unauthenticated
 from server.services.firestore.base import StoreBusy, StoreUnavailable
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Device
@@ -26,11 +27,23 @@ _Asked = tuple[str, str | None, str]
 """A key's digest, the device that was named, and the caller's tenant."""
 
 
+class WrongKey(Unauthenticated):
+    """No device has this key, or none has it any more."""
+
+    error = "Invalid device key"
+    code = "INVALID_DEVICE_KEY"
+
+
 class KeyOfAnother(Forbidden):
-    """The post names another device than its key is of."""
+    """The post names another device than its key is of: `owner`, of `tenant_id`."""
 
     error = "Key of another device"
     code = "DEVICE_MISMATCH"
+
+    def __init__(self, tenant_id: str, owner: str) -> None:
+        super().__init__()
+        self.tenant_id = tenant_id
+        self.owner = owner
 
 
 class KeyRequired(Unauthenticated):
@@ -49,13 +62,17 @@ class DeviceKeys:
     `mode` optional: a device with a key must present it; required: every device must; off: keys
     are not looked at.
 
-    While the store is away a device is admitted, or refused, as it was last.
+    While the store is away a device is admitted, or refused, as it was last. After too many wrong
+    keys from an address more of them are RateLimited; a right one never is.
     """
 
-    def __init__(self, devices: DevicesStore, mode: str, watch: StoreWatch) -> None:
+    def __init__(
+        self, devices: DevicesStore, mode: str, watch: StoreWatch, wrong_keys: WrongKeys
+    ) -> None:
         self._devices = devices
         self._mode = mode
         self._watch = watch
+        self._wrong_keys = wrong_keys
         self._last: dict[_Asked, tuple[str, str] | BasError] = {}
 
     async def issue(self, tenant_id: str, device_id: str) -> str:
@@ -69,19 +86,19 @@ class DeviceKeys:
         return bool(key) and self._mode != "off"
 
     async def identify(
-        self, key: str | None, device_id: str | None, caller: Principal | None
+        self, key: str | None, device_id: str | None, caller: Principal | None, address: str = ""
     ) -> tuple[str, str]:
         """The tenant and device of a post with this key, naming this device, by this caller.
 
         Without a key a device belongs to the caller's tenant, or to the default one. Raises
-        Unauthenticated for a wrong or missing key, Forbidden for a key of another device or a
-        caller who may not speak for devices, StoreUnavailable for a device that was never heard
-        while the store is away.
+        Unauthenticated for a wrong or missing key, RateLimited for one wrong key too many from this
+        address, Forbidden for a key of another device or a caller who may not speak for devices,
+        StoreUnavailable for a device that was never heard while the store is away.
         """
         if self._watch.error is not None:
             return self._as_last(_asked(key, device_id, caller), self._watch.error)
         try:
-            return await self._identified(key, device_id, caller)
+            return await self._identified(key, device_id, caller, address)
         except StoreUnavailable as error:
             self._lose(error)
             return self._as_last(_asked(key, device_id, caller), error)
@@ -91,40 +108,49 @@ class DeviceKeys:
             # A stranger is not remembered; a key that was replaced is refused from now on.
             if keyed or asked in self._last:
                 self._remember(asked, copy(refusal))
+            self._count(refusal, address)
             raise
 
     async def _identified(
-        self, key: str | None, device_id: str | None, caller: Principal | None
+        self, key: str | None, device_id: str | None, caller: Principal | None, address: str
     ) -> tuple[str, str]:
         if key and self._mode != "off":
-            device = await self._by_key(key)
+            device = await self._by_key(key, (device_id,), caller, address)
             if device_id is not None and device_id != device.device_id:
-                raise KeyOfAnother
+                raise KeyOfAnother(device.tenant_id, device.device_id)
             return device.tenant_id, device.device_id
         tenant_id = _tenant_of(caller)
         device_id = device_id or UNNAMED
         if self._mode == "required" or (
-            self._mode == "optional" and await self._has_key(tenant_id, device_id)
+            self._mode == "optional" and await self.has_key(tenant_id, device_id)
         ):
             raise KeyRequired
         return tenant_id, device_id
 
     async def identify_many(
-        self, key: str | None, named: Collection[str | None], caller: Principal | None
+        self,
+        key: str | None,
+        named: Collection[str | None],
+        caller: Principal | None,
+        address: str = "",
     ) -> tuple[str, dict[str | None, str | BasError]]:
         """As `identify`, of one post that names several devices: its tenant, and for each name the
         device or why this post does not speak for it.
 
-        Raises what would be said of every name: Unauthenticated for a wrong key, or for none where
-        every device must have one, Forbidden for a caller who may not speak for devices.
+        Raises what would be said of every name: Unauthenticated or RateLimited for a wrong key,
+        Unauthenticated for none where every device must have one, Forbidden for a caller who may
+        not speak for devices.
         """
         error = self._watch.error
         if error is None:
             try:
-                return await self._identified_many(key, named, caller)
+                return await self._identified_many(key, named, caller, address)
             except StoreUnavailable as lost:
                 self._lose(lost)
                 error = lost
+            except WrongKey as refusal:
+                self._count(refusal, address)
+                raise
         return self._as_last_many(key, named, caller, error)
 
     def _lose(self, error: StoreUnavailable) -> None:
@@ -190,13 +216,17 @@ class DeviceKeys:
             self._last[asked] = found
 
     async def _identified_many(
-        self, key: str | None, named: Collection[str | None], caller: Principal | None
+        self,
+        key: str | None,
+        named: Collection[str | None],
+        caller: Principal | None,
+        address: str,
     ) -> tuple[str, dict[str | None, str | BasError]]:
         if key and self._mode != "off":
-            device = await self._by_key(key)
-            own = {None, device.device_id}
-            return device.tenant_id, {
-                name: device.device_id if name in own else KeyOfAnother() for name in named
+            device = await self._by_key(key, named, caller, address)
+            tenant_id, own = device.tenant_id, device.device_id
+            return tenant_id, {
+                name: own if name in {None, own} else KeyOfAnother(tenant_id, own) for name in named
             }
         tenant_id = _tenant_of(caller)
         if self._mode == "required":
@@ -211,15 +241,38 @@ class DeviceKeys:
             answer |= {name: KeyRequired() for name in named if (name or UNNAMED) in keyed}
         return tenant_id, answer
 
-    async def _by_key(self, key: str) -> Device:
+    async def _by_key(
+        self, key: str, named: Collection[str | None], caller: Principal | None, address: str
+    ) -> Device:
+        device = None
         if len(key) <= KEY_MAX:
-            for fresh in (False, True):  # nobody is refused for what may have changed since
-                device = await self._devices.get_device_by_key(digest(key), fresh=fresh)
-                if device is not None:
-                    return device
-        raise Unauthenticated("Invalid device key", "INVALID_DEVICE_KEY")
+            key_digest = digest(key)
+            if not self._wrong_keys.limited(address) or self._knows(key_digest, named, caller):
+                device = await self._devices.get_device_by_key(key_digest, fresh=False)
+                if device is None:  # nobody is refused for what may have changed since
+                    device = await self._devices.get_device_by_key(key_digest, fresh=True)
+            else:
+                async with self._wrong_keys.turn(address):
+                    self._watch.check_there()  # it may have been lost meanwhile
+                    device = await self._devices.get_device_by_key(key_digest, fresh=True)
+        if device is None:
+            raise WrongKey
+        return device
 
-    async def _has_key(self, tenant_id: str, device_id: str) -> bool:
+    def _knows(
+        self, key_digest: str, named: Collection[str | None], caller: Principal | None
+    ) -> bool:
+        """Whether the key was right in such a post before, so that no stranger is asking."""
+        of_tenant = _tenant_of(caller)
+        return any(isinstance(self._last.get((key_digest, one, of_tenant)), tuple) for one in named)
+
+    def _count(self, refusal: BasError, address: str) -> None:
+        """Raise RateLimited instead of a wrong key if there were too many of them."""
+        if isinstance(refusal, WrongKey) and (wait_s := self._wrong_keys.count(address)):
+            raise RateLimited(wait_s) from refusal
+
+    async def has_key(self, tenant_id: str, device_id: str) -> bool:
+        """Whether this device has a key. Raises StoreUnavailable."""
         for fresh in (False, True):
             device = await self._devices.get_device(tenant_id, device_id, fresh=fresh)
             if device is None or not device.key_digest:

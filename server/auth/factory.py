@@ -10,6 +10,7 @@ from server.auth.login import LoginService
 from server.auth.passwords import Passwords
 from server.auth.rate_limit import AttemptLimiter
 from server.auth.sessions import SessionService
+from server.auth.wrong_keys import WrongKeys
 from server.clock import Clock
 from server.config.config import ServerConfig
 from server.metrics import Metrics
@@ -74,7 +75,7 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
         passwords=passwords,
         sessions=sessions,
         logins=logins,
-        keys=DeviceKeys(stores.devices, config.device_auth, stores.watch),
+        keys=DeviceKeys(stores.devices, config.device_auth, stores.watch, WrongKeys(clock)),
         guard=Guard(config, sessions, stores.audit, metrics),
         accounts=accounts,
     )

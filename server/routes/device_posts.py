@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from server.auth.device_keys import UNNAMED, DeviceKeys
-from server.auth.principal import Principal
+from server.auth.device_keys import UNNAMED, DeviceKeys, KeyOfAnother, KeyRequired
+from server.auth.principal import DEFAULT_TENANT, Principal
 from server.clock import Clock
 from server.control.batch_service import Answer, BatchService
 from server.control.decision import Row
@@ -19,13 +18,10 @@ from server.control.relay_notices import RelayNotices
 from server.control.views import OFF, Command
 from server.errors import BasError, Unavailable
 from server.metrics import Metrics
+from server.routes.refusals import BATCH, SINGLE, OnRefused, Refusals
+from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.base import StoreUnavailable
 from server.services.firestore.store_watch import WAIT_S
-
-log = logging.getLogger(__name__)
-
-# One line in so long about refused posts: whoever sends them must not fill the disk.
-LINE_EVERY_S = 10.0
 
 Body = Posted | BasError
 """A body that was read, or what is wrong with it."""
@@ -40,11 +36,13 @@ class RepeatKey(NamedTuple):
 
 class Sender(NamedTuple):
     """Who sent a post: the device's key it came with, if any, else the session's user, or why that
-    is nobody. `check_tenant` raises BasError if the request names another tenant than this."""
+    is nobody. `check_tenant` raises BasError if the request names another tenant than this.
+    `address` is where it came from, as far as proxies that are trusted tell."""
 
     device_key: str | None = None
     caller: Principal | BasError | None = None
     check_tenant: Callable[[str], None] | None = None
+    address: str = ""
 
 
 NO_KEY, ANY_DEVICE = RepeatKey(), Sender()
@@ -54,7 +52,7 @@ class DevicePosts:
     """A device that speaks is answered with the safest command that its body allows.
 
     With its own key a device is known whatever its body says: what cannot be read is a fault then.
-    Without one, what names nobody's relay is refused, counted and logged.
+    Without one, what names nobody's relay is refused, which leaves its trace in `Refusals`.
     """
 
     def __init__(
@@ -62,8 +60,10 @@ class DevicePosts:
         batches: BatchService,
         relays: RelayNotices,
         keys: DeviceKeys,
+        audit: AuditStore,
         metrics: Metrics,
         clock: Clock,
+        on_refused: OnRefused,
     ) -> None:
         self._batches = batches
         self._relays = relays
@@ -71,8 +71,7 @@ class DevicePosts:
         relays.know(keys.known_as)
         self._metrics = metrics
         self._clock = clock
-        self._quiet_until = 0.0
-        self._unsaid = 0
+        self._refusals = Refusals(audit, keys, metrics, clock, on_refused)
 
     async def one(
         self,
@@ -87,10 +86,10 @@ class DevicePosts:
         """
         try:
             named, reading = self._said(sender.device_key, body, repeat.key)
-            command = await self._commanded(sender, named, reading, repeat)
         except BasError as refusal:
-            self.refused(refusal)
+            self._refused(SINGLE, sender, refusal)
             raise
+        command = await self._commanded(sender, named, reading)
         if repeat.ignored or reading.key_ignored:
             command = msgspec.structs.replace(command, key="ignored")
         return command
@@ -105,7 +104,7 @@ class DevicePosts:
         read. Raises BasError for what is no batch."""
         if isinstance(bodies, BasError):
             if not self._is_fault(sender.device_key, bodies):
-                self.refused(bodies)
+                self._refused(BATCH, sender, bodies)
                 raise bodies
             bodies = [bodies]
         near = near_each_other(repeat.key)
@@ -125,7 +124,7 @@ class DevicePosts:
             places.append(index)
             names.append(name)
             said.append(reading)
-        tenant_id, devices = await self._devices(sender, set(names))
+        tenant_id, devices = await self._devices(sender, dict.fromkeys(names))
         off: dict[str, Command] = {}
         readings: dict[str, list[Row]] = {}
         ignored = {name for name, reading in zip(names, said, strict=True) if reading.key_ignored}
@@ -139,7 +138,8 @@ class DevicePosts:
                 off[name or UNNAMED] = self._off(sender, name)
         answer = await self._batches.accept(tenant_id, readings)
         errors |= answer.errors
-        self._count(errors.values())
+        if errors:
+            self._tell(sender, tenant_id, dict(zip(places, names, strict=True)), devices, errors)
         commands = off | answer.commands
         caller = None if isinstance(sender.caller, BasError) else sender.caller
         obeyed = {
@@ -154,49 +154,68 @@ class DevicePosts:
             commands[device] = msgspec.structs.replace(commands[device], key="ignored")
         return len(bodies), Answer(commands, errors)
 
+    async def close(self, timeout_s: float) -> None:
+        """Wait for what is still to be kept about refusals, so long at most."""
+        await self._refusals.close(timeout_s)
+
     async def turn(self) -> None:
         """Return when no other batch is at work, which comes before a batch is read."""
         await self._batches.turn()
 
-    def refused(self, refusal: BasError) -> None:
-        """Count what was refused, and say so in the log now and then."""
-        self._metrics.readings_refused.labels(code=refusal.code).inc()
-        self._unsaid += 1
-        now = self._clock.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + LINE_EVERY_S
-            log.warning(
-                "%d posts of readings refused, the last one: %s; their devices keep their relays"
-                " as they are",
-                self._unsaid,
-                refusal,
-            )
-            self._unsaid = 0
-
-    def _count(self, errors: Iterable[BasError]) -> None:
-        """Count what was refused of a batch: not a row whose device is answered all the same."""
-        for refusal in errors:
-            if not isinstance(refusal, Unavailable):
-                self.refused(refusal)
-
-    async def _commanded(
+    def _tell(
         self,
         sender: Sender,
-        named: str | None,
-        reading: NewReading,
-        repeat: RepeatKey,
-    ) -> Command:
+        tenant_id: str,
+        names: Mapping[int, str | None],
+        devices: Mapping[str | None, str | BasError],
+        errors: Mapping[int, BasError],
+    ) -> None:
+        """Tell what was refused of a batch: not a row whose device is answered all the same."""
+        for index, refusal in errors.items():
+            if isinstance(refusal, Unavailable):
+                continue
+            device = devices[names[index]] if index in names else None
+            if isinstance(device, str):
+                self._refusals.refused(BATCH, refusal, sender.address, tenant_id, [device])
+            else:
+                self._refused(BATCH, sender, refusal, [names[index]] if index in names else [])
+
+    def _refused(
+        self, route: str, sender: Sender, refusal: BasError, names: Collection[str | None] = ()
+    ) -> None:
+        """Tell of a refusal before anyone knew whose the devices of these names are."""
+        # Who posts without a name and without a key is that device.
+        nobody = UNNAMED if isinstance(refusal, KeyRequired) else None
+        named = [device for name in names if (device := name or nobody)]
+        caller = sender.caller
+        tenant_id = caller.tenant_id if isinstance(caller, Principal) else DEFAULT_TENANT
+        if isinstance(refusal, KeyOfAnother):
+            tenant_id = refusal.tenant_id
+        self._refusals.refused(route, refusal, sender.address, tenant_id, named)
+
+    async def _commanded(self, sender: Sender, named: str | None, reading: NewReading) -> Command:
         began = self._clock.monotonic()
         try:
             caller = _known(sender.caller)
-            tenant_id, device_id = await self._keys.identify(sender.device_key, named, caller)
+            tenant_id, device_id = await self._keys.identify(
+                sender.device_key, named, caller, sender.address
+            )
         except StoreUnavailable as error:  # of a device that is not remembered
-            if reading.key is not None:
-                raise error.with_more(self._off(sender, named)) from error
-            return self._off(sender, named)
-        _check(sender, tenant_id)
-        wait_s = WAIT_S - (self._clock.monotonic() - began)
-        command = await self._batches.accept_one(tenant_id, device_id, reading, wait_s)
+            command = self._off(sender, named)
+            if reading.key is None:
+                return command
+            self._refused(SINGLE, sender, error, [named])
+            raise error.with_more(command) from error
+        except BasError as refusal:
+            self._refused(SINGLE, sender, refusal, [named])
+            raise
+        try:
+            _check(sender, tenant_id)
+            wait_s = WAIT_S - (self._clock.monotonic() - began)
+            command = await self._batches.accept_one(tenant_id, device_id, reading, wait_s)
+        except BasError as refusal:
+            self._refusals.refused(SINGLE, refusal, sender.address, tenant_id, [device_id])
+            raise
         if command.stored:
             self._keys.admitted(sender.device_key, caller, tenant_id, {named: device_id})
         return command
@@ -206,12 +225,19 @@ class DevicePosts:
     ) -> tuple[str, dict[str | None, str | BasError]]:
         try:
             caller = _known(sender.caller)
-            found = await self._keys.identify_many(sender.device_key, named, caller)
-            _check(sender, found[0])
+            key = sender.device_key
+            found = await self._keys.identify_many(key, named, caller, sender.address)
         except StoreUnavailable as error:
             return "", dict.fromkeys(named, error)
-        except BasError as error:
-            self.refused(error)
+        except BasError as refusal:
+            self._refused(BATCH, sender, refusal, named)
+            raise
+        tenant_id, devices = found
+        try:
+            _check(sender, tenant_id)
+        except BasError as refusal:
+            own = list({one: None for one in devices.values() if isinstance(one, str)})
+            self._refusals.refused(BATCH, refusal, sender.address, tenant_id, own)
             raise
         return found
 

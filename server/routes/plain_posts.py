@@ -15,11 +15,11 @@ import msgspec
 
 from server.control.posted import Posted
 from server.routes.device_posts import DevicePosts, Sender
+from server.routes.refusals import SINGLE
 from server.routes.requests import bearer
 
-PATH = "/api/sensor_data"
 # So begins every post that may be ordinary.
-BEGINNING = f"POST {PATH} HTTP/1.".encode()
+BEGINNING = f"POST {SINGLE} HTTP/1.".encode()
 # Of the line before too: h11 ends a head at the first empty line, after whatever end.
 END_OF_HEAD = b"\n\r\n"
 HEAD_MAX_BYTES = 1024
@@ -51,7 +51,7 @@ class Head(NamedTuple):
 def ordinary_head(head: bytes) -> Head | None:
     """What the head of a request says, up to its empty line; None if it is not ordinary."""
     request = _parsed(head)
-    if request is None or request.target != PATH.encode():
+    if request is None or request.target != SINGLE.encode():
         return None
     length, is_json, kept, keys = 0, False, request.http_version == b"1.1", []
     for name, value in request.headers:
@@ -138,10 +138,14 @@ class PlainPosts:
         self._posts = posts
         self._error_answer = error_answer
 
-    async def answer(self, post: Post) -> Answer:
-        """The command once the reading is stored, or what an error is told as; never raises one."""
+    async def answer(self, post: Post, peer: str) -> Answer:
+        """The command once the reading is stored, or what an error is told as; never raises one.
+
+        `peer` is the sender's address: what a proxy says of another one is in no ordinary post.
+        """
         try:
-            command = await self._posts.one(Sender(post.head.key), post.body)
+            sender = Sender(post.head.key, None, None, peer)
+            command = await self._posts.one(sender, post.body)
             return 200, _encoder.encode(command), {}
         except Exception as error:  # noqa: BLE001 - the one table says what is answered
-            return self._error_answer(f"POST {PATH}", error)
+            return self._error_answer(f"POST {SINGLE}", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import Blueprint
 from quart_schema import document_request, validate_querystring, validate_response
 
-from server.auth.guard import Guard
+from server.auth.guard import Guard, address
 from server.auth.principal import DEFAULT_TENANT
 from server.control.posted import read_posted
 from server.control.views import Command, ZoneStatus
@@ -14,6 +14,7 @@ from server.control.zone_service import ZoneService
 from server.errors import BasError
 from server.routes.device_posts import DevicePosts, Sender
 from server.routes.models import Config, DeviceQuery, SensorData
+from server.routes.refusals import SINGLE
 from server.routes.requests import device_key, fails_with, read_device_body, repeat_key
 from server.routes.sensor_batch import add_batch
 
@@ -25,15 +26,16 @@ def blueprint(zones: ZoneService, posts: DevicePosts, guard: Guard) -> Blueprint
     async def sender() -> Sender:
         key = device_key()
         if key:
-            return Sender(key, None, guard.check_tenant)
+            return Sender(key, None, guard.check_tenant, address())
         try:
-            return Sender(None, await guard.principal_if_any(required=True))
+            caller = await guard.principal_if_any(required=True)
         except BasError as error:
-            return Sender(None, error)
+            return Sender(None, error, None, address())
+        return Sender(None, caller, None, address())
 
-    @bp.post("/api/sensor_data")
+    @bp.post(SINGLE)
     @validate_response(Command)
-    @fails_with(400, 401, 403, 413, 415, 422, 503)
+    @fails_with(400, 401, 403, 413, 415, 422, 429, 503)
     @document_request(SensorData)
     async def sensor_data() -> Command:
         body = await read_device_body(read_posted, "application/json")

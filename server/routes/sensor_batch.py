@@ -12,6 +12,7 @@ from server.control.posted import Posted, no_data, read_lines, read_rows
 from server.errors import BasError, Unavailable
 from server.routes.device_posts import DevicePosts, RepeatKey, Sender
 from server.routes.models import BatchAnswer, BatchRow, DeviceCommand, RowError
+from server.routes.refusals import BATCH
 from server.routes.requests import fails_with, read_device_body, repeat_key
 
 ROWS_MAX = 1000
@@ -21,9 +22,9 @@ NDJSON = "application/x-ndjson"
 def add_batch(bp: Blueprint, posts: DevicePosts, sender: Callable[[], Awaitable[Sender]]) -> None:
     """Add the route, public as the one for a single reading and by the same rules."""
 
-    @bp.post("/api/sensor_data/batch")
+    @bp.post(BATCH)
     @validate_response(BatchAnswer)
-    @fails_with(400, 401, 403, 413, 415, 503)
+    @fails_with(400, 401, 403, 413, 415, 429, 503)
     @document_request(list[BatchRow])
     async def sensor_data_batch() -> BatchAnswer:
         """Store up to 1,000 readings of any devices.

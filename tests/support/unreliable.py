@@ -15,6 +15,7 @@ import msgspec
 
 from bas_server import INDEXES
 from server.auth.device_keys import DeviceKeys
+from server.auth.wrong_keys import WrongKeys
 from server.clock import Clock
 from server.control.decision import Rules
 from server.control.factory import Control, control
@@ -173,6 +174,7 @@ class Process:
     metrics: Metrics
     notices: WireEnd
     clock: Clock
+    refused: list[tuple[str, str, str]]
 
     async def post(
         self, temp_tenths: Any = HOT, ok: Any = True, device_id: str = LAB, **more: Any
@@ -251,9 +253,12 @@ class Site:
         own = await self.resources.enter_async_context(
             control(stores, sse, notices, self.clock, metrics, rules)
         )
-        keys = DeviceKeys(stores.devices, mode, stores.watch)
-        posts = DevicePosts(own.batches, own.relays, keys, metrics, self.clock)
-        made = Process(unreliable, stores, own, posts, keys, metrics, notices, self.clock)
+        keys = DeviceKeys(stores.devices, mode, stores.watch, WrongKeys(self.clock))
+        parts = own.batches, own.relays, keys, stores.audit, metrics, self.clock
+        refused: list[tuple[str, str, str]] = []
+        posts = DevicePosts(*parts, lambda *about: refused.append(about))
+        self.resources.push_async_callback(posts.close, 5)
+        made = Process(unreliable, stores, own, posts, keys, metrics, notices, self.clock, refused)
         self.processes.append(made)
         return made
 

@@ -29,6 +29,7 @@ LEAVES = {
     "server.metrics",
     "server.neighbours",
     "server.notices",
+    "server.seldom",
     "server.version",
     "server.work",
 }

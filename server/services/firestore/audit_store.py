@@ -11,6 +11,7 @@ import msgspec
 
 from server.clock import Clock
 from server.metrics import Metrics
+from server.seldom import Seldom
 from server.services.firestore.base import (
     Create,
     DocumentClient,
@@ -39,6 +40,8 @@ class AuditStore:
         self._clock = clock
         self._metrics = metrics
         self._keep_ms = keep_days * DAY_MS
+        self._told = Seldom(clock.monotonic)
+        self._lost = 0
 
     def entry(
         self,
@@ -75,15 +78,22 @@ class AuditStore:
         return await self.keep([self.entry(action, **about)])
 
     async def keep(self, entries: Sequence[Write]) -> bool:
-        """Store entries about what has happened already: that they cannot be stored is logged and
-        counted, and changes no answer. Whether they are stored."""
+        """Store entries about what has happened already: that they cannot be stored is counted,
+        and logged once a minute, and changes no answer. Whether they are stored."""
         try:
             await self._client.write(entries)
         except StoreUnavailable as error:
-            self._metrics.store_failures.labels(kind="audit_lost").inc(len(entries))
-            log.error("%d audit entries are lost: %s", len(entries), error)
+            self.lose(len(entries), error)
             return False
         return True
+
+    def lose(self, count: int, why: object) -> None:
+        """So many entries are not stored: count them, and say so once a minute."""
+        self._metrics.store_failures.labels(kind="audit_lost").inc(count)
+        self._lost += count
+        if self._told.may_say("lost"):
+            log.error("%d audit entries are lost: %s", self._lost, why)
+            self._lost = 0
 
     async def ping(self) -> None:
         """Return when the entries' store answers. Raises StoreUnavailable."""

@@ -9,8 +9,10 @@ import pytest
 from server.auth import device_keys
 from server.auth.device_keys import DeviceKeys, KeyRequired
 from server.auth.sessions import digest
+from server.auth.wrong_keys import WrongKeys
 from server.errors import Unauthenticated
 from server.services.firestore.base import StoreBusy, StoreUnavailable
+from tests.support.clock import ManualClock
 from tests.support.http import Caller, lose_store, reading, served
 
 T = "default"
@@ -54,7 +56,7 @@ class Watch:
 class Rig:
     def __init__(self, mode="optional"):
         self.devices, self.watch = Devices(), Watch()
-        self.keys = DeviceKeys(self.devices, mode, self.watch)
+        self.keys = DeviceKeys(self.devices, mode, self.watch, WrongKeys(ManualClock()))
 
     async def stored(self, key, name):
         """A post of this kind, whose reading was stored."""
