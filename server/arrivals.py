@@ -7,6 +7,7 @@ whole and ordinary is handed over as it came, byte for byte: h11 alone says what
 from __future__ import annotations
 
 import asyncio
+import socket
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -18,6 +19,8 @@ from server.routes.plain_posts import Answer, NotOrdinary, PlainPosts, Post, fir
 
 # A post that takes longer than its first pieces usually do is waited for in Hypercorn.
 REST_S = 2.0
+# An answer to a sender that is gone comes back as a reset; over a slow radio link within this.
+RESET_S = 0.5
 # Of requests that were sent before the answer to the one before; more is not read meanwhile.
 AHEAD_MAX_BYTES = 64 * 1024
 END_OF_HEAD = b"\n\r\n"
@@ -155,6 +158,8 @@ class Arrival(asyncio.Protocol):
     async def _answer(self, post: Post) -> None:
         try:
             answer = await self._posts.answer(post, self.peer)
+            if self._lost and answer[0] == HTTPStatus.OK:
+                await self._posts.not_taken(post, self.peer)
         finally:
             self.task = None
             if self._lost:
@@ -169,11 +174,36 @@ class Arrival(asyncio.Protocol):
         if closes:
             if is_excess(self._received):
                 self._owner.too_long(self.peer)
-            self._transport.close()
+            if self._half_closed and answer[0] == HTTPStatus.OK:
+                self.task = self._loop.create_task(self._close_seen(post), name="post")
+            else:
+                self._transport.close()
             return
         if len(self._received) <= AHEAD_MAX_BYTES:
             self._read_on()
         self._begin()
+
+    async def _close_seen(self, post: Post) -> None:
+        """Close a connection whose sender sends no more: one that does not read either resets it.
+        That is not told while nothing is read, but the socket knows."""
+        try:
+            if await self._was_reset():
+                await self._posts.not_taken(post, self.peer)
+        finally:
+            self.task = None
+            if self._lost:
+                self._owner.left(self)
+            else:
+                self._transport.close()
+
+    async def _was_reset(self) -> bool:
+        try:
+            self._transport.write_eof()
+            await asyncio.sleep(RESET_S)
+            sock = self._transport.get_extra_info("socket")
+            return self._lost or bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        except OSError:
+            return True  # it is closed already
 
     def _hand_over(self) -> None:
         self._forget_timers()

@@ -20,11 +20,7 @@ def device_posts(base: Base, control: Control) -> DevicePosts:
     """What answers devices, for the routes here and for ordinary posts before them."""
     keys, audit = base.auth.keys, base.stores.audit
     deciding = control.batches, control.relays
-    return DevicePosts(*deciding, keys, audit, base.metrics, base.clock, _on_refused)
-
-
-def _on_refused(tenant_id: str, device_id: str, code: str) -> None:
-    """Nobody but the log and the metrics is told of a refusal yet."""
+    return DevicePosts(*deciding, keys, audit, base.metrics, base.clock, control.watch.refused)
 
 
 def blueprints(

@@ -70,13 +70,17 @@ class TrustLog:
 
 def _write(zone: ZoneRecord) -> None:
     state, reason = zone.trust_state, zone.trust_reason
+    meaning = _MEANING.get(state, "no reading came yet")
+    if not zone.relays_known:
+        meaning = "nobody can know what its relays are until it posts"
+        if state == "ok":
+            meaning = f"its device did not take the last answer: {meaning}"
     log.log(
-        logging.INFO if state == "ok" else logging.WARNING,
-        "zone %r of tenant %r is %s%s: %s%s",
+        logging.INFO if state == "ok" and zone.relays_known else logging.WARNING,
+        "zone %r of tenant %r is %s%s: %s",
         zone.device_id,
         zone.tenant_id,
         state,
         f" ({reason})" if reason else "",
-        _MEANING.get(state, "no reading came yet"),
-        "" if zone.relays_known else "; nobody can know what its relays are",
+        meaning,
     )

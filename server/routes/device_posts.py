@@ -85,7 +85,7 @@ class DevicePosts:
         where the reading of a caller who named a key is not stored.
         """
         try:
-            named, reading = self._said(sender.device_key, body, repeat.key)
+            named, reading = self._said(sender, body, repeat.key)
         except BasError as refusal:
             self._refused(SINGLE, sender, refusal)
             raise
@@ -93,6 +93,16 @@ class DevicePosts:
         if repeat.ignored or reading.key_ignored:
             command = msgspec.structs.replace(command, key="ignored")
         return command
+
+    async def not_taken(self, sender: Sender, body: Body) -> None:
+        """The answer to this post, which was accepted, did not come to its device."""
+        try:
+            named, _ = self._said(sender, body)
+            caller = _known(sender.caller)
+            found = await self._keys.identify(sender.device_key, named, caller, sender.address)
+        except BasError:
+            return  # nobody's
+        await self._batches.not_heard(*found)
 
     async def many(
         self,
@@ -117,7 +127,7 @@ class DevicePosts:
             # No header has a line break: it is nobody else's key.
             key = None if repeat.key is None else f"{repeat.key}\n{index}"
             try:
-                name, reading = self._said(sender.device_key, body, key, near)
+                name, reading = self._said(sender, body, key, near)
             except BasError as error:
                 errors[index] = error
                 continue
@@ -253,15 +263,15 @@ class DevicePosts:
         return error.code != "NO_DATA" and self._keys.names_device(device_key)
 
     def _said(
-        self, device_key: str | None, body: Body, key: str | None = None, near: str = ""
+        self, sender: Sender, body: Body, key: str | None = None, near: str = ""
     ) -> tuple[str | None, NewReading]:
         """Which device a body names, and its reading. Raises BasError for what cannot be read."""
         try:
             if isinstance(body, BasError):
                 raise body
-            return device_of(body), reading_of(body, key, near)
+            return device_of(body), reading_of(body, key, near, sender.address)
         except BasError as error:
-            if not self._is_fault(device_key, error):
+            if not self._is_fault(sender.device_key, error):
                 raise
             return None, msgspec.structs.replace(UNREADABLE, key=key, near=near)
 

@@ -144,8 +144,15 @@ class PlainPosts:
         `peer` is the sender's address: what a proxy says of another one is in no ordinary post.
         """
         try:
-            sender = Sender(post.head.key, None, None, peer)
-            command = await self._posts.one(sender, post.body)
+            command = await self._posts.one(_sender(post, peer), post.body)
             return 200, _encoder.encode(command), {}
         except Exception as error:  # noqa: BLE001 - the one table says what is answered
             return self._error_answer(f"POST {SINGLE}", error)
+
+    async def not_taken(self, post: Post, peer: str) -> None:
+        """The answer to a post did not come to its sender: what it switched is not known."""
+        await self._posts.not_taken(_sender(post, peer), post.body)
+
+
+def _sender(post: Post, peer: str) -> Sender:
+    return Sender(post.head.key, None, None, peer)
