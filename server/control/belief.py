@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from server.control.present import Placed
 from server.control.reading import EARLIEST_DATE_MS, NewReading
 from server.control.silence import silent_after_ms
 from server.services.firestore.measured import TEMP_MAX, TEMP_MIN
@@ -69,18 +70,21 @@ def last_trusted(zone: ZoneRecord) -> Trusted:
     return Trusted()
 
 
-def believe(
-    zone: ZoneRecord, readings: Sequence[NewReading], steady_ms: int, trusting: Trusting
-) -> Belief:
+def believe(zone: ZoneRecord, rows: Sequence[Placed], steady_ms: int, trusting: Trusting) -> Belief:
     """Whether the newest of these readings, oldest first, of one post is believed."""
-    newest = readings[-1].temp_tenths
-    if len(readings) == 1 and zone.trust_state == "ok" and not zone.jumped_ms:
-        # As nearly all are: near to the one before.
-        before = zone.temp_tenths
-        is_near = newest is not None and before is not None and abs(newest - before) <= JUMP
-        if is_near and newest is not None and trusting.lowest <= newest <= trusting.highest:
+    if zone.trust_state == "ok" and not zone.jumped_ms:
+        # As nearly all are: each near to the one before.
+        before, (low, high, _) = zone.temp_tenths, trusting
+        for row in rows:
+            tenths = row.new.temp_tenths
+            if before is None or tenths is None or not low <= tenths <= high:
+                break
+            if not -JUMP <= tenths - before <= JUMP or not row.new.sensor_ok:
+                break
+            before = tenths
+        else:
             return BELIEVED
-    return _Doubt(zone, steady_ms, trusting).belief(readings)
+    return _Doubt(zone, steady_ms, trusting).belief([row.new for row in rows])
 
 
 class _Doubt:

@@ -112,8 +112,7 @@ def plan(
     ]
     heard = None
     if share.last:
-        readings = [one.new for one in taken]
-        heard = heard_now(before, readings, verdict, moment.steady_ms, rules.trusting)
+        heard = heard_now(before, taken, verdict, moment.steady_ms, rules.trusting)
     was = relays_now(before, heard, moment)
     relays = _relays_after(was, bool(faults), heard, timing, values, moment, limits)
     creations = []
@@ -144,8 +143,8 @@ def plan(
         overdue = heard is not None and heard.is_overdue and not faults
         reason = "untrusted" if overdue else (faults[-1] if faults else before).fault_reason
     zone = zone_after(before, relays, reason, heard, reading, moment, rules.present_ms)
-    news = is_news(before, zone)
-    news = news or ((switched or relays.fault != was.fault) and not timing.present)
+    news = (switched or relays.fault != was.fault) and not timing.present
+    news = news or is_news(before, zone)
     return Plan(zone, command_of(zone, values), creations, announced, news, repeated, errors)
 
 

@@ -128,6 +128,7 @@ def reading_of(
         seq = None
     if age_ms is not None:
         age_ms = _age(age_ms)
+    cool, heat, relay_ms = posted.cool_active, posted.heat_active, posted.relay_since_ms
     if posted.key is not None:
         if is_key(posted.key):
             key, near = posted.key, ""  # the same key may come by itself
@@ -143,9 +144,9 @@ def reading_of(
         fault_reason=reason,
         age_ms=age_ms,
         key_ignored=ignored,
-        cool=_relay(posted.cool_active),
-        heat=_relay(posted.heat_active),
-        relay_ms=None if posted.relay_since_ms is None else _age(posted.relay_since_ms),
+        cool=cool if isinstance(cool, bool) else None,
+        heat=heat if isinstance(heat, bool) else None,
+        relay_ms=None if relay_ms is None else _age(relay_ms),
         source=source,
     )
 
@@ -154,11 +155,6 @@ def _age(value: object) -> int | None:
     """Milliseconds, if it is a number of them."""
     age_ms = whole(value)
     return age_ms if age_ms is not None and age_ms >= 0 else None
-
-
-def _relay(value: object) -> bool | None:
-    """What a relay is, of a device that says it clearly."""
-    return value if isinstance(value, bool) else None
 
 
 def is_key(key: object) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 
 from server.control.belief import BELIEVED, Belief, Trusted, Trusting, believe, last_trusted
 from server.control.device_clock import Verdict
+from server.control.present import Placed
 from server.control.reading import NewReading
 from server.control.silence import SILENT_MIN_MS, Listening, silent_after_ms, silent_ms
 from server.services.firestore.models import ZoneRecord
@@ -25,12 +26,13 @@ STUCK_MS = 30_000
 class Heard(msgspec.Struct, frozen=True, gc=False):
     """A post's newest reading, how its date is read, and whether it is believed: None where that
     is not asked, of a fault and of what is not of now. `is_overdue`: the zone has had no trusted
-    reading for too long."""
+    reading for too long. `as_before`: the zone was trusted, and still is."""
 
     new: NewReading
     verdict: Verdict
     belief: Belief | None
-    is_overdue: bool
+    is_overdue: bool = False
+    as_before: bool = False
 
     @property
     def trusted(self) -> bool:
@@ -40,17 +42,19 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
 
 def heard_now(
     zone: ZoneRecord,
-    readings: Sequence[NewReading],
+    rows: Sequence[Placed],
     verdict: Verdict,
     steady_ms: int,
     trusting: Trusting,
 ) -> Heard:
-    """What a post says that has these readings, the oldest first."""
-    newest, belief, is_overdue = readings[-1], None, False
+    """What a post says that has these rows, the oldest first."""
+    newest, belief, is_overdue = rows[-1].new, None, False
     if newest.sensor_ok and (verdict.timing.present or verdict.timing.unknown):
-        belief = believe(zone, readings, steady_ms, trusting)
+        belief = believe(zone, rows, steady_ms, trusting)
         if belief is BELIEVED:
-            return Heard(newest, verdict, belief, False)
+            says = newest.cool is not None or newest.heat is not None
+            same = verdict.timing.present and zone.relays_known and not zone.disobeyed_ms
+            return Heard(newest, verdict, belief, False, same and not says)
     if belief is not None and not belief.believed:
         at_ms = _doubted_since(zone, belief, steady_ms).at_ms
         is_overdue = bool(at_ms) and steady_ms - at_ms >= trusting.safe_after_ms
@@ -105,26 +109,13 @@ def trusted_otherwise(zone: ZoneRecord, now_ms: int, **trust: Any) -> ZoneRecord
     return msgspec.structs.replace(zone, trust_since_ms=since_ms, **trust)
 
 
-def is_as_before(zone: ZoneRecord, heard: Heard) -> bool:
-    """Whether a post changes nothing in `trust_after`, as nearly none does."""
-    new = heard.new
-    return (
-        heard.belief is BELIEVED
-        and heard.verdict.timing.present
-        and new.cool is None
-        and new.heat is None
-        and zone.relays_known
-        and not zone.disobeyed_ms
-    )
-
-
 def is_news(before: ZoneRecord, after: ZoneRecord) -> bool:
     """Whether it is to be told that a zone is trusted otherwise; not of its first reading."""
     if before.relays_known != after.relays_known:
         return True
-    was = before.trust_state, before.trust_reason
-    now = after.trust_state, after.trust_reason
-    return was != now and (was, now) != (("never", ""), ("ok", ""))
+    if before.trust_state == after.trust_state:
+        return before.trust_reason != after.trust_reason
+    return before.trust_state != "never" or after.trust_state != "ok"
 
 
 def _doubted_since(zone: ZoneRecord, belief: Belief | None, steady_ms: int) -> Trusted:

@@ -12,7 +12,7 @@ from server.control.device_clock import QUEUES
 from server.control.present import PERIOD_MAX_MS, newest_ms
 from server.control.settings import Setpoints
 from server.control.silence import gaps_after
-from server.control.trust import Heard, is_as_before, trust_after, trusted_otherwise
+from server.control.trust import Heard, trust_after, trusted_otherwise
 from server.control.views import ZONE_DAYS, Command, relays_on
 from server.control.zone import Relays, without
 from server.services.firestore.models import DAY_MS, Reading, ZoneRecord
@@ -96,7 +96,7 @@ def zone_after(
             clock_date_ms=clock.date_ms,
             clock_received_ms=clock.received_ms,
         )
-    if heard is not None and (relays.fault or not is_as_before(zone, heard)):
+    if heard is not None and (relays.fault or not heard.as_before):
         trust = trust_after(zone, heard, relays.fault, reason, moment.steady_ms)
         return trusted_otherwise(after, now_ms, **trust)
     if heard is None and relays.fault:
