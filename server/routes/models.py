@@ -32,7 +32,9 @@ class SensorData(Struct):
     both relays go off. All else may be left out, and is read as if it were where it is wrong.
 
     `timestamp` is a date (Unix ms) or milliseconds since power-on, `age_ms` the time from measuring
-    to sending. `seq` numbers a device's posts, so that a repeated one is stored once.
+    to sending. `seq` numbers a device's posts, so that a repeated one is stored once. `cool_active`
+    and `heat_active` are what the device's relays are, `relay_since_ms` the time since the cooler's
+    switched.
     """
 
     temp_tenths: Annotated[float, Meta(ge=TEMP_MIN, le=TEMP_MAX)] | None
@@ -41,6 +43,9 @@ class SensorData(Struct):
     device_id: DeviceId | None = None
     seq: Milliseconds | None = None
     age_ms: Annotated[float, Meta(ge=0)] | None = None
+    cool_active: bool | None = None
+    heat_active: bool | None = None
+    relay_since_ms: Annotated[float, Meta(ge=0)] | None = None
 
 
 class BatchRow(SensorData):

@@ -182,8 +182,9 @@ class Process:
         """What a device is told that posts this."""
         key = more.pop("device_key", None)
         repeat: RepeatKey = more.pop("repeat", NO_KEY)
+        address: str = more.pop("address", "")
         body = Posted(temp_tenths=temp_tenths, sensor_ok=ok, device_id=device_id, **more)
-        return await self.posts.one(Sender(key), body, repeat)
+        return await self.posts.one(Sender(key, None, None, address), body, repeat)
 
     @property
     def cache(self) -> ZoneCache:
