@@ -151,6 +151,10 @@ class ZoneCache:
         slot = self.peek(tenant_id, device_id)
         return slot.told if slot is not None and slot.unstored else None
 
+    def tenants(self) -> set[str]:
+        """The tenants of the zones in memory."""
+        return {tenant_id for tenant_id, _ in self._slots}
+
     def items(self) -> list[tuple[tuple[str, str], Slot]]:
         """Tenant and device, and slot, of each zone in memory."""
         return list(self._slots.items())

@@ -6,22 +6,17 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from server.clock import Clock
-from server.control.silence import Listening, silent_after_ms, silent_ms
+from server.control.batch_parts import each
+from server.control.silence import SILENT_MIN_MS, Listening, silent_after_ms
 from server.control.trust import STATES, silenced
 from server.control.trust_log import TrustLog
 from server.control.views import zone_event
 from server.control.zone_cache import ZoneBusy, ZoneCache
 from server.metrics import Metrics
-from server.services.firestore.base import (
-    AlreadyExists,
-    StoreUnavailable,
-    VersionConflict,
-    in_parts,
-)
+from server.services.firestore.base import AlreadyExists, StoreUnavailable, VersionConflict
 from server.services.firestore.models import ZoneRecord
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
@@ -30,10 +25,13 @@ from server.services.sse_service.service import SSEService
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
-# Zones that post through other processes: those watch them, and are gone themselves hardly ever.
-OTHERS_EVERY_MS = 300_000
-# Zones that are looked at before all else that is ready comes first.
-AT_ONCE = 500
+# Of the time, at most this part is spent on looking.
+SHARE = 1 / 20
+# How far looks overlap: another process's steady time may be behind this one's. Beyond that, all
+# zones that were not heard lately are read again once in a while.
+OVERLAP_MS, ALL_AGAIN_S = 5_000, 300.0
+COUNT_EVERY_S = 30.0
+TOLD_AT_ONCE = 16
 REFUSED_MAX = 5_000
 
 Key = tuple[str, str]
@@ -45,15 +43,9 @@ class _Refusal(NamedTuple):
     at_ms: int
 
 
-class _Other(NamedTuple):
-    """A zone that does not post here, as it was read last, and when it is read again (steady)."""
-
-    zone: ZoneRecord
-    next_ms: int
-
-
 class ZoneWatch:
-    """Every process looks at the zones it knows; the store lets one of them write, which tells."""
+    """Every process asks the store which zones were not heard lately; the store lets one of them
+    write that a zone is silent, and that one tells."""
 
     def __init__(
         self,
@@ -74,7 +66,12 @@ class ZoneWatch:
         self._metrics = metrics
         self._listening = listening
         self._log = trust_log
-        self._others: dict[Key, _Other] | None = None
+        # Zones that were not heard for a while, of which there may be something to tell.
+        self._quiet: dict[Key, ZoneRecord] = {}
+        # By tenant, up to which time its zones were looked at; when all are looked at again.
+        self._looked_ms: dict[str, int] = {}
+        self._all_again_s = self._count_again_s = 0.0
+        self._oldest_ms: int | None = None
         self._refused: dict[Key, _Refusal] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -97,74 +94,53 @@ class ZoneWatch:
         self._refused[tenant_id, device_id] = _Refusal(code, self._clock.steady_ms())
 
     async def look(self) -> None:
-        """Tell of each zone that became silent, and count all."""
-        if not self._watch.away:
-            try:
-                if self._others is None:
-                    self._others = await self._read_all()
-                await self._read_others()
-            except StoreUnavailable as error:
-                self._watch.lose(error)
-        seen, due = await self._look_at_all()
-        for key in due:
-            if self._watch.away:
-                break
-            await self._tell(key)
-        self._count(seen)
+        """Tell of each zone that became silent, or whose posts are refused meanwhile, and count."""
+        try:
+            if not self._watch.away:
+                await self._find_quiet()
+                due = [key for key, zone in self._quiet.items() if self._is_news(key, zone)]
+                await each(due, TOLD_AT_ONCE, self._tell)
+                if due or self._clock.monotonic() >= self._count_again_s:
+                    self._count_again_s = self._clock.monotonic() + COUNT_EVERY_S
+                    await self._count()
+        except StoreUnavailable as error:
+            self._watch.lose(error)
         self._log.flush()
 
     async def _look_for_ever(self) -> None:
+        pause_s = LOOK_EVERY_S
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(pause_s)
+            began = self._clock.monotonic()
             try:
                 await self.look()
             except Exception:
-                log.exception("the look at silent zones failed; the next one is in %g s", 1.0)
+                log.exception("silent zones were not looked for; the next look comes soon")
+            pause_s = max(LOOK_EVERY_S, (self._clock.monotonic() - began) / SHARE)
 
-    async def _read_all(self) -> dict[Key, _Other]:
-        """The zones of all tenants."""
-        next_ms = self._clock.steady_ms() + OTHERS_EVERY_MS
-        return {
-            (zone.tenant_id, zone.device_id): _Other(zone, next_ms)
-            async for zone in self._zones.of_all_tenants()
-        }
+    async def _find_quiet(self) -> None:
+        """Find the zones that were last heard between the look before and 10 s ago."""
+        steady_ms = self._clock.steady_ms()
+        until_ms = steady_ms - SILENT_MIN_MS + 1
+        if not self._all_again_s:
+            tenants = {zone.tenant_id async for zone in self._zones.of_all_tenants()}
+            self._looked_ms = dict.fromkeys(tenants, 0)
+        if self._clock.monotonic() >= self._all_again_s:
+            self._looked_ms = dict.fromkeys(self._looked_ms, 0)
+            self._quiet.clear()
+            self._oldest_ms = None
+            self._all_again_s = self._clock.monotonic() + ALL_AGAIN_S
+        for tenant_id in self._cache.tenants():
+            self._looked_ms.setdefault(tenant_id, 0)
+        for tenant_id, looked_ms in list(self._looked_ms.items()):
+            since_ms = max(0, looked_ms - OVERLAP_MS)
+            async for zone in self._zones.last_heard(tenant_id, since_ms, until_ms):
+                if zone.last_seen_ms:
+                    self._quiet[tenant_id, zone.device_id] = zone
+                    self._oldest_ms = min(self._oldest_ms or steady_ms, zone.last_seen_ms)
+            self._looked_ms[tenant_id] = max(looked_ms, until_ms)
 
-    async def _read_others(self) -> None:
-        """Read those zones again that are silent as far as is known here."""
-        assert self._others is not None
-        now_ms = self._clock.steady_ms()
-        tenants: dict[str, list[str]] = {}
-        for (tenant_id, device_id), other in list(self._others.items()):
-            if self._cache.peek(tenant_id, device_id) is not None:
-                del self._others[tenant_id, device_id]
-            elif now_ms >= other.next_ms and self._is_due((tenant_id, device_id), other.zone):
-                tenants.setdefault(tenant_id, []).append(device_id)
-        for tenant_id, device_ids in tenants.items():
-            for some in in_parts(device_ids):
-                for device_id, record in (await self._zones.get_many(tenant_id, some)).items():
-                    other = _Other(record.zone, now_ms + OTHERS_EVERY_MS)
-                    if record.version is None:
-                        del self._others[tenant_id, device_id]
-                    else:
-                        self._others[tenant_id, device_id] = other
-
-    async def _look_at_all(self) -> tuple[list[ZoneRecord], list[Key]]:
-        """All zones that are known here, as they are now; those of which that is to be told."""
-        zones = [
-            (key, slot.told) for key, slot in self._cache.items() if slot.told and not slot.unstored
-        ]
-        zones += [(key, other.zone) for key, other in (self._others or {}).items()]
-        seen: list[ZoneRecord] = []
-        due: list[Key] = []
-        for number, (key, zone) in enumerate(zones):
-            if number % AT_ONCE == AT_ONCE - 1:
-                await asyncio.sleep(0)
-            seen.append(self._silenced(key, zone))
-            if seen[-1] is not zone:
-                due.append(key)
-        return seen, due
-
-    def _is_due(self, key: Key, zone: ZoneRecord) -> bool:
+    def _is_news(self, key: Key, zone: ZoneRecord) -> bool:
         return self._silenced(key, zone) is not zone
 
     def _silenced(self, key: Key, zone: ZoneRecord) -> ZoneRecord:
@@ -176,8 +152,8 @@ class ZoneWatch:
         return silenced(zone, steady_ms, self._clock.now_ms(), self._listening, code)
 
     async def _tell(self, key: Key) -> None:
-        """Write that a zone is silent, over what was read, and tell of it: another process may have
-        heard it since, or have told of it already."""
+        """Write that a zone is silent, over what was read, and tell of it: it may have been heard
+        since, or another process may have told of it already."""
         try:
             async with self._cache.locked(*key) as slot:
                 record = await self._zones.get(*key)
@@ -190,23 +166,21 @@ class ZoneWatch:
                     await self._sse.publish(zone.tenant_id, "zone", event, zone.device_id)
                 if slot.told is not None and not slot.apart:
                     slot.keep(record)
-                elif self._others is not None and key in self._others:
-                    next_ms = self._clock.steady_ms() + OTHERS_EVERY_MS
-                    self._others[key] = _Other(record.zone, next_ms)
+                if record.zone.last_seen_ms > self._quiet[key].last_seen_ms:
+                    del self._quiet[key]
+                else:
+                    self._quiet[key] = record.zone
         except (VersionConflict, AlreadyExists, ZoneBusy):
             slot_now = self._cache.peek(*key)
             if slot_now is not None:
                 slot_now.current = None  # the next look reads it again
-        except StoreUnavailable as error:
-            self._watch.lose(error)
 
-    def _count(self, zones: Iterable[ZoneRecord]) -> None:
-        counts: Counter[str] = Counter()
-        oldest_ms = 0
-        now_ms = self._clock.steady_ms()
-        for zone in zones:
-            counts[zone.trust_state] += 1
-            oldest_ms = max(oldest_ms, silent_ms(zone, now_ms, Listening(0, 0)))
+    async def _count(self) -> None:
+        """All zones by their trust, and the one that was not heard for the longest time."""
+        totals: Counter[str] = Counter()
+        for tenant_id in self._looked_ms:
+            totals += await self._zones.count_by_trust(tenant_id, STATES)
         for state in STATES:
-            self._metrics.zones.labels(trust=state).set(counts[state])
+            self._metrics.zones.labels(trust=state).set(totals[state])
+        oldest_ms = self._clock.steady_ms() - (self._oldest_ms or self._clock.steady_ms())
         self._metrics.oldest_reading_s.set(oldest_ms / 1000)

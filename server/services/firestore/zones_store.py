@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
@@ -82,6 +83,33 @@ class ZonesStore:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def last_heard(
+        self, tenant_id: str, since_ms: int, until_ms: int
+    ) -> AsyncIterator[ZoneRecord]:
+        """The tenant's zones that posted last in this time, `until_ms` not included."""
+        tenant = Filter("tenant_id", "==", tenant_id)
+        last = Filter("last_seen_ms", ">=", since_ms), Filter("last_seen_ms", "<", until_ms)
+        query = Query(ZONES, (tenant, *last), order_by="last_seen_ms", direction="desc")
+        cursor: str | None = None
+        while True:
+            page = await self._client.query(query, PAGE_MAX, cursor)
+            for item in page.documents:
+                yield msgspec.convert(item.fields, ZoneRecord)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def count_by_trust(self, tenant_id: str, states: Sequence[str]) -> Counter[str]:
+        """How many of the tenant's zones are in each of these states of trust; the first is also
+        that of zones whose documents name none."""
+        tenant = Filter("tenant_id", "==", tenant_id)
+        counts: Counter[str] = Counter()
+        for state in states[1:]:
+            query = Query(ZONES, (tenant, Filter("trust_state", "==", state)))
+            counts[state] = (await self._client.aggregate(query)).count
+        counts[states[0]] = await self.count(tenant_id) - counts.total()
+        return counts
 
     async def count(self, tenant_id: str) -> int:
         """How many zones the tenant has."""

@@ -51,6 +51,8 @@ async def _first(zones: AsyncIterator[ZoneRecord]) -> object:
 
 # Every function of a store that queries, called in every form that makes another query.
 CALLS: dict[str, list[Callable[[Stores], Awaitable[object]]]] = {
+    "last_heard": [lambda s: _first(s.zones.last_heard("t", 1, 2))],
+    "count_by_trust": [lambda s: s.zones.count_by_trust("t", ("never", "ok"))],
     "of_all_tenants": [lambda s: _first(s.zones.of_all_tenants())],
     "query_recent": [
         lambda s: s.telemetry.query_recent("t"),
