@@ -16,7 +16,7 @@ from server.control.trust_log import TrustLog
 from server.control.views import zone_event
 from server.control.zone_cache import ZoneBusy, ZoneCache
 from server.metrics import Metrics
-from server.services.firestore.base import AlreadyExists, StoreUnavailable, VersionConflict
+from server.services.firestore.base import StoreUnavailable, VersionConflict
 from server.services.firestore.models import ZoneRecord
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
@@ -104,7 +104,8 @@ class ZoneWatch:
                     self._count_again_s = self._clock.monotonic() + COUNT_EVERY_S
                     await self._count()
         except StoreUnavailable as error:
-            self._watch.lose(error)
+            # A look that can wait must not end what devices can do: only a failed write tells that.
+            log.info("silent zones are looked for again soon: %s", error)
         self._log.flush()
 
     async def _look_for_ever(self) -> None:
@@ -170,7 +171,9 @@ class ZoneWatch:
                     del self._quiet[key]
                 else:
                     self._quiet[key] = record.zone
-        except (VersionConflict, AlreadyExists, ZoneBusy):
+        except StoreUnavailable as error:
+            log.info("whether zone %r is silent is looked at again soon: %s", key[1], error)
+        except (VersionConflict, ZoneBusy):
             slot_now = self._cache.peek(*key)
             if slot_now is not None:
                 slot_now.current = None  # the next look reads it again

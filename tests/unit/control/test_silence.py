@@ -288,3 +288,20 @@ async def test_an_answer_is_not_lost_for_a_zone_that_has_posted_again(site, proc
     await other.post(HOT)
     await process.control.batches.not_heard(TENANT, LAB)
     assert (await other.status()).relays_known
+
+
+async def test_a_look_that_the_store_does_not_answer_ends_nothing_and_comes_again(
+    site, process, clock, caplog
+):
+    await posts_every([process], clock, 2)
+    clock.advance(10)
+    process.store.reads = False
+    await process.control.watch.look()
+    process.store.reads, process.store.how = True, "gone"
+    await process.control.watch.look()
+    assert not process.away
+    process.store.how = "works"
+    await site.events()
+    await process.control.watch.look()
+    assert [one["trust"]["state"] for one in of(await site.events(), "zone")] == ["silent"]
+    assert "Traceback" not in caplog.text
