@@ -52,7 +52,7 @@ class Belief(msgspec.Struct, frozen=True, gc=False):
 
     believed: bool = True
     reason: str = ""
-    doubted: tuple[int, ...] = ()
+    doubted: list[int] = []
     jumped_from: str = ""
     jumped_ms: int = 0
     back_from: str = ""
@@ -114,9 +114,9 @@ class _Doubt:
             reason = self._why_not(one.temp_tenths, anew)
             anew = anew and reason == "power_on"
             if reason:
-                self._doubted = (*self._doubted[-1:], one.temp_tenths)
+                self._doubted = [*self._doubted[-1:], one.temp_tenths]
             else:
-                self._doubted = ()
+                self._doubted = []
                 self._trusted = Trusted(one.temp_tenths, self._now_ms)
                 self._is_fresh = True
         return self._with_source(reason, readings[-1].source)

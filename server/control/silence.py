@@ -16,12 +16,12 @@ PERIODS, SILENT_MIN_MS = 3, 10_000
 TENTH_MS = 100
 
 
-def gaps_after(zone: ZoneRecord, steady_ms: int) -> tuple[int, ...]:
+def gaps_after(zone: ZoneRecord, steady_ms: int) -> list[int]:
     """The zone's gaps after a post at this time; not where another process's time is ahead."""
     gaps, gap_ms = zone.gaps, steady_ms - zone.last_seen_ms
     if not zone.last_seen_ms or gap_ms < 0:
         return gaps
-    return (gaps[1:] if len(gaps) == GAPS else gaps) + (gap_ms // TENTH_MS,)
+    return [*gaps[1 - GAPS :], gap_ms // TENTH_MS]
 
 
 def usual_period_ms(zone: ZoneRecord) -> int:

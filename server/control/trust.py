@@ -86,7 +86,7 @@ def trust_after(
         doubted = belief.doubted
         jump = belief.jumped_from, belief.jumped_ms, belief.back_from
     else:
-        doubted = zone.doubted if new.sensor_ok else ()
+        doubted = zone.doubted if new.sensor_ok else []
         jump = zone.jumped_from, zone.jumped_ms, zone.back_from
     return {
         "trust_state": state,

@@ -71,7 +71,7 @@ def _encode(into: Any, value: Any) -> None:
             into.map_value.SetInParent()
             for name, inner in value.items():
                 _encode(into.map_value.fields[key_of(name)], inner)
-        case list() | tuple():
+        case list():
             into.array_value.SetInParent()
             for inner in value:
                 item = into.array_value.values.add()

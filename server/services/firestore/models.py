@@ -113,11 +113,11 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     trust_state: str = "never"
     trust_since_ms: Integer = 0
     trust_reason: str = ""
-    gaps: tuple[Integer, ...] = ()
+    gaps: list[Integer] = []
     counter: Integer | None = None
     trusted_tenths: Integer | None = None
     trusted_ms: Integer = 0
-    doubted: tuple[Integer, ...] = ()
+    doubted: list[Integer] = []
     jumped_from: str = ""
     jumped_ms: Integer = 0
     back_from: str = ""

@@ -81,7 +81,7 @@ async def test_a_device_of_fewer_than_three_posts_may_take_a_minute_a_post(site,
 
 
 def test_one_long_gap_makes_no_usual_period():
-    zone = ZoneRecord(tenant_id=TENANT, device_id=LAB, gaps=(20, 20, 36_000, 20, 20))
+    zone = ZoneRecord(tenant_id=TENANT, device_id=LAB, gaps=[20, 20, 36_000, 20, 20])
     assert silent_after_ms(zone) == 10_000
 
 
