@@ -29,13 +29,13 @@ class Device:
     attempted: int = 0
 
     def body(self, number: int) -> dict[str, Any]:
-        """Each reading has a temperature of its own, so that each can be found again."""
-        temp_tenths = 100 - number if number % 2 == 0 else 400 + number
+        """Each reading has a number of its own for its ticks, so that each can be found again."""
         return {
             "device_id": self.name,
-            "temp_tenths": temp_tenths,
+            "temp_tenths": 195 if number % 2 == 0 else 285,
             "sensor_ok": True,
             "seq": number,
+            "timestamp": number,
         }
 
     def key(self, number: int) -> dict[str, str]:
@@ -51,10 +51,10 @@ class Device:
         self.answered.append(self.body(number))
         return dict(answer.json())
 
-    async def post_until_cut(self, url: str, numbers: itertools.count[int]) -> None:
+    async def post_until_cut(self, url: str, counted: itertools.count[int]) -> None:
         """Post as fast as the server answers, until it does not."""
         async with caller(url) as client:
-            for number in numbers:
+            for number in counted:
                 try:
                     await self.post(client, number)
                 except httpx.TransportError:
@@ -73,9 +73,9 @@ async def stored(client: httpx.AsyncClient, device_id: str) -> list[dict[str, An
     return rows[::-1]
 
 
-async def temperatures(client: httpx.AsyncClient, device_id: str) -> list[int]:
-    """What was measured in all stored readings of a device, sorted; each value once."""
-    return sorted(row["temp_tenths"] for row in await stored(client, device_id))
+async def numbers(client: httpx.AsyncClient, device_id: str) -> list[int]:
+    """The numbers of all stored readings of a device, sorted."""
+    return sorted(row["device_ticks_ms"] for row in await stored(client, device_id))
 
 
 def edges(rows: list[dict[str, Any]]) -> list[tuple[int, bool]]:
@@ -121,10 +121,9 @@ async def test_after_a_kill_everything_that_was_answered_is_there_and_rules_hold
         async with caller(server.url) as client:
             for device in devices:
                 # What was on its way when the server died may be there or not, but nothing else.
-                rows = await temperatures(client, device.name)
-                answered = [body["temp_tenths"] for body in device.answered]
-                in_flight = device.body(device.attempted)["temp_tenths"]
-                assert rows in (sorted(answered), sorted([*answered, in_flight]))
+                rows = await numbers(client, device.name)
+                answered = [body["seq"] for body in device.answered]
+                assert rows in (sorted(answered), sorted([*answered, device.attempted]))
             for name, setpoint in [(DEVICES[0], 215), (DEVICES[3], 199)]:
                 config = (await client.get(f"/api/config?device_id={name}")).json()
                 assert (config["setpoint_tenths"], config["deadband_tenths"]) == (setpoint, 7)
@@ -141,8 +140,7 @@ async def repeat_everything(client: httpx.AsyncClient, devices: list[Device]) ->
                 "/api/sensor_data", json=device.body(number), headers=device.key(number)
             )
             assert answer.status_code == 200, answer.text
-        expected = [device.body(n)["temp_tenths"] for n in range(device.attempted + 1)]
-        assert await temperatures(client, device.name) == sorted(expected)
+        assert await numbers(client, device.name) == list(range(device.attempted + 1))
 
     await asyncio.gather(*(repeat(device) for device in devices))
 
@@ -160,7 +158,6 @@ async def switch_back_and_forth(client: httpx.AsyncClient, devices: list[Device]
             assert time.monotonic() < deadline, "the cooler never stopped"
             number += 2
             command = await device.post(client, number)
-            # There are only so many temperatures to tell the readings apart by.
             await asyncio.sleep(0.05)
         for hot in range(number + 1, number + 20, 2):
             assert not (await device.post(client, hot))["cool_active"]
