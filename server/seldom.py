@@ -67,7 +67,7 @@ class Ration:
         return False
 
     def rest(self) -> int:
-        """How often there was no room for a name, once that time is over; each is told once."""
+        """How many names were left out since the last call, once their window is over; else 0."""
         if not self._unsaid or self._monotonic() < self._ends:
             return 0
         rest, self._unsaid = self._unsaid, 0

@@ -253,7 +253,7 @@ class DeviceKeys:
                     device = await self._devices.get_device_by_key(key_digest, fresh=True)
             else:
                 async with self._wrong_keys.turn(address):
-                    self._watch.check_there()  # it may have been lost meanwhile
+                    self._watch.check_there()  # the store may have been lost during the wait
                     device = await self._devices.get_device_by_key(key_digest, fresh=True)
         if device is None:
             raise WrongKey

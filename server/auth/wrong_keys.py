@@ -66,12 +66,11 @@ class WrongKeys:
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
-        """Look up a key meanwhile that came from an address at its limit.
+        """Wait for a turn to look up a key that came from an address at its limit.
 
-        It may be right all the same: of a new device, or of one of many behind the same address as
-        somebody who tries keys without end. So it is looked up, but few at once, so that whoever
-        tries them waits for the store and the store not for them. Raises StoreBusy where that
-        takes too long: then nobody knows whether the key is right.
+        The key may be right: it may belong to a new device, or to a device that shares its address
+        with an attacker. An address gets few turns at once, so that an attacker cannot load the
+        store. Raises StoreBusy after LOOK_UP_WAIT_S: nobody knows then whether the key is right.
         """
         group = address_group(address)
         turns, many = self._turns.get(group, (asyncio.Semaphore(LOOK_UPS_MAX), 0))

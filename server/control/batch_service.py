@@ -116,7 +116,8 @@ class BatchService:
         except (VersionConflict, ZoneBusy):
             return  # it has posted again
         except StoreUnavailable as error:
-            self._watch.lose(error)
+            if not isinstance(error, StoreBusy):
+                self._watch.lose(error)
 
     async def turn(self) -> None:
         """Return when no other batch is at work, which comes before a batch is read."""

@@ -17,7 +17,7 @@ from server.control.reading import NewReading
 from server.control.silence import SILENT_MIN_MS, Listening, silent_after_ms, silent_ms
 from server.services.firestore.models import ZoneRecord
 
-# Of a zone; where several are true the one further right is told.
+# The states of a zone's trust. Where several apply, the one furthest right counts.
 STATES = ("never", "ok", "suspect", "silent", "stuck", "refused", "fault")
 # A device that does not obey for so long is stuck.
 STUCK_MS = 30_000

@@ -94,7 +94,7 @@ class ZoneWatch:
         self._refused[tenant_id, device_id] = _Refusal(code, self._clock.steady_ms())
 
     async def look(self) -> None:
-        """Tell of each zone that became silent, or whose posts are refused meanwhile, and count."""
+        """Announce each zone that became silent or whose posts are refused; update the metrics."""
         try:
             if not self._watch.away:
                 await self._find_quiet()
@@ -104,8 +104,8 @@ class ZoneWatch:
                     self._count_again_s = self._clock.monotonic() + COUNT_EVERY_S
                     await self._count()
         except StoreUnavailable as error:
-            # A look that can wait must not end what devices can do: only a failed write tells that.
-            log.info("silent zones are looked for again soon: %s", error)
+            # A failed read here does not mean that readings cannot be stored.
+            log.info("silent zones could not be read, the next look tries again: %s", error)
         self._log.flush()
 
     async def _look_for_ever(self) -> None:
@@ -116,7 +116,7 @@ class ZoneWatch:
             try:
                 await self.look()
             except Exception:
-                log.exception("silent zones were not looked for; the next look comes soon")
+                log.exception("the look for silent zones failed, the next one tries again")
             pause_s = max(LOOK_EVERY_S, (self._clock.monotonic() - began) / SHARE)
 
     async def _find_quiet(self) -> None:
@@ -172,7 +172,9 @@ class ZoneWatch:
                 else:
                     self._quiet[key] = record.zone
         except StoreUnavailable as error:
-            log.info("whether zone %r is silent is looked at again soon: %s", key[1], error)
+            log.info(
+                "zone %r could not be marked silent, the next look tries again: %s", key[1], error
+            )
         except (VersionConflict, ZoneBusy):
             slot_now = self._cache.peek(*key)
             if slot_now is not None:

@@ -1,7 +1,7 @@
 """Refusals: the trace that a refused post of readings leaves.
 
 No firmware hears a refusal: the device goes on as if nothing were wrong, with its relays as they
-are. So whoever runs the site must hear of it.
+are. So the operators of the site must learn of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from server.services.firestore.audit_store import AuditStore
 log = logging.getLogger(__name__)
 
 SINGLE, BATCH = "/api/sensor_data", "/api/sensor_data/batch"
-# Lines in the log: whoever sends such posts must not fill the disk.
+# The sender of refused posts must not fill the disk with log lines.
 LINES_MAX, LINES_S = 10, 10.0
 # Of an address or a message, which a stranger may choose.
 TEXT_MAX = 200
@@ -55,12 +55,12 @@ class Refusals:
         `tenant_id` is whose devices the sender speaks for.
         """
         self._metrics.readings_refused.labels(route=route, code=refusal.code).inc()
-        if not isinstance(refusal, Unavailable):  # with that the command is told
+        if not isinstance(refusal, Unavailable):  # its answer holds a command
             for device_id in devices:
                 self._on_refused(tenant_id, device_id, refusal.code)
         self._audit.note(route, refusal, address, tenant_id, devices)
         if rest := self._lines.rest():
-            log.warning("%d more posts of readings were refused, which no line tells of", rest)
+            log.warning("%d more posts of readings were refused, without a line each", rest)
         # What names no device is known by where it comes from.
         name = (tenant_id, devices[0]) if devices else (address,)
         if self._lines.may_say(name, address):
