@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Composition root: settings -> Container -> app -> serve; it alone names implementations."""
+"""The entry point: wires all parts by hand, and is the only file that names implementations."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from server.adapters.own_loop import running
-from server.adapters.services import Services, sync_services
-from server.admin import Admin
-from server.app import common_headers, create_app, error_answer
 from server.auth.factory import create_auth
 from server.auth.firestore_client import connected_firestore, stores_client
 from server.auth.session_watch import SessionWatch
-from server.blueprints import blueprints, device_posts
-from server.cli import main
-from server.clock import Clock, SystemClock
+from server.commands.admin import Admin
+from server.commands.main import main
+from server.common.clock import Clock, SystemClock
+from server.common.metrics import Metrics
 from server.config.config import ServerConfig
-from server.container import Base, Container, Site
+from server.container import Base, Container, CopyEnd, Site
 from server.control.factory import control, rules_of
-from server.metrics import Metrics
-from server.neighbours import Neighbours
-from server.routes.plain_posts import PlainPosts
-from server.services.embedded.legacy_database import LegacyDatabase
-from server.services.embedded.retention import RetentionTask
-from server.services.embedded.sqlite_client import SqliteClient
-from server.services.firestore.base import DocumentClient
-from server.services.firestore.indexes import load_indexes
+from server.http.app import common_headers, create_app, error_answer
+from server.http.blueprints import blueprints
+from server.http.plain_posts import PlainPosts
+from server.legacy.database import LegacyDatabase
+from server.routes.device_posts import device_posts
+from server.services.firestore.document_history import DocumentHistory
 from server.services.firestore.service_factory import create_stores
+from server.services.ports.indexes import load_indexes
+from server.services.site.factory import shared_redis, single_process_site
+from server.services.site.ports import SharedSite
+from server.services.sqlite.factory import SqliteFiles, sqlite_store
 from server.services.sse_service.factory import shared_log, sse_service
-from server.services.sse_service.memory_backend import MemoryLog
+from server.services.sse_service.memory_log import MemoryLog
+from server.sync_api.script_loop import running
+from server.sync_api.services import Services, sync_services
 
 INDEXES = Path(__file__).resolve().parent / "infra" / "firestore.indexes.json"
-FINISH_LOGINS_S, FINISH_ENTRIES_S = 0.5, 0.2
+FINISH_S = 0.5
 
 
 @asynccontextmanager
@@ -42,58 +43,62 @@ async def open_base(
     config: ServerConfig,
     clock: Clock | None = None,
     metrics: Metrics | None = None,
-    neighbours: Neighbours | None = None,
+    shared: SharedSite | None = None,
     serving: bool = False,
 ) -> AsyncIterator[Base]:
-    """The stores, open meanwhile; what is in Firestore is remembered only with `neighbours`.
+    """Open the stores within the block.
 
-    Raises StoreUnavailable, unless `serving`: devices are answered without a store too.
+    Documents of Firestore are cached only with a `shared` site. Raises StoreUnavailable, unless
+    `serving`: a serving process answers devices without a store too.
     """
     indexes, clock, metrics = load_indexes(INDEXES), clock or SystemClock(), metrics or Metrics()
     async with AsyncExitStack() as resources:
-        sqlite = SqliteClient(config.database, indexes, clock, metrics, patient=serving)
-        await resources.enter_async_context(sqlite)
-        opening = stores_client(config, sqlite, indexes, clock, metrics, neighbours, serving)
-        client = await resources.enter_async_context(opening)
-        stores = create_stores(client, clock, config.audit_days, metrics)
+        enter = resources.enter_async_context
+        sqlite = await enter(sqlite_store(config, indexes, clock, metrics, patient=serving))
+        opening = stores_client(config, sqlite.client, indexes, clock, metrics, shared, serving)
+        client, site_clock = await enter(opening)
+        on_firestore, days = config.use_firestore_telemetry, config.telemetry_days
+        history = DocumentHistory(client, days) if on_firestore else sqlite.history
+        stores = create_stores(client, history, site_clock, config.audit_days, metrics)
         resources.push_async_callback(stores.watch.stop)
         if serving:
-            if not config.use_firestore_telemetry:
-                sqlite.writer.on_failure = stores.watch.lose  # a failed log-in or clean-up too
+            if not on_firestore:
+                # Any failed write shows that the store is away, also one of a log-in or a clean-up.
+                sqlite.client.writer.on_failure = stores.watch.lose
             await stores.watch.check()
-        access = create_auth(config, stores, clock, metrics)
+        access = create_auth(config, stores, site_clock, metrics)
         resources.callback(access.passwords.close)
-        resources.push_async_callback(access.logins.work.close, FINISH_LOGINS_S)
-        admin = Admin(stores.users, access.sessions, access.passwords, access.keys, stores.audit)
-        yield Base(config, clock, metrics, client, sqlite, stores, access, admin)
+        resources.push_async_callback(access.logins.work.close, FINISH_S)
+        own = *sqlite.parts(client, stores.zones.newest_ms, clock), stores, access
+        yield Base(config, clock, site_clock, metrics, client, *own, Admin(stores, access))
 
 
 @asynccontextmanager
-async def open_both(config: ServerConfig) -> AsyncIterator[dict[str, DocumentClient]]:
-    """SQLite and Firestore, whatever is kept in which, open meanwhile."""
+async def open_both(config: ServerConfig) -> AsyncIterator[dict[str, CopyEnd]]:
+    """Open SQLite and Firestore within the block, whichever of them the settings use."""
     parts = load_indexes(INDEXES), SystemClock(), Metrics()
-    sqlite = SqliteClient(config.database, *parts)
-    async with sqlite, connected_firestore(config, *parts) as firestore:
-        yield {"sqlite": sqlite, "firestore": firestore}
+    opening = sqlite_store(config, *parts), connected_firestore(config, *parts)
+    async with opening[0] as own, opening[1] as google:
+        there = CopyEnd(google, DocumentHistory(google, config.telemetry_days))
+        yield {"sqlite": CopyEnd(own.client, own.history), "firestore": there}
 
 
 @asynccontextmanager
 async def open_site(
     config: ServerConfig, clock: Clock | None = None, serving: bool = False
 ) -> AsyncIterator[Site]:
-    """Everything but HTTP: what a script works with, and what a server process is built on."""
+    """Open everything but HTTP: scripts use it directly, and a server process adds HTTP to it."""
     async with AsyncExitStack() as resources:
+        enter = resources.enter_async_context
         clock, metrics = clock or SystemClock(), Metrics()
         bounds = {"max_events": config.sse_history_events, "max_bytes": config.sse_history_bytes}
-        shared = await resources.enter_async_context(
-            shared_log(config.shared_redis_url, clock, metrics, **bounds)
-        )
-        event_log = shared or MemoryLog(**bounds)
-        neighbours = event_log.neighbours
-        opening_base = open_base(config, clock, metrics, neighbours, serving)
-        base = await resources.enter_async_context(opening_base)
-        stores = base.stores
-        sse = await resources.enter_async_context(
+        redis = await enter(shared_redis(config.shared_redis_url, clock, metrics))
+        common_log = await enter(shared_log(redis, clock, metrics, **bounds))
+        event_log = common_log or MemoryLog(**bounds)
+        shared = redis.shared if redis else single_process_site(event_log)
+        base = await enter(open_base(config, clock, metrics, shared, serving))
+        stores, clock = base.stores, base.site_clock
+        sse = await enter(
             sse_service(
                 event_log,
                 clock,
@@ -102,48 +107,44 @@ async def open_site(
                 flush_max_s=config.sse_flush_ms / 1000,
                 heartbeat_s=config.sse_heartbeat_s,
                 max_streams=config.sse_max_streams,
-                census=shared.leases if shared else None,
+                census=common_log.leases if common_log else None,
             )
         )
-        opening = control(stores, sse, neighbours.notices, clock, metrics, rules_of(config))
-        deciding = await resources.enter_async_context(opening)
-        services = await resources.enter_async_context(
-            sync_services(config, stores, base.auth, sse, clock, metrics)
-        )
-        yield Site(base, sse, deciding, services)
+        decide = await enter(control(stores, sse, shared.notices, clock, metrics, rules_of(config)))
+        services = await enter(sync_services(config, stores, base.auth, sse, clock, metrics))
+        yield Site(base, sse, decide, services)
 
 
 @asynccontextmanager
 async def open_container(
     config: ServerConfig, clock: Clock | None = None
 ) -> AsyncIterator[Container]:
-    """Everything a server process needs, running meanwhile; it closes in reverse order."""
+    """Open and run all that a server process needs; on exit it closes in reverse order."""
     async with AsyncExitStack() as resources:
         site = await resources.enter_async_context(open_site(config, clock, serving=True))
-        base, sse, deciding, services = site.base, site.sse, site.control, site.services
-        access, sessions = base.auth, base.auth.sessions
-        retention = RetentionTask(base.expiring, base.clock, base.metrics)
-        retention.start()
-        resources.push_async_callback(retention.stop)
-        deciding.watch.start()
-        resources.push_async_callback(deciding.watch.stop)
-        watch = SessionWatch(sse.hub.owners, sessions.lost, sse.hub.end_owned)
-        watch.start()
-        resources.push_async_callback(watch.stop)
-        posts = device_posts(base, deciding)
-        resources.push_async_callback(posts.close, FINISH_ENTRIES_S)
-        routes = blueprints(base, sse, deciding, posts, watch)
-        app = create_app(config, routes, access.guard, services)
-        plain = PlainPosts(posts, common_headers(config), error_answer)
-        yield Container(base, sse, deciding, services, app, plain)
+        base, access, sse, deciding = site.base, site.base.auth, site.sse, site.control
+        clock = base.site_clock
+        watch = SessionWatch(sse.hub, access.sessions.ends)
+        for task in (*base.upkeep, *base.stores.upkeep, deciding.watch, watch):
+            task.start()
+            resources.push_async_callback(task.stop)
+        posts = device_posts(deciding, access.keys, base.stores.audit, base.metrics, clock)
+        resources.push_async_callback(posts.close, FINISH_S)
+        parts = clock, base.metrics, base.client, base.stores, access, sse, deciding, posts, watch
+        routes = blueprints(config, *parts, base.raise_if_damaged)
+        app = create_app(config, routes, access.guard, site.services, base.metrics)
+        counts = base.metrics.ordinary_posts
+        plain = PlainPosts(posts, deciding.work, common_headers(config), error_answer, counts)
+        yield Container(base, sse, deciding, site.services, app, plain)
 
 
 @contextmanager
 def open_bridge(config: ServerConfig) -> Iterator[Services]:
-    """The sync faces for a script, on an event loop in a thread of its own."""
+    """Give a script the sync faces, whose event loop runs in a separate thread."""
     with running(lambda: open_site(config)) as site:
         yield site.services
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], open_base, open_container, open_both, LegacyDatabase))
+    files = SqliteFiles(INDEXES)
+    sys.exit(main(sys.argv[1:], open_base, open_container, open_both, LegacyDatabase, files))

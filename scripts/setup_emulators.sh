@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A local Redis and the Firestore emulator for development and tests; --help tells more.
+# A local Redis and the Firestore emulator for development and tests; --help has more.
 set -euo pipefail
 # shellcheck source=scripts/lib/venv.sh
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib/venv.sh"

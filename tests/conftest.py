@@ -1,34 +1,82 @@
-"""Fixtures every test may use: a configuration, a running container, a client of its app."""
+"""Fixtures that every test may use: a configuration, a clock, a container, Redis, Firestore."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from bas_server import Container, open_container
+from server.common import tracebacks
+from server.common.seldom import Seldom
 from server.config.config import ServerConfig
+from server.http import app
 from tests.support.clock import ManualClock
-from tests.support.firestore import SWITCHES, FirestoreEmulator, need_firestore, on_firestore
+from tests.support.dealing import Dealing
+from tests.support.firestore import SHORT_LIVED, SharedEmulator, need_firestore, on_firestore
+from tests.support.forms import is_long
+from tests.support.hashing import install as hash_cheaply
 from tests.support.parsing import install as parse_undisturbed
-from tests.support.redis import RedisServer, need_redis
+from tests.support.redis import need_redis
+from tests.support.routing import install as compile_rules_once
+from tests.support.site_clock import install as measure_once
+from tools.firestore_emulator import SWITCHES, FirestoreEmulator
+from tools.redis_server import RedisServer
 
 parse_undisturbed()
-# How long an example takes says how busy the machine is, and nothing of what is tested.
+compile_rules_once()
+hash_cheaply()
+measure_once()
+# A deadline would fail examples whenever the machine is busy.
 settings.register_profile("bas", deadline=None)
 settings.load_profile("bas")
 
 PASSWORD = "correct horse"
-# In a run on Firestore: host:port of the emulator that is to keep every store.
+# The environment variable that puts every store on Firestore: host:port of its emulator.
 ON_FIRESTORE = "BAS_TEST_FIRESTORE"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealing | None:
+    """Use `Dealing` in a run with several processes (`-n`) that names no scheduler (`--dist`)."""
+    return Dealing(config, log) if config.getvalue("dist") == "load" else None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """In the run of those that are alone import only what has some."""
+    if config.option.markexpr != "alone" or not collection_path.name.startswith("test_"):
+        return None
+    return "pytest.mark.alone" not in collection_path.read_text() or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a run on Firestore, deselect the tests that use no store and, in its short form, those
+    that repeat a test with other parameters."""
+    if ON_FIRESTORE not in os.environ:
+        return
+    kept: dict[str, pytest.Item] = {}
+    for item in items:
+        if "config" in getattr(item, "fixturenames", ()):
+            kept.setdefault(item.nodeid if is_long() else item.nodeid.partition("[")[0], item)
+    chosen = set(kept.values())
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = kept.values()
+
+
+@pytest.fixture(autouse=True)
+def fresh_log_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test leaves out a line because an earlier one has caused it."""
+    monkeypatch.setattr(tracebacks, "_seldom", Seldom())
+    monkeypatch.setattr(app, "_unavailable", Seldom())
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> ServerConfig:
-    """Defaults, in a folder of its own; in a run on Firestore in a project of its own as well."""
+    """The default settings with an empty data folder; in a run on Firestore, an empty project."""
     settings = ServerConfig(data_dir=tmp_path / "data")
     if host := os.environ.get(ON_FIRESTORE):
         return on_firestore(settings, host, *SWITCHES)
@@ -37,25 +85,15 @@ def config(tmp_path: Path) -> ServerConfig:
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """Time as the test sets it."""
+    """A clock that stands still until the test advances it."""
     return ManualClock()
-
-
-_hash: list[str] = []
-
-
-async def _hashed(container: Container) -> str:
-    """PASSWORD's hash, made once for all tests: it is slow on purpose."""
-    if not _hash:
-        _hash.append(await container.base.auth.passwords.hash(PASSWORD))
-    return _hash[0]
 
 
 @pytest.fixture
 async def container(config: ServerConfig, clock: ManualClock) -> AsyncIterator[Container]:
-    """The whole server but for its socket, with an account of each role and of another tenant."""
+    """The whole server without its socket; it has an account per role and one of another tenant."""
     async with open_container(config, clock) as opened:
-        password_hash = await _hashed(opened)
+        password_hash = await opened.base.auth.passwords.hash(PASSWORD)
         for name, role, tenant in (
             ("reader", "read-only", "default"),
             ("operator", "operator", "default"),
@@ -68,15 +106,24 @@ async def container(config: ServerConfig, clock: ManualClock) -> AsyncIterator[C
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    """A Redis of this test's own, running."""
+    """A running Redis that only this test uses."""
     need_redis()
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def firestore() -> Iterator[FirestoreEmulator]:
-    """The session's Firestore emulator, running; each test takes a project of its own."""
+def firestore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirestoreEmulator]:
+    """The running Firestore emulator that all tests share; each test uses a new project."""
     need_firestore()
-    with FirestoreEmulator() as emulator:
+    own = tmp_path_factory.getbasetemp()
+    with SharedEmulator(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def emulator() -> Iterator[FirestoreEmulator]:
+    """A Firestore emulator of this test's own, to be stopped and killed."""
+    need_firestore()
+    with FirestoreEmulator(SHORT_LIVED) as one:
+        yield one

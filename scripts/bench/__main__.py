@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.bench import firestore, host, ingest, lifetime, live, shared
+from scripts.bench.history import measure as history
 from scripts.bench.peers import command as peers
 from scripts.bench.table import Row, as_dicts, as_text, rows
 
@@ -56,6 +57,14 @@ def _firestore(folder: Path, quick: bool) -> Mapping[str, float]:
     return firestore.measure(folder, ingest.SECONDS, firestore.REST_S, firestore.CALLS)
 
 
+def _history(folder: Path, quick: bool) -> Mapping[str, float]:
+    return history.measure(folder, quick, large=False)
+
+
+def _large_history(folder: Path, quick: bool) -> Mapping[str, float]:
+    return history.measure(folder, quick, large=True)
+
+
 MEASURES: Mapping[str, Measure] = {
     "lifetime": _lifetime,
     "inside": _inside,
@@ -63,21 +72,29 @@ MEASURES: Mapping[str, Measure] = {
     "shared": _shared,
     "ingest": _ingest,
     "firestore": _firestore,
+    "history": _history,
 }
+# The history takes as long as all others together.
+BY_DEFAULT = [name for name in MEASURES if name != "history"]
 
 
-def run(names: Sequence[str], runs: int, quick: bool) -> list[Row]:
+def run(names: Sequence[str], runs: int, quick: bool, large: bool) -> list[Row]:
     """Measure each so many times, on fresh data every time."""
-    return rows(_figures(names, runs, quick))
+    measures = dict(MEASURES)
+    if large:
+        measures["history"] = _large_history
+    return rows(_figures([(name, measures[name]) for name in names], runs, quick))
 
 
-def _figures(names: Sequence[str], runs: int, quick: bool) -> Iterator[Mapping[str, float]]:
-    for name in names:
+def _figures(
+    measures: Sequence[tuple[str, Measure]], runs: int, quick: bool
+) -> Iterator[Mapping[str, float]]:
+    for name, measure in measures:
         for number in range(1, runs + 1):
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r\x1b[K{name} {number}/{runs}")
             with tempfile.TemporaryDirectory(prefix="bas-bench-") as folder:
-                yield MEASURES[name](Path(folder), quick)
+                yield measure(Path(folder), quick)
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
 
@@ -102,10 +119,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="one short run of each: about a minute"
     )
+    parser.add_argument(
+        "--large", action="store_true", help="history with 39 million readings too: two minutes"
+    )
     parser.add_argument("--runs", type=int, help=f"runs of each ({RUNS}; quick {QUICK_RUNS})")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     options = parser.parse_args(arguments)
-    names = options.measures or list(MEASURES)
+    names = options.measures or BY_DEFAULT
     unknown = set(names) - MEASURES.keys()
     if unknown:
         parser.error(f"no such measure: {', '.join(sorted(unknown))}")
@@ -114,7 +134,8 @@ def main(arguments: Sequence[str]) -> int:
     gc.freeze()  # pauses of the load side would count as the server's
     if not options.json:
         print(_machine())
-    table = run(names, options.runs or (QUICK_RUNS if options.quick else RUNS), options.quick)
+    runs = options.runs or (QUICK_RUNS if options.quick else RUNS)
+    table = run(names, runs, options.quick, options.large)
     print(json.dumps(as_dicts(table), indent=1) if options.json else as_text(table))
     return 1 if any(row.met is False for row in table) else 0
 

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from scripts.bench import host, ingest
-from tests.support.firestore import JAR, JAVA, SWITCHES, FirestoreEmulator, fresh_project
-from tests.support.process import REPOSITORY, clean_environment
+from tools.firestore_emulator import JAR, JAVA, SWITCHES, FirestoreEmulator, fresh_project
+from tools.process import REPOSITORY, clean_environment
 
-REST_S, CALLS, QUICK_CALLS = 5.0, 300, 20
+REST_S, CALLS, QUICK_CALLS = 5.0, 300, 6
 # What any program pays that imports Google's library, and does nothing else.
 LIBRARY = "import google.cloud.firestore; print(open('/proc/self/status').read())"
 

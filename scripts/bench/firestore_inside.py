@@ -4,7 +4,7 @@ The share: after each call its requests are sent once more, as bytes made before
 of their own, over the same connection (gRPC gives channels of equal target and options one), and
 the bytes of the answers are left unread. That is what the emulator and gRPC take whoever asks: no
 message is built or read, nothing is grouped, counted or tried again. As the two take turns, both
-meet the emulator in the same state. Ten at once are told the same way, without shares.
+meet the emulator in the same state. Ten at once are measured the same way, without shares.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ import uvloop
 
 from bas_server import INDEXES
 from scripts.bench.host import resident_kb
-from scripts.bench.stores import TENANT, creation, device
+from scripts.bench.stores import TENANT, creation, device, row
 from scripts.bench.table import percentile
 from server.auth.firestore_client import open_firestore
-from server.clock import SystemClock
-from server.metrics import Metrics
+from server.common.clock import SystemClock
+from server.common.metrics import Metrics
 from server.services.firestore import init_client
-from server.services.firestore.base import Create, Filter, Put, Query
-from server.services.firestore.indexes import load_indexes
+from server.services.firestore.document_history import COLLECTION, DocumentHistory
 from server.services.firestore.models import DAY_MS, Session
 from server.services.firestore.service_factory import Stores, create_stores
-from server.services.firestore.telemetry_store import COLLECTION
-from tests.support.firestore import fresh_project
+from server.services.ports.documents import Create, Filter, Put, Query
+from server.services.ports.indexes import load_indexes
+from tools.firestore_emulator import fresh_project
 
 if TYPE_CHECKING:
-    from server.services.firestore.client import FirestoreClient
+    from server.services.firestore.google.client import FirestoreClient
 
 STORED, NEWEST, BATCH, TOGETHER = 1000, 100, 10, 10
 # Documents that are written are not among the readings: the emulator's queries slow with each.
 OWN = "written"
-WARM_UP = 30
+WARM_UP_MAX = 30
 # Two names of equal length: one for documents of the measured calls, one for those of the shares.
 OURS, SHARE = "ours", "bare"
 SERVICE = "/google.firestore.v1.Firestore/"
@@ -59,7 +59,7 @@ Call = Callable[[int], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Operation:
-    """A call by its number, told under a name; its last `parallel` requests are sent at once."""
+    """A call by its number and its name; its last `parallel` requests are sent at once."""
 
     name: str
     call: Call
@@ -120,21 +120,22 @@ class Share:
 
 async def calls(host: str, count: int) -> dict[str, float]:
     """The figures of every operation, in ms."""
-    from server.services.firestore.firestore_connection import _OPTIONS as OPTIONS
+    from server.services.firestore.google.connection import _OPTIONS as OPTIONS
 
     clock = SystemClock()
     client = init_client(host, load_indexes(INDEXES), clock, Metrics(), fresh_project())
     kept = client._rpc._api = Kept(client._rpc._api)
-    stores = create_stores(client, clock, audit_days=1, metrics=Metrics())
+    history = DocumentHistory(client, keep_days=1)
+    stores = create_stores(client, history, clock, audit_days=1, metrics=Metrics())
     figures: dict[str, float] = {}
     try:
         async with grpc.aio.insecure_channel(host, options=OPTIONS) as channel:
             share = Share(channel, client._rpc._options["metadata"])
-            numbers = range(WARM_UP + count + count)
+            numbers = range(min(WARM_UP_MAX, count) + count + count)
             now_ms = clock.now_ms()
-            readings = [creation(number, now_ms) for number in range(STORED)]
+            readings = [row(number, now_ms) for number in range(STORED)]
             for first in range(0, STORED, 500):
-                await client.write(readings[first : first + 500])
+                await stores.telemetry.write([], readings[first : first + 500])
             for operation in [
                 *await base_operations(client, numbers, now_ms),
                 *await telemetry_queries(stores, now_ms),
@@ -152,19 +153,20 @@ async def measured(operation: Operation, kept: Kept, share: Share, count: int) -
     shares: list[float] = []
     gc.collect()
     gc.freeze()
-    for number in range(WARM_UP + count):
+    warm_up = min(WARM_UP_MAX, count)
+    for number in range(warm_up + count):
         kept.requests.clear()
         own.append(await timed(operation.call, number))
         shares.append(await share.take(kept.requests, operation.parallel))
     together: list[float] = []
-    numbers = iter(range(WARM_UP + count, WARM_UP + 2 * count))
+    numbers = iter(range(warm_up + count, warm_up + 2 * count))
 
     async def some() -> None:
         for number in numbers:
             together.append(await timed(operation.call, number))
 
     await asyncio.gather(*(some() for _ in range(TOGETHER)))
-    figures = {"": own[WARM_UP:], "share ": shares[WARM_UP:], "10 at once ": together}
+    figures = {"": own[warm_up:], "share ": shares[warm_up:], "10 at once ": together}
     return {
         f"{operation.name}: {who}p{percent}": percentile(delays, percent) * 1000
         for who, delays in figures.items()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.support.process import ServerProcess
+from tools.process import REPOSITORY, ServerProcess
 
 SERVER_CORE, LOAD_CORE = 0, 1
 _ALLOWED = sorted(os.sched_getaffinity(0))
@@ -22,7 +22,7 @@ def pin(core: int) -> None:
 
 @contextmanager
 def anywhere() -> Iterator[None]:
-    """On whatever core is free meanwhile, for more processes than cores."""
+    """On whatever core is free, for more processes than cores."""
     os.sched_setaffinity(0, set(_ALLOWED))
     try:
         yield
@@ -32,7 +32,7 @@ def anywhere() -> Iterator[None]:
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Pinned to `core` meanwhile, then to where the load belongs."""
+    """Pinned to `core` within the context, then to where the load belongs."""
     pin(core)
     try:
         yield
@@ -42,7 +42,14 @@ def on_core(core: int) -> Iterator[None]:
 
 @contextmanager
 def server(data_dir: Path, **settings: str) -> Iterator[ServerProcess]:
-    """A server on its core, running meanwhile.
+    """A server that runs on its core within the context."""
+    with server_of(REPOSITORY / "bas_server.py", data_dir, **settings) as process:
+        yield process
+
+
+@contextmanager
+def server_of(program: Path, data_dir: Path, **settings: str) -> Iterator[ServerProcess]:
+    """As `server`, of the `bas_server.py` of any version.
 
     Compiled modules are kept, as for an operator, even where the shell of a developer forbids it:
     compiling at every start costs time and leaves half a megabyte behind.
@@ -50,7 +57,7 @@ def server(data_dir: Path, **settings: str) -> Iterator[ServerProcess]:
     with ExitStack() as stack:
         with on_core(SERVER_CORE):
             settings = {"PYTHONDONTWRITEBYTECODE": ""} | settings
-            started = ServerProcess(data_dir, **settings)  # type: ignore[arg-type]  # no `program`
+            started = ServerProcess(data_dir, program=(str(program),), **settings)  # type: ignore[arg-type]  # no `folder`
             process = stack.enter_context(started)
         yield process
 
@@ -58,6 +65,20 @@ def server(data_dir: Path, **settings: str) -> Iterator[ServerProcess]:
 def resident_kb(pid: int | str) -> int:
     """The resident memory of a process (VmRSS); `self` is this one."""
     found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None, f"process {pid} is gone"
+    return int(found[1])
+
+
+def peak_kb(pid: int) -> int:
+    """The most resident memory that a process has had (VmHWM)."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None, f"process {pid} is gone"
+    return int(found[1])
+
+
+def written_bytes(pid: int | str) -> int:
+    """What a process has caused to be written to a disk so far, as the kernel counts it."""
+    found = re.search(r"^write_bytes: (\d+)", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
     assert found is not None, f"process {pid} is gone"
     return int(found[1])
 

@@ -9,17 +9,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.bench import wire
 from scripts.bench.host import cpu_s, server
 from scripts.bench.table import percentile
-from tests.support.process import ServerProcess
+from tools import wire
+from tools.process import ServerProcess
 
 CONNECTIONS, SECONDS, WARM_UP_S = 32, 10.0, 1.0
-GATEWAYS, BATCH = 4, 1000
+GATEWAYS, BATCH, EVERY_MS = 4, 1000, 2000
 # How many devices a gateway's batch holds readings of, as many of each.
 DEVICES = (50, 1000)
 # Beside the batches a device posts by itself, so long after each answer.
 PAUSE_S = 0.02
+# Counts the batches of each gateway.
+_batches_of: dict[str, Iterator[int]] = {}
 
 
 async def measure(data_dir: Path, seconds: float = SECONDS) -> dict[str, float]:
@@ -92,15 +94,16 @@ async def load_batches(
 async def _gateway(port: int, name: str, devices: int, end: float, done: Load) -> None:
     connection = wire.Connection(port)
     temperatures = _temperatures()
-    # Made before: it is the server that is measured.
+    # Made before, but for their dates: it is the server that is measured.
     bodies = [_batch(name, devices, temperatures) for _ in range(10)]
     for number, body in zip(itertools.count(), itertools.cycle(bodies)):
+        dated = body % _dates(name, devices)
         began = time.perf_counter()
         if began >= end:
             break
         key = {"Idempotency-Key": f"{name}/{devices}/{began}/{number}"}
         try:
-            _, answer = await connection.request("POST", "/api/sensor_data/batch", body, key)
+            _, answer = await connection.request("POST", "/api/sensor_data/batch", dated, key)
         except (wire.Refused, OSError, asyncio.IncompleteReadError):
             done.refused += BATCH
             connection.close()
@@ -112,19 +115,30 @@ async def _gateway(port: int, name: str, devices: int, end: float, done: Load) -
 
 
 def _batch(name: str, devices: int, temperatures: Iterator[int]) -> bytes:
-    """A body: each device's readings, dated 2 s apart, the newest now."""
-    each, now_ms = BATCH // devices, time.time_ns() // 1_000_000
+    """A body, with %d for the date of each reading."""
     rows = [
         {
             "device_id": f"{name}-{device}",
             "temp_tenths": next(temperatures),
             "sensor_ok": True,
-            "timestamp": now_ms - 2000 * (each - 1 - number),
+            "timestamp": "%d",
         }
-        for number in range(each)
+        for _ in range(BATCH // devices)
         for device in range(devices)
     ]
-    return json.dumps(rows, separators=(",", ":")).encode()
+    return json.dumps(rows, separators=(",", ":")).replace('"%d"', "%d").encode()
+
+
+def _dates(name: str, devices: int) -> tuple[int, ...]:
+    """The dates of a gateway's batch, 2 s apart for each device, the newest now.
+
+    No device dates two readings alike, in this batch or another: it would not do so in the field.
+    """
+    milliseconds = next(_batches_of.setdefault(name, itertools.count())) % EVERY_MS
+    now_ms = (time.time_ns() // 1_000_000 // EVERY_MS + 1) * EVERY_MS + milliseconds
+    each = BATCH // devices
+    newest_last = (now_ms - EVERY_MS * (each - 1 - row) for row in range(each))
+    return tuple(date for date in newest_last for _ in range(devices))
 
 
 async def _device(

@@ -15,12 +15,13 @@ import uvloop
 
 from scripts.bench import stores
 from scripts.bench.table import percentile
-from server.clock import SystemClock
+from server.common.clock import SystemClock
+from server.common.metrics import Metrics
 from server.config.config import ServerConfig
-from server.metrics import Metrics
 from server.services.sse_service.factory import sse_service
-from server.services.sse_service.memory_backend import MemoryLog
+from server.services.sse_service.memory_log import MemoryLog
 from server.services.sse_service.service import SSEService
+from server.services.sse_service.stream_request import StreamRequest
 
 SUBSCRIBERS, EVENTS_A_SECOND, BURST, CALLS_A_SECOND = 100, 50, 100, 100
 TENANT = "bench"
@@ -73,7 +74,7 @@ async def _fan_out(sse: SSEService, events: int, pause_s: float) -> tuple[list[f
     ready = asyncio.Semaphore(0)
 
     async def subscriber() -> None:
-        subscription = await sse.subscribe(TENANT)
+        subscription = await sse.subscribe(StreamRequest(TENANT))
         got = 0
         try:
             async for piece in subscription:

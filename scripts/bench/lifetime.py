@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from scripts.bench import wire
 from scripts.bench.host import resident_kb, server
+from tools import wire
 
 STREAMS = 200
 REST_S, SETTLE_S = 5.0, 1.0
@@ -37,7 +37,7 @@ async def measure(
         full_kb = resident_kb(process.pid)
         began = time.perf_counter()
         process.signal(signal.SIGTERM)
-        # Its streams must be read meanwhile: they are told `bye` and end before it does.
+        # Its streams must be read until then: they get `bye` and end before it does.
         await asyncio.to_thread(process.wait)
         stopped_s = time.perf_counter() - began
         await asyncio.wait([stream.closed for stream in opened], timeout=SETTLE_S)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scripts.bench import wire
 from scripts.bench.host import cpu_s, server
 from scripts.bench.table import percentile
+from tools import wire
 
 CLIENTS, EVENTS_A_SECOND, SECONDS = 100, 50, 20.0
 POSTERS, DEVICES = 10, 50
-LATE_S = 5.0
+LATE_S = 30.0
 
 
 async def measure(
@@ -36,7 +36,7 @@ async def measure(
         "post to frame, p50": percentile(delays, 50),
         "post to frame, p99": percentile(delays, 99),
         "post to frame, max": max(delays),
-        "processor meanwhile": 100 * used_s / seconds,
+        "processor, while they run": 100 * used_s / seconds,
         "events lost": lost,
         "events repeated": repeated,
     }
@@ -63,7 +63,7 @@ def lost_and_repeated(streams: list[wire.Stream], sent: Mapping[int, float]) -> 
 
 
 async def post(ports: Sequence[int], events: int, a_second: int) -> dict[int, float]:
-    """When each event was posted, by the timestamp that tells it from the others: number n after
+    """When each event was posted, by the timestamp that identifies it: number n after
     `first_ms` went to port n modulo their number."""
     first_ms = time.time_ns() // 1_000_000 + wire.AHEAD_MS
     began = time.perf_counter()

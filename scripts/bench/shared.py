@@ -9,11 +9,12 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from scripts.bench import live, wire
+from scripts.bench import live
 from scripts.bench.host import anywhere, cpu_s, resident_kb
 from scripts.bench.table import percentile
-from tests.support.process import REPOSITORY, ServerProcess
-from tests.support.redis import EXECUTABLE, RedisServer
+from tools import wire
+from tools.process import REPOSITORY, ServerProcess
+from tools.redis_server import EXECUTABLE, RedisServer
 
 CLIENTS, EVENTS_A_SECOND, SECONDS = 200, 100, 20.0
 PROCESSES = 2
@@ -29,12 +30,12 @@ async def measure(data_dir: Path, seconds: float = SECONDS) -> dict[str, float]:
         # Two servers, Redis and the load share the machine's cores as they would in the field.
         stack.enter_context(anywhere())
         redis = stack.enter_context(RedisServer())
-        figures = _inside(redis.url)
+        figures = _inside(redis.url, seconds)
         servers = []
         for _ in range(PROCESSES):
             server = ServerProcess(data_dir, REDIS_URL=redis.url, PYTHONDONTWRITEBYTECODE="")
             servers.append(stack.enter_context(server))
-        await asyncio.sleep(REST_S)
+        await asyncio.sleep(min(REST_S, seconds))
         figures["idle memory with Redis"] = resident_kb(servers[-1].pid) / 1024
         password = servers[0].password
         assert password is not None, servers[0].output
@@ -55,8 +56,8 @@ async def _live(servers: list[ServerProcess], session: str, seconds: float) -> d
     first = min(sent)
     own: list[float] = []
     others: list[float] = []
-    for place, some in enumerate(streams):
-        here = {stamp: at for stamp, at in sent.items() if (stamp - first) % PROCESSES == place}
+    for index, some in enumerate(streams):
+        here = {stamp: at for stamp, at in sent.items() if (stamp - first) % PROCESSES == index}
         own += live.delays_ms(some, here)
         others += live.delays_ms(some, {s: at for s, at in sent.items() if s not in here})
     lost, repeated = live.lost_and_repeated(everywhere, sent)
@@ -71,8 +72,8 @@ async def _live(servers: list[ServerProcess], session: str, seconds: float) -> d
     }
 
 
-def _inside(url: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "scripts.bench.shared_inside", url]
+def _inside(url: str, seconds: float) -> dict[str, float]:
+    command = [sys.executable, "-m", "scripts.bench.shared_inside", url, str(seconds)]
     done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
     figures: dict[str, float] = json.loads(done.stdout)
     return figures

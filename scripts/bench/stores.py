@@ -9,10 +9,10 @@ from pathlib import Path
 from bas_server import open_base
 from scripts.bench.table import percentile
 from server.config.config import ServerConfig
-from server.services.firestore.base import Create
-from server.services.firestore.models import DAY_MS, Reading
-from server.services.firestore.telemetry_store import COLLECTION, TelemetryStore
+from server.services.ports.documents import Create
+from server.services.ports.readings import NewRow, Reading
 
+COLLECTION = "bench_documents"
 TENANT, DEVICES, STORED, NEWEST, AT_ONCE = "bench", 10, 20_000, 100, 500
 
 
@@ -24,6 +24,7 @@ async def measure(folder: Path, calls: int) -> dict[str, float]:
         for first in range(0, STORED, AT_ONCE):
             numbers = range(first, first + AT_ONCE)
             await base.client.write([creation(number, now_ms) for number in numbers])
+            await readings.write([], [row(number, now_ms) for number in numbers])
         await base.admin.create_user("someone", "a long password", "admin", TENANT)
         return {
             "document get p99": await timed(
@@ -57,7 +58,12 @@ def device(number: int) -> str:
 
 
 def creation(number: int, now_ms: int) -> Create:
-    """The write of a reading: a second older for each number, of ten devices in turn."""
+    """The write of a document that is as large as a reading."""
+    return Create(COLLECTION, f"reading-{number}", row(number, now_ms).reading)
+
+
+def row(number: int, now_ms: int) -> NewRow:
+    """A reading: a second older for each number, of ten devices in turn."""
     reading = Reading(
         tenant_id=TENANT,
         device_id=device(number),
@@ -70,6 +76,5 @@ def creation(number: int, now_ms: int) -> Create:
         heat_active=True,
         state="IDLE_WITH_LEDS",
         sensor_ok=True,
-        expire_at=now_ms + DAY_MS,
     )
-    return TelemetryStore.creation(f"reading-{number}", reading)
+    return NewRow(f"reading-{number}", reading)

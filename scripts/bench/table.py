@@ -23,7 +23,7 @@ class Budget:
     above: float | None = None
 
 
-# What is told of a call to Firestore. The share is the emulator's own, with gRPC.
+# The figures of a call to Firestore. The share is the emulator's own, with gRPC.
 CALL_FIGURES = ("p50", "p99", "share p50", "share p99", "10 at once p50", "10 at once p99")
 
 
@@ -47,6 +47,63 @@ def _batches(*devices: int) -> Mapping[str, Budget]:
     return named
 
 
+def _reads(zones: str, span: str, zones_p99: float | None, charts: bool) -> Mapping[str, Budget]:
+    """The rows of reads of a filled history; of its whole length if `charts` are of that."""
+    budgets: dict[str, tuple[float | None, float | None]] = {
+        "statistics of a zone": (None, 10),
+        f"statistics of {zones}": (None, zones_p99),
+        "chart of a day": (15, 40),
+        "window of 10,000": (None, None),
+    }
+    if charts:
+        budgets["chart"] = (20, None)
+    named: dict[str, Budget] = {}
+    for what, (p50, p99) in budgets.items():
+        named[f"{what}, {span}, p50"] = Budget("ms", p50)
+        named[f"{what}, {span}, p99"] = Budget("ms", p99)
+        named[f"{what}, {span}, processor"] = Budget("ms")
+    return named
+
+
+def _times_earlier(what: str, above: float) -> dict[str, Budget]:
+    """The rows of a load beside that of the earlier version."""
+    return {
+        f"{what}, times the earlier": Budget("", above=above),
+        f"{what}, processor, of the earlier": Budget(""),
+    }
+
+
+HISTORY: Mapping[str, Budget] = {
+    "a reading at rest, dated": Budget("bytes", 2.5),
+    "a reading at rest, with ticks only": Budget("bytes", 4),
+    **_reads("20 zones", "a day", None, charts=False),
+    **_reads("ten zones", "90 days", 30, charts=True),
+    "start to first 200, a million readings": Budget("ms", 600),
+    "start to first 200, 39 million readings": Budget("ms", 600),
+    "idle memory, a million readings": Budget("MB", 50),
+    "idle memory, 39 million readings": Budget("MB", 50),
+    "CSV of a zone": Budget("/s", above=250_000),
+    "CSV of a zone, processor": Budget("µs"),
+    "CSV of a zone, most memory": Budget("MB", 80),
+    "a post beside a CSV, p99": Budget("ms"),
+    "a post beside a CSV, p99 more": Budget("ms", 20),
+    "memory more while packing": Budget("MB", 20),
+    "packing, processor": Budget("µs"),
+    "packing, of a core": Budget("%", 10),
+    "a post while packing, p99": Budget("ms"),
+    "a post while packing, p99 more": Budget("ms", 5),
+    "window of 10,000 from HTTP": Budget("ms"),
+    "window of 10,000, of the earlier": Budget("", 0.5),
+    "window of 10,000, processor, of the earlier": Budget(""),
+    **_times_earlier("ingest, 32 connections", 1.6),
+    **_times_earlier("ingest, batches of 50 devices", 2.5),
+    **_times_earlier("ingest, batches of 1000 devices", 2),
+    "written a reading, 32 connections": Budget("bytes"),
+    "written a reading, 32 connections, of the earlier": Budget("", 0.2),
+    "written a reading, 10 posts/s": Budget("bytes"),
+    "written a reading, 10 posts/s, of the earlier": Budget("", 0.5),
+}
+
 WHAT: Mapping[str, Budget] = {
     "start to first 200": Budget("ms"),
     "idle memory": Budget("MB", 50),
@@ -66,7 +123,7 @@ WHAT: Mapping[str, Budget] = {
     "post to frame, p50": Budget("ms"),
     "post to frame, p99": Budget("ms", 50),
     "post to frame, max": Budget("ms"),
-    "processor meanwhile": Budget("%"),
+    "processor, while they run": Budget("%"),
     "events lost": Budget("", never=True),
     "events repeated": Budget("", never=True),
     "two processes, post to the other's frame, p50": Budget("ms"),
@@ -113,6 +170,7 @@ WHAT: Mapping[str, Budget] = {
     "ingest on Firestore, 32 connections, p50": Budget("ms"),
     "ingest on Firestore, 32 connections, p99": Budget("ms"),
     "readings refused on Firestore": Budget("", never=True),
+    **HISTORY,
 }
 
 

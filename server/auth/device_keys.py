@@ -1,4 +1,4 @@
-"""DeviceKeys: which tenant and device a post speaks for."""
+"""Checks a device's key, and finds out for which tenant and device a post speaks."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ import msgspec
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.auth.sessions import digest
 from server.auth.wrong_keys import WrongKeys
-from server.errors import BasError, Forbidden, RateLimited, Unauthenticated
-from server.services.firestore.base import StoreBusy, StoreUnavailable
+from server.common.errors import BasError, Forbidden, RateLimited, Unauthenticated
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Device
 from server.services.firestore.store_watch import StoreWatch
+from server.services.ports.documents import StoreBusy, StoreUnavailable
 
 UNNAMED = "unknown"
-# Devices of which it is remembered whether they were admitted; about 300 bytes each.
+# Devices for which it is known whether they were admitted last; about 300 bytes each.
 REMEMBERED_MAX = 20_000
 KEY_MAX = 256
 
 
-_Asked = tuple[str, str | None, str]
+_Sender = tuple[str, str | None, str]
 """A key's digest, the device that was named, and the caller's tenant."""
+
+_Identified = dict[str | None, str | BasError]
+"""For each name in a post, its device, or why the post does not speak for it."""
 
 
 class WrongKey(Unauthenticated):
-    """No device has this key, or none has it any more."""
+    """No device has this key now."""
 
     error = "Invalid device key"
     code = "INVALID_DEVICE_KEY"
 
 
 class KeyOfAnother(Forbidden):
-    """The post names another device than its key is of: `owner`, of `tenant_id`."""
+    """The post names another device than `owner` of `tenant_id`, to which the key belongs."""
 
     error = "Key of another device"
     code = "DEVICE_MISMATCH"
@@ -57,13 +60,13 @@ class KeyRequired(Unauthenticated):
 
 
 class DeviceKeys:
-    """Keys of devices: long random texts, of which a digest is stored.
+    """Keys of devices: long random texts, of which only a digest is stored.
 
-    `mode` optional: a device with a key must present it; required: every device must; off: keys
-    are not looked at.
+    The modes are optional (a device with a key must present it), required (every device must
+    present one) and off (keys are ignored).
 
-    While the store is away a device is admitted, or refused, as it was last. After too many wrong
-    keys from an address more of them are RateLimited; a right one never is.
+    While the store is away, a device is admitted or refused as it was last. After too many wrong
+    keys from one address, further wrong ones raise RateLimited; a right key never does.
     """
 
     def __init__(
@@ -73,41 +76,44 @@ class DeviceKeys:
         self._mode = mode
         self._watch = watch
         self._wrong_keys = wrong_keys
-        self._last: dict[_Asked, tuple[str, str] | BasError] = {}
+        self._last: dict[_Sender, tuple[str, str] | BasError] = {}
 
     async def issue(self, tenant_id: str, device_id: str) -> str:
-        """Register the device with a new key, which replaces an earlier one, and is told once."""
+        """Register the device with a new key, which replaces an earlier one, and return the key.
+
+        The key cannot be read later.
+        """
         key = "bas_" + secrets.token_urlsafe(32)
         await self._devices.register_device(tenant_id, device_id, key_digest=digest(key))
         return key
 
     def names_device(self, key: str | None) -> bool:
-        """Whether a post with this key, if it is right, is the key's device's."""
+        """Whether a post with this key, if the key is right, comes from the key's device."""
         return bool(key) and self._mode != "off"
 
     async def identify(
         self, key: str | None, device_id: str | None, caller: Principal | None, address: str = ""
     ) -> tuple[str, str]:
-        """The tenant and device of a post with this key, naming this device, by this caller.
+        """The tenant and device of a post with this key, device name and caller.
 
-        Without a key a device belongs to the caller's tenant, or to the default one. Raises
-        Unauthenticated for a wrong or missing key, RateLimited for one wrong key too many from this
+        Without a key, a device belongs to the caller's tenant, or to the default one. Raises
+        Unauthenticated for a wrong or missing key, RateLimited after too many wrong keys from this
         address, Forbidden for a key of another device or a caller who may not speak for devices,
-        StoreUnavailable for a device that was never heard while the store is away.
+        and StoreUnavailable if the store is away and the device is not in memory.
         """
         if self._watch.error is not None:
-            return self._as_last(_asked(key, device_id, caller), self._watch.error)
+            return self._last_result(_sender_of(key, device_id, caller), self._watch.error)
         try:
             return await self._identified(key, device_id, caller, address)
         except StoreUnavailable as error:
             self._lose(error)
-            return self._as_last(_asked(key, device_id, caller), error)
+            return self._last_result(_sender_of(key, device_id, caller), error)
         except BasError as refusal:
-            asked = _asked(key, device_id, caller)
+            sender = _sender_of(key, device_id, caller)
             keyed = self._mode == "optional" and isinstance(refusal, KeyRequired)
-            # A stranger is not remembered; a key that was replaced is refused from now on.
-            if keyed or asked in self._last:
-                self._remember(asked, copy(refusal))
+            # Strangers are not kept in memory; a key that was replaced is refused from now on.
+            if keyed or sender in self._last:
+                self._remember(sender, copy(refusal))
             self._count(refusal, address)
             raise
 
@@ -133,43 +139,44 @@ class DeviceKeys:
         named: Collection[str | None],
         caller: Principal | None,
         address: str = "",
-    ) -> tuple[str, dict[str | None, str | BasError]]:
-        """As `identify`, of one post that names several devices: its tenant, and for each name the
-        device or why this post does not speak for it.
+    ) -> tuple[str, _Identified]:
+        """Like `identify`, for one post that names several devices: its tenant, and each device.
 
-        Raises what would be said of every name: Unauthenticated or RateLimited for a wrong key,
-        Unauthenticated for none where every device must have one, Forbidden for a caller who may
-        not speak for devices.
+        For each name the result has the device, or why the post does not speak for it.
+
+        Raises errors that apply to every name: Unauthenticated or RateLimited for a wrong key,
+        Unauthenticated for a missing one if every device must have one, and Forbidden for a caller
+        who may not speak for devices.
         """
-        error = self._watch.error
-        if error is None:
-            try:
-                return await self._identified_many(key, named, caller, address)
-            except StoreUnavailable as lost:
-                self._lose(lost)
-                error = lost
-            except WrongKey as refusal:
-                self._count(refusal, address)
-                raise
-        return self._as_last_many(key, named, caller, error)
+        if self._watch.error is not None:
+            return self._last_results(key, named, caller, self._watch.error)
+        try:
+            return await self._identified_many(key, named, caller, address)
+        except StoreUnavailable as error:
+            self._lose(error)
+            return self._last_results(key, named, caller, error)
+        except WrongKey as refusal:
+            self._count(refusal, address)
+            raise
 
     def _lose(self, error: StoreUnavailable) -> None:
         if not isinstance(error, StoreBusy):
             self._watch.lose(error)
 
-    def _as_last_many(
+    def _last_results(
         self,
         key: str | None,
         named: Collection[str | None],
         caller: Principal | None,
         error: StoreUnavailable,
-    ) -> tuple[str, dict[str | None, str | BasError]]:
-        """Each as it was admitted last; those that were not are StoreUnavailable."""
+    ) -> tuple[str, _Identified]:
+        """Each device as it was admitted last; unknown ones get StoreUnavailable."""
         if self._mode == "required" and not key:
             raise KeyRequired
-        tenant_id, answer = "", dict[str | None, str | BasError]()
+        tenant_id = ""
+        answer: _Identified = {}
         for name in named:
-            last = self._last.get(_asked(key, name, caller), error)
+            last = self._last.get(_sender_of(key, name, caller), error)
             if isinstance(last, BasError):
                 answer[name] = last
             else:
@@ -183,37 +190,39 @@ class DeviceKeys:
         tenant_id: str,
         devices: Mapping[str | None, str],
     ) -> None:
-        """Remember that readings of this post were stored, as this tenant's: under each name the
-        device it stands for. Not before, or made-up devices would push out those that are there."""
+        """Remember that readings of this post were stored; `devices` maps each name to its device.
+
+        Called only after they were stored: otherwise invented devices would push out real ones.
+        """
         key_digest, of_tenant = digest(key) if key else "", _tenant_of(caller)
         for name, device_id in devices.items():
             self._remember((key_digest, name, of_tenant), (tenant_id, device_id))
 
-    def told_as(self, key: str | None, device_id: str | None, caller: Principal | None) -> str:
-        """A text by which another process knows whom this post speaks for."""
-        return msgspec.json.encode(_asked(key, device_id, caller)).decode()
+    def sender_text(self, key: str | None, device_id: str | None, caller: Principal | None) -> str:
+        """A text that identifies this post's sender to another process."""
+        return msgspec.json.encode(_sender_of(key, device_id, caller)).decode()
 
-    def known_as(self, text: str) -> tuple[str, str] | None:
-        """The tenant and device of such a post, if one was admitted last."""
-        found = self._last.get(msgspec.json.decode(text, type=_Asked))
+    def device_of_sender(self, text: str) -> tuple[str, str] | None:
+        """The tenant and device for a text of `sender_text`, if they were admitted last."""
+        found = self._last.get(msgspec.json.decode(text, type=_Sender))
         return None if isinstance(found, BasError) else found
 
-    def _as_last(self, asked: _Asked, error: StoreUnavailable) -> tuple[str, str]:
-        if self._mode == "required" and not asked[0]:
+    def _last_result(self, sender: _Sender, error: StoreUnavailable) -> tuple[str, str]:
+        if self._mode == "required" and not sender[0]:
             raise KeyRequired
-        last = self._last.get(asked, error)
+        last = self._last.get(sender, error)
         if isinstance(last, BasError):
             raise copy(last)
         return last
 
-    def _remember(self, asked: _Asked, found: tuple[str, str] | BasError) -> None:
-        known = self._last.get(asked)
+    def _remember(self, sender: _Sender, found: tuple[str, str] | BasError) -> None:
+        known = self._last.get(sender)
         if known is None:
             if len(self._last) >= REMEMBERED_MAX:
                 del self._last[next(iter(self._last))]
-            self._last[asked] = found
+            self._last[sender] = found
         elif known != found:
-            self._last[asked] = found
+            self._last[sender] = found
 
     async def _identified_many(
         self,
@@ -221,25 +230,28 @@ class DeviceKeys:
         named: Collection[str | None],
         caller: Principal | None,
         address: str,
-    ) -> tuple[str, dict[str | None, str | BasError]]:
+    ) -> tuple[str, _Identified]:
         if key and self._mode != "off":
             device = await self._by_key(key, named, caller, address)
-            tenant_id, own = device.tenant_id, device.device_id
-            return tenant_id, {
-                name: own if name in {None, own} else KeyOfAnother(tenant_id, own) for name in named
-            }
+            return device.tenant_id, _of_its_key(device, named)
         tenant_id = _tenant_of(caller)
         if self._mode == "required":
             raise KeyRequired
-        answer: dict[str | None, str | BasError] = {name: name or UNNAMED for name in named}
+        device_ids = {name: name or UNNAMED for name in named}
+        keyed = set[str]()
         if self._mode == "optional":
-            device_ids = list({name or UNNAMED for name in named})
-            for fresh in (False, True):  # nobody is refused for what may have changed since
-                found = await self._devices.get_devices(tenant_id, device_ids, fresh=fresh)
-                device_ids = [name for name, device in found.items() if device.key_digest]
-            keyed = set(device_ids)
-            answer |= {name: KeyRequired() for name in named if (name or UNNAMED) in keyed}
-        return tenant_id, answer
+            keyed = await self._with_key(tenant_id, set(device_ids.values()))
+        return tenant_id, {
+            name: KeyRequired() if device_id in keyed else device_id
+            for name, device_id in device_ids.items()
+        }
+
+    async def _with_key(self, tenant_id: str, device_ids: set[str]) -> set[str]:
+        """Those of the devices that have a key. Raises StoreUnavailable."""
+        for fresh in (False, True):  # only a fresh document may refuse
+            found = await self._devices.get_devices(tenant_id, list(device_ids), fresh=fresh)
+            device_ids = {name for name, device in found.items() if device.key_digest}
+        return device_ids
 
     async def _by_key(
         self, key: str, named: Collection[str | None], caller: Principal | None, address: str
@@ -249,11 +261,11 @@ class DeviceKeys:
             key_digest = digest(key)
             if not self._wrong_keys.limited(address) or self._knows(key_digest, named, caller):
                 device = await self._devices.get_device_by_key(key_digest, fresh=False)
-                if device is None:  # nobody is refused for what may have changed since
+                if device is None:  # only a fresh document may refuse
                     device = await self._devices.get_device_by_key(key_digest, fresh=True)
             else:
                 async with self._wrong_keys.turn(address):
-                    self._watch.check_there()  # the store may have been lost during the wait
+                    self._watch.raise_if_away()  # the store may have been lost during the wait
                     device = await self._devices.get_device_by_key(key_digest, fresh=True)
         if device is None:
             raise WrongKey
@@ -262,12 +274,12 @@ class DeviceKeys:
     def _knows(
         self, key_digest: str, named: Collection[str | None], caller: Principal | None
     ) -> bool:
-        """Whether the key was right in such a post before, so that no stranger is asking."""
+        """Whether such a post came with this key before and the key was right."""
         of_tenant = _tenant_of(caller)
         return any(isinstance(self._last.get((key_digest, one, of_tenant)), tuple) for one in named)
 
     def _count(self, refusal: BasError, address: str) -> None:
-        """Raise RateLimited instead of a wrong key if there were too many of them."""
+        """Raise RateLimited instead of the refusal after too many wrong keys."""
         if isinstance(refusal, WrongKey) and (wait_s := self._wrong_keys.count(address)):
             raise RateLimited(wait_s) from refusal
 
@@ -280,12 +292,20 @@ class DeviceKeys:
         return True
 
 
-def _asked(key: str | None, device_id: str | None, caller: Principal | None) -> _Asked:
+def _sender_of(key: str | None, device_id: str | None, caller: Principal | None) -> _Sender:
     return digest(key) if key else "", device_id, _tenant_of(caller)
 
 
+def _of_its_key(device: Device, named: Collection[str | None]) -> _Identified:
+    """The device for each name in a post with this device's key; the post need not name it."""
+    own = device.device_id
+    return {
+        name: own if name in {None, own} else KeyOfAnother(device.tenant_id, own) for name in named
+    }
+
+
 def _tenant_of(caller: Principal | None) -> str:
-    """Whose devices a caller without a device's key speaks for. Raises Forbidden."""
+    """The tenant for whose devices a caller without a device key speaks. Raises Forbidden."""
     if caller is not None and not caller.may("operator"):
         raise Forbidden(message=f"{caller.role} role cannot perform this action")
     return caller.tenant_id if caller else DEFAULT_TENANT

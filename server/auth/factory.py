@@ -1,63 +1,64 @@
-"""One of each part of auth, wired by hand over the stores."""
+"""Wires the parts of auth by hand, over the stores."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from server.auth.accounts import AccountService
+from server.auth.attempts import AttemptLimiter
 from server.auth.device_keys import DeviceKeys
 from server.auth.guard import Guard
+from server.auth.lockout import Lockout
 from server.auth.login import LoginService
+from server.auth.own_password import OwnPassword
+from server.auth.password_rules import PasswordRules
 from server.auth.passwords import Passwords
-from server.auth.rate_limit import AttemptLimiter
 from server.auth.sessions import SessionService
+from server.auth.tenants import TenantService
 from server.auth.wrong_keys import WrongKeys
-from server.clock import Clock
+from server.common.clock import Clock
+from server.common.metrics import Metrics
 from server.config.config import ServerConfig
-from server.metrics import Metrics
 from server.services.firestore.service_factory import Stores
-
-ADDRESS_WINDOW_S = 15 * 60
 
 
 @dataclass(frozen=True)
 class Auth:
-    """Who may do what. Close `passwords`, which has threads."""
+    """The services that decide who may do what. Close `passwords`, which has threads."""
 
     passwords: Passwords
     sessions: SessionService
     logins: LoginService
     keys: DeviceKeys
     guard: Guard
-    accounts: AttemptLimiter
+    lockout: Lockout
+    users: AccountService
+    own_password: OwnPassword
+    tenants: TenantService
 
 
 def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Metrics) -> Auth:
-    """Auth over `stores`, as configured."""
-    accounts = AttemptLimiter(
+    """Create auth over `stores`, as configured.
+
+    `clock` must be the same for all processes on the stores.
+    """
+    lockout = Lockout(
         stores.client,
         stores.reads,
         clock,
-        "user",
         limit=config.max_login_attempts,
-        window_s=config.lockout_duration,
         lock_s=config.lockout_duration,
+        address_limit=config.auth_attempts_per_15min,
     )
-    addresses = AttemptLimiter(
-        stores.client,
-        stores.reads,
-        clock,
-        "address",
-        limit=config.auth_attempts_per_15min,
-        window_s=ADDRESS_WINDOW_S,
-        lock_s=ADDRESS_WINDOW_S,
-    )
-    passwords = Passwords()
+    rules = PasswordRules(config.password_min_length, config.password_history_count)
+    passwords = Passwords(rules=rules)
     sessions = SessionService(
         stores.sessions,
         stores.users,
-        accounts,
+        lockout.accounts,
         clock,
         timeout_s=config.session_timeout,
+        absolute_s=config.session_absolute,
         max_per_user=config.max_concurrent_sessions,
     )
     logins = LoginService(
@@ -65,17 +66,38 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
         users=stores.users,
         sessions=sessions,
         passwords=passwords,
-        accounts=accounts,
-        addresses=addresses,
+        lockout=lockout,
         audit=stores.audit,
         clock=clock,
         metrics=metrics,
+    )
+    users = AccountService(
+        client=stores.client,
+        users=stores.users,
+        sessions=stores.sessions,
+        lockout=lockout,
+        passwords=passwords,
+        audit=stores.audit,
+        clock=clock,
+        work=logins.work,
+    )
+    guesses = AttemptLimiter(
+        stores.client,
+        stores.reads,
+        clock,
+        "password",
+        limit=config.max_login_attempts,
+        window_s=config.lockout_duration,
+        lock_s=config.lockout_duration,
     )
     return Auth(
         passwords=passwords,
         sessions=sessions,
         logins=logins,
         keys=DeviceKeys(stores.devices, config.device_auth, stores.watch, WrongKeys(clock)),
-        guard=Guard(config, sessions, stores.audit, metrics),
-        accounts=accounts,
+        guard=Guard(config, sessions, stores.audit, clock, metrics),
+        lockout=lockout,
+        users=users,
+        own_password=OwnPassword(users, passwords, guesses, stores.audit, logins.work),
+        tenants=TenantService(stores.tenants, stores.users, lockout, stores.audit),
     )

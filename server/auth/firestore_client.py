@@ -1,4 +1,4 @@
-"""Opens Firestore: in production with its credentials, or the emulator without any."""
+"""Opens Firestore: the production service with credentials, or the emulator without."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from server.clock import Clock
+from server.common.clock import Clock
+from server.common.metrics import Metrics
+from server.common.slow_start import said_if_slow
 from server.config.config import ServerConfig
-from server.metrics import Metrics
-from server.neighbours import CacheOf, Neighbours
 from server.services.firestore import LOCAL_PROJECT, init_client
-from server.services.firestore.base import DocumentClient, StoreUnavailable
-from server.services.firestore.caching import CachingClient
-from server.services.firestore.indexes import Index
+from server.services.firestore.cache.client import CachingClient
 from server.services.firestore.routing import RoutingClient, collections_on_firestore
+from server.services.ports.documents import DocumentClient, StoreUnavailable
+from server.services.ports.indexes import Index
+from server.services.site.ports import CacheOf, SharedSite
+from server.services.site.site_clock import site_clock
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-    from server.services.firestore.client import FirestoreClient
+    from server.services.firestore.google.client import FirestoreClient
 
 SCOPE = "https://www.googleapis.com/auth/datastore"
-# Outside Google's cloud, its library asks for a machine's own credentials several times.
+# Outside Google's cloud, its library asks for the machine's credentials several times.
 CREDENTIALS_S = 15.0
+# A command waits so long for a Firestore that is slow at first, as an emulator that just started.
+PING_S, PING_PAUSE_S = 15.0, 0.5
 log = logging.getLogger(__name__)
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[0-9]{1,5}")
@@ -42,25 +46,34 @@ async def stores_client(
     indexes: Iterable[Index],
     clock: Clock,
     metrics: Metrics,
-    neighbours: Neighbours | None,
+    site: SharedSite | None,
     serving: bool = False,
-) -> AsyncIterator[DocumentClient]:
-    """The client of all stores: `sqlite`, but for the collections that the settings keep in
-    Firestore. With `neighbours` some of these are remembered for a while."""
+) -> AsyncIterator[tuple[DocumentClient, Clock]]:
+    """The client of all stores, and the clock that is the same in all processes on them.
+
+    The client is SQLite, or Firestore for the collections set so. With `site`, documents of some of
+    the Firestore collections are cached for a while. The clock is that of Redis, or else of
+    Firestore; with SQLite alone all processes are on one machine, so it is the machine's.
+    """
+    common = site.clock if site else None
     if not config.uses_firestore:
-        yield sqlite
+        yield sqlite, common or clock
         return
     moved = collections_on_firestore(config)
-    async with connected_firestore(config, indexes, clock, metrics, serving) as firestore:
+    async with AsyncExitStack() as resources:
+        enter = resources.enter_async_context
+        firestore = await enter(connected_firestore(config, indexes, clock, metrics, serving))
+        if common is None:
+            common = await enter(site_clock(clock, firestore.time_ms, metrics, "Firestore"))
         client = RoutingClient(sqlite, dict.fromkeys(moved, firestore), metrics)
-        if neighbours is None:
-            yield client
+        if site is None:
+            yield client, common
             return
-        if neighbours.cache is not None:
+        if site.cache is not None:
             where = config.firestore_emulator_host if config.use_emulators else "google"
-            cache = CacheOf(neighbours.cache, f"{where}/{firestore.database}")
-            neighbours = replace(neighbours, cache=cache)
-        yield CachingClient(client, moved, neighbours, clock, metrics)
+            cache = CacheOf(site.cache, f"{where}/{firestore.database}")
+            site = replace(site, cache=cache)
+        yield CachingClient(client, moved, site, common, metrics), common
 
 
 @asynccontextmanager
@@ -71,8 +84,10 @@ async def connected_firestore(
     metrics: Metrics,
     serving: bool = False,
 ) -> AsyncIterator[FirestoreClient]:
-    """The client that the settings name, of a Firestore that answered, or may answer later for a
-    server that is `serving`; closed afterwards."""
+    """The Firestore client that the settings name, closed afterwards.
+
+    Firestore must answer now; for a server that is `serving`, it may answer later.
+    """
     client = await open_firestore(
         indexes,
         clock,
@@ -88,12 +103,24 @@ async def connected_firestore(
 
 
 async def _ping(client: FirestoreClient, serving: bool) -> None:
+    deadline = asyncio.get_running_loop().time() + (0.0 if serving else PING_S)
     try:
-        await client.ping()
+        async with said_if_slow("Firestore does not answer"):
+            while True:
+                try:
+                    await client.ping()
+                    return
+                except StoreUnavailable:
+                    if asyncio.get_running_loop().time() >= deadline:
+                        raise
+                await asyncio.sleep(PING_PAUSE_S)
     except StoreUnavailable as error:
         if not serving:
             raise
-        log.error("serving without Firestore until it answers: %s", error.message)
+        log.error(
+            "Firestore does not answer (%s): the server starts without it and retries",
+            error.message,
+        )
 
 
 async def open_firestore(
@@ -104,12 +131,12 @@ async def open_firestore(
     project: str = "",
     emulator_host: str = "",
 ) -> FirestoreClient:
-    """A client of the emulator at `emulator_host` (host:port) if that is given, else of production.
+    """A client of the emulator at `emulator_host` (host:port), or of production if that is empty.
 
-    Without a `project` the emulator's is `local-dev`, and production's the one that the
-    application default credentials name. What the environment says of an emulator has no effect.
-    StoreUnavailable when the settings or credentials cannot be right, saying what to do. Nothing
-    is asked of Firestore yet: `ping` does. The client belongs to the running event loop.
+    Without `project`, the emulator's project is `local-dev` and production's is the one that the
+    application default credentials name. Environment variables about an emulator have no effect.
+    Raises StoreUnavailable, with the remedy, if the settings or credentials cannot be right. It
+    does not call Firestore: `ping` does. The client belongs to the running event loop.
     """
     if project and not _PROJECT.fullmatch(project):
         raise StoreUnavailable(
@@ -128,8 +155,8 @@ async def open_firestore(
         raise StoreUnavailable(
             message="The Google credentials name no project: set GOOGLE_CLOUD_PROJECT"
         )
-    from server.services.firestore.client import FirestoreClient
-    from server.services.firestore.firestore_connection import production_client
+    from server.services.firestore.google.client import FirestoreClient
+    from server.services.firestore.google.connection import production_client
 
     google = production_client(project or named, credentials)
     return FirestoreClient(google, indexes, clock, metrics)
@@ -138,7 +165,7 @@ async def open_firestore(
 async def _default_credentials() -> tuple[Credentials, str]:
     """The application default credentials, and their project or "".
 
-    In a thread: files are read, and outside a file Google's metadata server is asked.
+    Runs in a thread, since it reads files or asks Google's metadata server.
     """
     import google.auth
     from google.auth.exceptions import GoogleAuthError

@@ -1,4 +1,4 @@
-"""Guard: who may call a view; sync and async views alike."""
+"""Decides who may call a view; for sync and async views."""
 
 from __future__ import annotations
 
@@ -8,22 +8,33 @@ from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
 
-from quart import current_app, request
+from quart import after_this_request, current_app, request
+from quart.typing import ResponseTypes
 
 from server.auth.principal import ANYONE, Principal
-from server.auth.sessions import SessionService, WrongBrowser
+from server.auth.session_cookies import has_cookie, renew_cookies, secret_ids
+from server.auth.sessions import SessionService, digest
+from server.common.clock import Clock
+from server.common.errors import (
+    BasError,
+    Forbidden,
+    Invalid,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+)
+from server.common.metrics import Metrics
 from server.config.config import ServerConfig
-from server.errors import BasError, Forbidden, Invalid, Unauthenticated, UnsupportedMedia
-from server.metrics import Metrics
 from server.services.firestore.audit_store import AuditStore
-from server.services.firestore.models import Role
+from server.services.firestore.models import Role, Session
+from server.services.firestore.refusal_counts import RefusalKind
 
 log = logging.getLogger(__name__)
 
-COOKIE = "bas_session_id"
-HEADER = "X-Session-ID"
+# A page sends this with "1" when its request follows from what a person did with pointer or keys.
+ACTIVE = "X-User-Active"
+AGENT_SHOWN = 200
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-GUARD_MARK = "bas_required_role"
 
 View = Callable[..., Any]
 
@@ -31,9 +42,9 @@ View = Callable[..., Any]
 class Guard:
     """The rules of sessions, roles and tenants for HTTP views.
 
-    A guarded view gets its caller as keyword argument `principal`. In shadow mode what would be
-    refused is logged and counted, and the caller goes on as anyone; where log-in is disabled
-    everybody is anyone.
+    A guarded view gets its caller as keyword argument `principal`. In shadow mode, refusals are
+    only logged and counted; a caller without a valid session and tenant continues as ANYONE. If
+    log-in is disabled, every caller is ANYONE.
     """
 
     def __init__(
@@ -41,38 +52,44 @@ class Guard:
         config: ServerConfig,
         sessions: SessionService,
         audit: AuditStore,
+        clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._config = config
         self._sessions = sessions
         self._audit = audit
+        self._clock = clock
         self._metrics = metrics
 
-    def require_auth(self, role: Role = "read-only") -> Callable[[View], View]:
+    def require_auth(
+        self, role: Role = "read-only", *, is_use: bool = True
+    ) -> Callable[[View], View]:
         """Let callers of at least this role through.
 
-        Raises Unauthenticated, Forbidden, Invalid (tenant).
+        Without `is_use`, calling this view never extends a session. Raises
+        Unauthenticated, Forbidden, Invalid (tenant).
         """
 
         def decorate(view: View) -> View:
             @wraps(view)
             async def guarded(*args: Any, **kwargs: Any) -> Any:
-                kwargs["principal"] = await self._admit(role)
+                after_this_request(never_stored)
+                kwargs["principal"] = await self._admit(role, is_use)
                 return await current_app.ensure_async(view)(*args, **kwargs)
 
-            setattr(guarded, GUARD_MARK, role)
             return guarded
 
         return decorate
 
     async def principal_if_any(self, *, required: bool = False) -> Principal | None:
-        """The caller of a public view, if a live session came along; else None.
+        """The caller of a public view if the request has a live session; else None.
 
-        With `required` a session that is not alive is Unauthenticated: what is sent with it must
-        not land in the default tenant.
+        With `required`, a session that is not alive raises Unauthenticated: its data must not go to
+        the default tenant.
         """
-        if not self._config.auth_on or session_id() is None:
+        if not self._config.auth_on or not secret_ids():
             return None
+        after_this_request(never_stored)
         try:
             principal = await self.resolve()
         except Unauthenticated:
@@ -89,7 +106,7 @@ class Guard:
         return principal
 
     def check_tenant(self, tenant_id: str) -> None:
-        """Refuse a tenant header that names another tenant than the caller's own."""
+        """Refuse a tenant header that names another tenant than the caller's."""
         named = request.headers.get(self._config.tenant_id_header)
         if not tenant_id:
             raise Invalid("User not assigned to tenant", "NO_SESSION_TENANT")
@@ -101,7 +118,7 @@ class Guard:
     async def check_origin(self) -> None:
         """Refuse an unsafe request that another site's page may have sent.
 
-        An `Origin` must be this one or one of BAS_CORS_ORIGINS; with a session cookie a body must
+        An `Origin` must be this site or one of BAS_CORS_ORIGINS. With a session cookie a body must
         be JSON, which no form can send.
         """
         if request.method in SAFE_METHODS:
@@ -109,15 +126,15 @@ class Guard:
         origin = request.headers.get("Origin")
         if origin is not None and not self._same_origin(origin):
             raise Forbidden("Cross-origin request refused", "CSRF_REFUSED", f"from {origin[:200]}")
-        if COOKIE in request.cookies and not request.is_json and _carries_body():
+        if has_cookie() and not request.is_json and _carries_body():
             raise UnsupportedMedia(message="send Content-Type: application/json")
 
-    async def _admit(self, role: Role) -> Principal:
+    async def _admit(self, role: Role, is_use: bool) -> Principal:
         if not self._config.auth_on:
             return ANYONE
         principal: Principal | None = None
         try:
-            principal = await self.resolve()
+            principal = await self.resolve(is_use=is_use)
             self.check_tenant(principal.tenant_id)
             if not principal.may(role):
                 raise Forbidden(message=f"{principal.role} role cannot perform this action")
@@ -133,30 +150,67 @@ class Guard:
 
     @staticmethod
     def _log_shadow(refusal: BasError) -> None:
-        log.warning("shadow: %s %s would be refused: %s", request.method, request.path, refusal)
+        log.warning(
+            "shadow mode: %s %s would be refused: %s", request.method, request.path, refusal
+        )
 
-    async def resolve(self) -> Principal:
-        """Who holds this request's session. Raises Unauthenticated.
+    async def resolve(self, *, is_use: bool = True) -> Principal:
+        """The caller who has this request's session. Raises Unauthenticated.
 
-        A session in a wrong browser may be a stolen one: that is audited.
+        A person's request extends the session, and the cookies that brought it. A session in
+        another browser than at log-in may be stolen: the first such request is audited. While the
+        store takes no writes, the request goes on without them.
         """
+        brought = secret_ids()
+        session, user = await self._sessions.resolve(brought)
         try:
-            return await self._sessions.resolve(session_id(), user_agent())
-        except WrongBrowser as refusal:
-            await self._audit_refusal(refusal, refusal.session.tenant_id, refusal.session.username)
-            raise
+            await self._audit_agent(session)
+            if is_use and request.headers.get(ACTIVE) == "1":
+                session = await self._extended(session, brought)
+        except Unavailable as error:
+            log.warning("a session could not be changed, the next request retries: %s", error)
+        return self._sessions.principal(session, user)
+
+    async def _extended(self, session: Session, brought: list[str]) -> Session:
+        extended = await self._sessions.extended(session)
+        if extended.expire_at > session.expire_at:
+            secret_id = next(one for one in brought if digest(one) == session.digest)
+            left_ms = extended.expire_at - self._clock.now_ms()
+            renew_cookies(self._config, secret_id, left_ms // 1000)
+        return extended
+
+    async def _audit_agent(self, session: Session) -> None:
+        agent = user_agent()
+        if not self._sessions.may_audit_agent(session, agent):
+            return
+        entry = self._audit.entry(
+            "USER_AGENT_CHANGED",
+            tenant_id=session.tenant_id or "default",
+            username=session.username,
+            address=address(),
+            details={
+                "user_agent": agent[:AGENT_SHOWN],
+                "method": request.method,
+                "path": request.path[:200],
+            },
+        )
+        await self._sessions.audit_agent(session, entry)
 
     async def _audit_refusal(self, refusal: BasError, tenant_id: str, username: str) -> None:
-        """Keep what a known user was refused. What a stranger tries is only counted: it must not
-        be possible to fill the disk from outside."""
-        await self._audit.log_event(
+        """Write an audit entry for a refusal of a known user; equal ones share one a minute.
+
+        Refusals of strangers are only counted: a client without a session must not be able to fill
+        the disk.
+        """
+        kind = RefusalKind(
             "ACCESS_DENIED",
-            tenant_id=tenant_id or "default",
-            username=username,
-            address=address(),
-            success=False,
-            details={"code": refusal.code, "method": request.method, "path": request.path[:200]},
+            tenant_id or "default",
+            username,
+            refusal.code,
+            request.method,
+            request.path[:200],
         )
+        await self._audit.refusals.refused(kind, address())
 
     def _same_origin(self, origin: str) -> bool:
         if origin in self._config.cors_origins:
@@ -172,13 +226,14 @@ class Guard:
         return default is not None and host == own.lower().replace("[", "").replace("]", "")
 
 
-def session_id() -> str | None:
-    """The secret session id of this request, from header or cookie."""
-    return request.headers.get(HEADER) or request.cookies.get(COOKIE)
+async def never_stored(response: ResponseTypes) -> ResponseTypes:
+    """Forbid browsers and proxies to store an answer, unless it has a rule of its own."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 def user_agent() -> str:
-    """What a session is bound to."""
+    """The User-Agent of the request."""
     return str(request.headers.get("User-Agent", ""))
 
 
@@ -188,7 +243,10 @@ def address() -> str:
 
 
 def _carries_body() -> bool:
-    """A page of another site can send no request without Content-Type, Origin and body."""
+    """Whether the request has a body or a header that announces one.
+
+    A page of another site cannot send a request that lacks Content-Type, Origin and body.
+    """
     headers = request.headers
     return (
         "Content-Type" in headers

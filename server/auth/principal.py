@@ -1,18 +1,19 @@
-"""Principal: who is asking, in which role, for which tenant."""
+"""The caller of a request: name, role and tenant."""
 
 from __future__ import annotations
 
 import msgspec
 
+from server.common.session_end import SessionEnd
 from server.services.firestore.models import ROLES, Role
 
 DEFAULT_TENANT = "default"
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A caller. `session` is the digest of the session it came with, None for nobody in particular.
+    """A caller. `session` is the digest of its session, None without one; so is the session's end.
 
-    Times are Unix milliseconds.
+    `login_time` is Unix milliseconds.
     """
 
     username: str
@@ -20,7 +21,7 @@ class Principal(msgspec.Struct, frozen=True):
     tenant_id: str
     session: str | None = None
     login_time: int = 0
-    expire_at: int = 0
+    end: SessionEnd | None = None
 
     def may(self, role: Role) -> bool:
         """Whether the caller's role is at least `role`."""
@@ -28,9 +29,9 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def owner(self) -> str | None:
-        """What a stream opened by this caller lives by: the session, in the role it has now."""
+        """The owner of streams that this caller opens: they end with the session or its role."""
         return f"{self.session}:{self.role}" if self.session else None
 
 
-# Everybody, where log-in is switched off.
+# Every caller, if log-in is switched off.
 ANYONE = Principal("anonymous", "admin", DEFAULT_TENANT)

@@ -1,33 +1,49 @@
-"""SessionService: opens, resolves and ends sessions; only the browser knows the secret id."""
+"""Opens, resolves and ends sessions; only the browser has the secret id."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+from server.auth.attempts import AttemptLimiter
 from server.auth.principal import Principal
-from server.auth.rate_limit import AttemptLimiter
-from server.clock import Clock
-from server.errors import Unauthenticated
-from server.services.firestore.base import Create, Delete
+from server.common.clock import Clock, booted_ms
+from server.common.errors import Unauthenticated
+from server.common.session_end import SessionEnd
 from server.services.firestore.models import ROLES, Session, User
 from server.services.firestore.sessions_store import SessionsStore
 from server.services.firestore.users_store import UsersStore
+from server.services.ports.documents import (
+    Create,
+    Delete,
+    VersionConflict,
+    Write,
+)
 
 SESSION_ID_MIN, SESSION_ID_MAX = 10, 256
 RELOGIN = "Please login again"
+# A session is extended once it gains this much: a write a minute, whatever its user does. A session
+# that lives for less than 20 minutes without a request is extended more often.
+STEP_MS, STEPS = 60_000, 20
 
 
-class WrongBrowser(Unauthenticated):
-    """A live session came with another User-Agent than the one it was opened with."""
+class SessionOpening(NamedTuple):
+    """A new session: its secret id, the writes that open it, and the sessions that they end."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__(message=RELOGIN)
-        self.session = session
+    session_id: str
+    writes: list[Create | Delete]
+    pushed_out: list[Session]
 
 
 class SessionService:
-    """Sessions of all users, on the store; a session lives for a fixed time."""
+    """The sessions of all users, in the store.
+
+    A session lives for `timeout_s` seconds after the log-in or after the last request that a
+    person made, and for `absolute_s` seconds after the log-in at most. A lock that was set by hand
+    ends it. One by wrong passwords does not: any stranger can cause it.
+    """
 
     def __init__(
         self,
@@ -37,6 +53,7 @@ class SessionService:
         clock: Clock,
         *,
         timeout_s: int,
+        absolute_s: int,
         max_per_user: int,
     ) -> None:
         self._sessions = sessions
@@ -44,14 +61,21 @@ class SessionService:
         self._accounts = account_limiter
         self._clock = clock
         self.timeout_s = timeout_s
+        self._absolute_s = absolute_s
         self._max_per_user = max_per_user
+        # The sessions that are being extended: of a page's requests at once, one writes.
+        self._extending: set[str] = set()
 
     async def opening(
-        self, user: User, user_agent: str, address: str, timeout_s: int | None = None
-    ) -> tuple[str, list[Create | Delete]]:
-        """A new session's secret id, and the writes that open it and end the user's oldest
-        sessions if there are too many: to be committed together with what allows it."""
-        life_s = self.timeout_s if timeout_s is None else timeout_s
+        self, user: User, user_agent: str | None, address: str, timeout_s: int | None = None
+    ) -> SessionOpening:
+        """Make a new session.
+
+        The writes also end the user's oldest sessions if there are too many. The caller commits
+        them together with the check that allows the log-in. Without a known user agent, None, no
+        other one is noticed.
+        """
+        life_s = min(self.timeout_s if timeout_s is None else timeout_s, self._absolute_s)
         session_id = secrets.token_urlsafe(32)
         now = self._clock.now_ms()
         live = await self._sessions.sessions_of(user.username)
@@ -62,65 +86,115 @@ class SessionService:
             username=user.username,
             role=user.role,
             tenant_id=user.tenant_id,
-            user_agent_digest=digest(user_agent),
+            user_agent_digest="" if user_agent is None else digest(user_agent),
             address=address,
             created_at=now,
             expires_at=now + life_s * 1000,
             expire_at=now + life_s * 1000,
+            boot=self._clock.boot,
+            booted_ms=booted_ms(self._clock),
         )
         ends = [self._sessions.deletion(old.digest) for old in excess]
-        return session_id, [self._sessions.creation(session), *ends]
+        return SessionOpening(session_id, [self._sessions.creation(session), *ends], excess)
 
-    async def resolve(self, session_id: str | None, user_agent: str) -> Principal:
-        """Who holds this session. Raises Unauthenticated, WrongBrowser."""
-        if session_id is None or not SESSION_ID_MIN <= len(session_id) <= SESSION_ID_MAX:
+    async def resolve(self, secret_ids: Sequence[str]) -> tuple[Session, User]:
+        """The first live session among these secret ids, and its user. Raises Unauthenticated."""
+        digests = [digest(one) for one in secret_ids if _may_be_secret_id(one)]
+        if not digests:
             raise Unauthenticated("Invalid session ID", "INVALID_SESSION_ID", RELOGIN)
-        session = await self._sessions.get_session(digest(session_id))
-        users = await self._users.get_users([session.username]) if session else {}
-        user = users.get(session.username) if session else None
-        if session is None or user is None:
-            raise Unauthenticated(message=RELOGIN)
-        if session.user_agent_digest != digest(user_agent):
-            raise WrongBrowser(session)
-        if await self._accounts.locked([user.username]):
-            raise Unauthenticated(message=RELOGIN)
+        found = await self._sessions.get_sessions(digests)
+        users = await self._users.get_users(sorted({one.username for one in found.values()}))
+        for session in (found[one] for one in digests if one in found):
+            user = users.get(session.username)
+            if user is None or user.disabled:
+                continue
+            if not await self._accounts.locked([user.username], by_hand=True):
+                return session, user
+        raise Unauthenticated(message=RELOGIN)
+
+    def principal(self, session: Session, user: User) -> Principal:
+        """The principal of this session."""
         return Principal(
             username=user.username,
             role=user.role,
             tenant_id=user.tenant_id,
             session=session.digest,
             login_time=session.created_at,
-            expire_at=session.expire_at,
+            end=self._end(session),
         )
 
+    async def extended(self, session: Session) -> Session:
+        """The session after a request that a person made.
+
+        It is stored at most once a minute. Raises Unauthenticated if it has ended since.
+        """
+        end = min(self._clock.now_ms() + _idle_ms(session), self._limit_ms(session))
+        if end - session.expire_at < _step_ms(session) or session.digest in self._extending:
+            return session
+        self._extending.add(session.digest)
+        try:
+            return await self._sessions.extend_session(session, end)
+        except VersionConflict:
+            raise Unauthenticated(message=RELOGIN) from None
+        finally:
+            self._extending.discard(session.digest)
+
+    def may_audit_agent(self, session: Session, user_agent: str) -> bool:
+        """Whether this is another user agent than at log-in, and perhaps not audited yet."""
+        known = session.user_agent_digest
+        return bool(known) and known != digest(user_agent) and not session.agent_changed
+
+    async def audit_agent(self, session: Session, entry: Write) -> None:
+        """Store the entry about a changed user agent, once for each session."""
+        await self._sessions.mark_agent_changed(session.digest, entry)
+
+    async def rotated(self, session_id: str) -> str | None:
+        """Give a live session another secret id, which is returned; None if it has ended."""
+        if await self.alive(session_id) is None:
+            return None
+        fresh = secrets.token_urlsafe(32)
+        replaced = await self._sessions.replace_session(digest(session_id), digest(fresh))
+        return fresh if replaced else None
+
     async def alive(self, session_id: str) -> tuple[Session, User] | None:
-        """The session of this secret id and its user, whatever browser asks; None if it is over."""
+        """The session of this secret id and its user, for any browser; None if it has ended."""
         session = await self._sessions.get_session(digest(session_id))
         user = await self._users.get_user_by_username(session.username) if session else None
-        if session is None or user is None or await self._accounts.locked([user.username]):
+        if session is None or user is None or user.disabled:
+            return None
+        if await self._accounts.locked([user.username], by_hand=True):
             return None
         return session, user
 
-    async def end(self, session_id: str) -> None:
-        """End this session, if it is one."""
-        await self._sessions.invalidate_sessions([digest(session_id)])
+    async def find(self, secret_ids: Iterable[str | None]) -> list[Session]:
+        """The live sessions among these secret ids."""
+        digests = sorted({digest(one) for one in secret_ids if one})
+        return list((await self._sessions.get_sessions(digests)).values()) if digests else []
+
+    def ending(self, session: Session) -> Delete:
+        """The write that ends a session."""
+        return self._sessions.deletion(session.digest)
+
+    async def end(self, secret_ids: Iterable[str | None]) -> None:
+        """End these sessions, as far as they exist."""
+        await self._sessions.invalidate_sessions({digest(one) for one in secret_ids if one})
 
     async def end_all_of(self, username: str) -> int:
-        """End every session of a user; how many there were."""
+        """End every session of a user; return how many there were."""
         live = await self._sessions.sessions_of(username)
         await self._sessions.invalidate_sessions([session.digest for session in live])
         return len(live)
 
-    async def lost(self, owners: set[str]) -> set[str]:
-        """Those stream owners (see `Principal.owner`) whose session or role is there no more.
+    async def ends(self, owners: set[str]) -> dict[str, SessionEnd]:
+        """When the sessions of these stream owners end (see `Principal.owner`); at most BATCH_MAX.
 
-        At most BATCH_MAX at once.
+        An owner whose session or role no longer exists is missing.
         """
         parts = {owner: owner.rsplit(":", 1) for owner in owners}
         sessions = await self._sessions.get_sessions(sorted({part[0] for part in parts.values()}))
         names = sorted({session.username for session in sessions.values()})
         users = await self._users.get_users(names)
-        locked = await self._accounts.locked(names)
+        locked = await self._accounts.locked(names, by_hand=True)
         ranks = {str(role): rank for rank, role in enumerate(ROLES)}
 
         def alive(session_digest: str, role: str) -> bool:
@@ -129,14 +203,39 @@ class SessionService:
             return (
                 session is not None
                 and user is not None
+                and not user.disabled
                 and user.username not in locked
                 and user.tenant_id == session.tenant_id
                 and ranks[user.role] >= ranks[role]
             )
 
-        return {owner for owner, (session, role) in parts.items() if not alive(session, role)}
+        return {
+            owner: self._end(sessions[session])
+            for owner, (session, role) in parts.items()
+            if alive(session, role)
+        }
+
+    def _end(self, session: Session) -> SessionEnd:
+        rest = self._limit_ms(session) - session.expire_at
+        return SessionEnd(session.expire_at, extendable=rest >= _step_ms(session))
+
+    def _limit_ms(self, session: Session) -> int:
+        return session.created_at + self._absolute_s * 1000
+
+
+def _idle_ms(session: Session) -> int:
+    """For how long the session lives without a request of a person."""
+    return session.expire_at - max(session.created_at, session.last_access)
+
+
+def _step_ms(session: Session) -> int:
+    return min(STEP_MS, _idle_ms(session) // STEPS)
+
+
+def _may_be_secret_id(text: str) -> bool:
+    return SESSION_ID_MIN <= len(text) <= SESSION_ID_MAX
 
 
 def digest(secret: str) -> str:
-    """What is kept of a secret that is too long to be guessed."""
+    """The digest that is stored instead of a secret; the secret is too long to be guessed."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,26 +1,27 @@
-"""WrongKeys: devices' wrong keys counted by address, and how they are kept from the store."""
+"""Counts wrong device keys by address, and keeps their look-ups from overloading the store."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from server.addresses import address_group
-from server.clock import Clock
-from server.services.firestore.base import StoreBusy
+from server.common.addresses import address_group
+from server.common.clock import Clock
+from server.common.keyed_locks import KeyedLocks
+from server.services.ports.documents import StoreBusy
 
-# Wrong keys of one address that are looked up as they come, in so long.
+# Wrong keys that one address may send in this time before it is limited.
 WRONG_KEYS_MAX, WRONG_KEYS_S = 30, 60.0
-# After those: at once, and how long a post waits for it. The firmware gives up after 5 s.
+# Look-ups at a time for a limited address, and how long a post waits for its turn. The firmware
+# gives up after 5 s.
 LOOK_UPS_MAX, LOOK_UP_WAIT_S = 4, 2.0
-# Of which wrong keys are counted; the oldest is forgotten for one more. About 250 bytes each.
+# Addresses that are counted; the oldest is dropped for a new one. About 250 bytes each.
 ADDRESSES_MAX = 4096
 
 
 class _Count:
-    """Wrong keys of an address until `ends`, in monotonic seconds."""
+    """The wrong keys of an address until `ends`, in monotonic seconds."""
 
     __slots__ = ("ends", "wrong")
 
@@ -30,21 +31,20 @@ class _Count:
 
 
 class WrongKeys:
-    """How many wrong device keys came from an address lately, as this process saw them.
+    """How many wrong device keys came from an address lately, in this process.
 
-    In memory: nobody guesses a key of 256 bits, so the limit keeps strangers from working the store
-    and not from a key, and a count in the store would be such work itself.
+    The counts are in memory: a key of 256 bits cannot be guessed, so the limit protects the store
+    and not the keys, and a count in the store would add load to it.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._counts: dict[str, _Count] = {}  # those that end first come first
+        self._counts: dict[str, _Count] = {}  # ordered by end
         self._limited_until = 0.0
-        # By address, who may look up now, and how many do or want to.
-        self._turns: dict[str, tuple[asyncio.Semaphore, int]] = {}
+        self._look_ups = KeyedLocks(LOOK_UPS_MAX)
 
     def count(self, address: str) -> int:
-        """Count a wrong key; the seconds to wait if there were too many before it, else 0."""
+        """Count a wrong key; return the seconds to wait if too many came before it, else 0."""
         now, group = self._clock.monotonic(), address_group(address)
         found = self._counts.get(group)
         if found is None or now >= found.ends:
@@ -56,8 +56,11 @@ class WrongKeys:
         return math.ceil(found.ends - now) if found.wrong > WRONG_KEYS_MAX else 0
 
     def limited(self, address: str) -> bool:
-        """Whether one wrong key more from there is too many. While no address is at its limit this
-        costs a look at the clock: each post with a key asks."""
+        """Whether this address has reached its limit.
+
+        Each post with a key asks; while no address is at its limit, that costs one look at the
+        clock.
+        """
         now = self._clock.monotonic()
         if now >= self._limited_until:
             return False
@@ -70,30 +73,18 @@ class WrongKeys:
 
         The key may be right: it may belong to a new device, or to a device that shares its address
         with an attacker. An address gets few turns at once, so that an attacker cannot load the
-        store. Raises StoreBusy after LOOK_UP_WAIT_S: nobody knows then whether the key is right.
+        store. Raises StoreBusy after LOOK_UP_WAIT_S; it is then unknown whether the key is right.
         """
-        group = address_group(address)
-        turns, many = self._turns.get(group, (asyncio.Semaphore(LOOK_UPS_MAX), 0))
-        self._turns[group] = turns, many + 1
-        try:
+        async with AsyncExitStack() as holding:
             try:
-                async with asyncio.timeout(LOOK_UP_WAIT_S):
-                    await turns.acquire()
+                held = self._look_ups.hold(address_group(address), LOOK_UP_WAIT_S)
+                await holding.enter_async_context(held)
             except TimeoutError:
                 raise StoreBusy(message="too many unknown keys from this address") from None
-            try:
-                yield
-            finally:
-                turns.release()
-        finally:
-            many = self._turns[group][1] - 1
-            if many:
-                self._turns[group] = turns, many
-            else:
-                del self._turns[group]
+            yield
 
     def _forget(self, now: float, group: str) -> None:
-        """Whose time is over, this group, and the oldest if there would be too many."""
+        """Drop this group, ended counts, and the oldest count if there would be too many."""
         self._counts.pop(group, None)
         while self._counts:
             oldest = next(iter(self._counts))

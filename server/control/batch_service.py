@@ -1,6 +1,7 @@
-"""BatchService: what happens to readings: load their zones, decide, store both, announce.
+"""Takes readings in: loads their zones, decides, stores both and announces them.
 
-A post of one reading is a batch of one. Each zone is decided on once, many share a write.
+A post of one reading is a batch of one. A zone is decided on once per write, and zones share a
+write.
 """
 
 from __future__ import annotations
@@ -10,51 +11,53 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from server.clock import Clock
-from server.control.batch_parts import Batch, bundles, each, rounds
-from server.control.decision import Row, Share
-from server.control.present import oldest_first
-from server.control.reading import NewReading
-from server.control.tries import tries
-from server.control.views import Command
-from server.control.without_store import WithoutStore
-from server.control.zone_cache import Slot, ZoneBusy, ZoneCache
+from server.common.clock import Clock
+from server.common.errors import BasError, Unavailable
+from server.common.retries import tries
+from server.common.shielded_tasks import ShieldedTasks
+from server.control.batch import Batch, bundles, each, rounds
+from server.control.messages import Command
+from server.control.outage.without_store import WithoutStore
+from server.control.rules.decision import PostedRow, Share
+from server.control.rules.present import oldest_first
+from server.control.rules.reading import NewReading
+from server.control.zone_cache import Slot, ZoneBusy, ZoneCache, given_up
 from server.control.zone_writer import ZoneWriter
-from server.errors import BasError, Unavailable
-from server.services.firestore.base import (
+from server.services.firestore.store_watch import WAIT_S, StoreWatch, Waiting
+from server.services.ports.documents import (
     AlreadyExists,
     StoreBusy,
     StoreUnavailable,
     VersionConflict,
 )
-from server.services.firestore.store_watch import WAIT_S, StoreWatch, Waiting
-from server.work import Work
 
 WRITES_AT_ONCE = 4
-# Zones that somebody else holds, or writes, are waited for one by one, so many at a time.
+# Zones that another caller holds or writes are stored one by one, this many at a time.
 ALONE_AT_ONCE = 16
-# Nothing of a batch is begun later: what is left is for the caller to send again.
+# After this time no further write of a batch starts: the caller sends the remaining rows again.
 BEGIN_S = 3.0
-# Longer than this nobody waits for a zone that others hold: the firmware gives up after 5 s.
+# The longest wait for a zone that another caller holds: the firmware gives up after 5 s.
 LOCK_WAIT_S = 2.0
 
 
-class Answer(NamedTuple):
-    """The command of each device after its last reading, and which rows were refused why."""
+class BatchResult(NamedTuple):
+    """The command for each device after its last reading, and the error of each refused row."""
 
     commands: dict[str, Command]
     errors: dict[int, BasError]
 
 
 class BatchService:
-    """Readings of all tenants. Decisions are made on stored state, written only over what was
-    read."""
+    """Accepts readings of all tenants.
+
+    Decisions are made on stored state, and written only if that state is unchanged.
+    """
 
     def __init__(
         self,
         writer: ZoneWriter,
         cache: ZoneCache,
-        work: Work,
+        work: ShieldedTasks,
         watch: StoreWatch,
         without_store: WithoutStore,
         clock: Clock,
@@ -69,29 +72,33 @@ class BatchService:
     async def accept_one(
         self, tenant_id: str, device_id: str, new: NewReading, wait_s: float = WAIT_S
     ) -> Command:
-        """Decide on a reading, store it, announce it; the command, once the reading is safe, or
-        `stored` false with what memory says, also if the store takes longer than `wait_s`.
+        """Decide on one reading, store it and announce it; return the command once it is stored.
 
-        Raises Unavailable, with the command, for a reading with a key that is not stored; Forbidden
-        (too many zones), Unprocessable (a key that came before with another reading).
+        If the reading is not stored, or the store takes longer than `wait_s`, the command has
+        `stored` false and comes from the cache.
+
+        Raises Unavailable, with the command, if a reading with a key is not stored; Forbidden (too
+        many zones); Unprocessable (the key was used for another reading).
         """
         return await self._work.finish(self._accept_one(tenant_id, device_id, new, wait_s))
 
-    async def accept(self, tenant_id: str, devices: Mapping[str, Sequence[Row]]) -> Answer:
+    async def accept(
+        self, tenant_id: str, devices: Mapping[str, Sequence[PostedRow]]
+    ) -> BatchResult:
         """Decide on each device's readings, store and announce them, oldest first.
 
-        A row without an error is stored. Those of one device are stored in their order: once one
-        could not be, none after it is.
+        A row without an error is stored. If one row of a device cannot be stored, its later rows
+        are not stored either, so that the order is kept.
         """
         return await self._work.finish(self._accept(tenant_id, devices))
 
     async def _accept_one(
         self, tenant_id: str, device_id: str, new: NewReading, wait_s: float
     ) -> Command:
-        row = Row(0, new)
+        row = PostedRow(0, new)
         batch = Batch(math.inf, wait_s)
         await self._store_alone(tenant_id, Share(device_id, (row,), new, last=True), batch)
-        # Not under the zone's lock: a slow log must not hold up the zone's next reading.
+        # Outside the zone's lock: a slow event log must not delay the zone's next reading.
         for announcement in batch.announcements:
             await announcement
         if not batch.errors:
@@ -104,26 +111,31 @@ class BatchService:
             raise error.with_more(command)
         return command
 
-    async def not_heard(self, tenant_id: str, device_id: str) -> None:
-        """The device did not take the answer to its last post: what that switched is not known to
-        have been, and its minimum time begins with the next answer."""
-        await self._work.finish(self._not_heard(tenant_id, device_id))
+    async def answer_lost(self, tenant_id: str, device_id: str) -> None:
+        """Note that the device did not receive the answer to its last post.
 
-    async def _not_heard(self, tenant_id: str, device_id: str) -> None:
+        If that answer switched the cooler, the relays are unknown, and the cooler's minimum time
+        starts at the next answer.
+        """
+        await self._work.finish(self._answer_lost(tenant_id, device_id))
+
+    async def _answer_lost(self, tenant_id: str, device_id: str) -> None:
         try:
             async with self._cache.locked(tenant_id, device_id, self._lock_wait) as slot:
-                await self._writer.not_heard(slot)
+                await self._writer.answer_lost(slot)
         except (VersionConflict, ZoneBusy):
-            return  # it has posted again
+            return  # the device has posted again
         except StoreUnavailable as error:
             if not isinstance(error, StoreBusy):
                 self._watch.lose(error)
 
     async def turn(self) -> None:
-        """Return when no other batch is at work, which comes before a batch is read."""
+        """Wait until the batches before this one are done; callers do so before they read one."""
         await self._writer.turn()
 
-    async def _accept(self, tenant_id: str, devices: Mapping[str, Sequence[Row]]) -> Answer:
+    async def _accept(
+        self, tenant_id: str, devices: Mapping[str, Sequence[PostedRow]]
+    ) -> BatchResult:
         batch = Batch(self._clock.monotonic() + BEGIN_S)
         now_ms = self._clock.now_ms()
         ordered = {name: oldest_first(rows, now_ms) for name, rows in devices.items()}
@@ -141,13 +153,13 @@ class BatchService:
             await announcement
         for device_id, error in batch.failed.items():
             if isinstance(error, Unavailable):
-                rows = [row for row in ordered[device_id] if row.place in batch.errors]
+                rows = [row for row in ordered[device_id] if row.index in batch.errors]
                 command = self._without_store.answer(tenant_id, device_id, rows)
                 batch.commands[device_id] = command
-        return Answer(batch.commands, batch.errors)
+        return BatchResult(batch.commands, batch.errors)
 
     async def _store_together(self, tenant_id: str, shares: Sequence[Share], batch: Batch) -> None:
-        """Store the shares of all zones that are free in one write, the others by themselves."""
+        """Store the shares of all free zones in one write, and the others one by one."""
         if self._refused_while_away(shares, batch):
             return
         async with self._cache.locked_if_free(
@@ -155,9 +167,10 @@ class BatchService:
         ) as slots:
             held = [share for share in shares if share.device_id in slots]
             alone = [share for share in shares if share.device_id not in slots]
-            # First as if no key had come before, which the store refuses if one did.
-            for surely in (False, True):
-                if not held or await self._tried(tenant_id, held, slots, batch, surely):
+            # The first attempt skips the look-up of keys; the store refuses it if a key is stored
+            # already.
+            for look_up_duplicates in (False, True):
+                if not held or await self._tried(tenant_id, held, slots, batch, look_up_duplicates):
                     break
             else:
                 alone = list(shares)
@@ -168,17 +181,20 @@ class BatchService:
             return
         try:
             async with self._cache.locked(tenant_id, share.device_id, self._lock_wait) as slot:
+                began_s, attempts = self._clock.monotonic(), 0
                 for pause_s in tries(self._clock):
+                    attempts += 1
                     slots = {share.device_id: slot}
-                    if await self._tried(tenant_id, [share], slots, batch, surely=True):
+                    if await self._tried(tenant_id, [share], slots, batch, look_up_duplicates=True):
                         return
                     await asyncio.sleep(pause_s)
-            raise ZoneBusy(message=f"device {share.device_id} is written by too many at once")
+                took_s = self._clock.monotonic() - began_s
+            raise given_up(f"device {share.device_id} was", attempts, took_s)
         except (ZoneBusy, StoreUnavailable) as busy:
             batch.refuse(share, busy)
 
     def _lock_wait(self) -> Waiting:
-        """A bound on the wait for a zone: its holder may wait for a store that hangs."""
+        """Limit the wait for a zone: its holder may wait for a store that does not answer."""
         return self._watch.waiting(LOCK_WAIT_S, loses=False)
 
     def _refused_while_away(self, shares: Iterable[Share], batch: Batch) -> bool:
@@ -194,16 +210,16 @@ class BatchService:
         shares: Sequence[Share],
         slots: Mapping[str, Slot],
         batch: Batch,
-        surely: bool,
+        look_up_duplicates: bool,
     ) -> bool:
-        """Whether the shares are stored or refused; else somebody else wrote before."""
+        """Store or refuse the shares; return False if another writer was first."""
         if self._clock.monotonic() >= batch.deadline:
-            error = ZoneBusy(message="the batch took too long; send this row again")
+            error = StoreBusy(message="the batch took too long; send this row again")
             for share in shares:
                 batch.refuse(share, error)
             return True
         try:
-            await self._writer.store(tenant_id, shares, slots, batch, surely)
+            await self._writer.store(tenant_id, shares, slots, batch, look_up_duplicates)
         except (VersionConflict, AlreadyExists):
             _forget(shares, slots)
             return False

@@ -1,4 +1,4 @@
-"""The zone services of one process, wired by hand over the stores and the stream."""
+"""Wires the zone services of one process by hand, over the stores and the stream."""
 
 from __future__ import annotations
 
@@ -6,44 +6,45 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from server.clock import Clock
+from server.common.clock import Clock
+from server.common.metrics import Metrics
+from server.common.shielded_tasks import ShieldedTasks
 from server.config.config import ServerConfig
 from server.control.batch_service import BatchService
-from server.control.belief import Trusting
-from server.control.decision import Rules
-from server.control.relay_notices import RelayNotices
-from server.control.setpoints import SETTINGS_CHANGED, SetpointService
-from server.control.silence import Listening
+from server.control.outage.relay_notices import RelayNotices
+from server.control.outage.without_store import WithoutStore
+from server.control.rules.belief import Trusting
+from server.control.rules.decision import Rules
+from server.control.rules.silence import Listening
+from server.control.setpoint_service import SETTINGS_CHANGED, SetpointService
 from server.control.trust_log import TrustLog
-from server.control.without_store import WithoutStore
 from server.control.zone_cache import ZoneCache
 from server.control.zone_service import ZoneService
 from server.control.zone_watch import ZoneWatch
 from server.control.zone_writer import ZoneWriter
-from server.metrics import Metrics
-from server.notices import Notices
 from server.services.firestore.service_factory import Stores
+from server.services.site.ports import Notices
 from server.services.sse_service.service import SSEService
-from server.work import Work
 
 FINISH_S = 0.5
 
 
 @dataclass(frozen=True)
 class Control:
-    """What decides about zones; all share one view of them."""
+    """The services that decide about zones; they share one cache."""
 
     zones: ZoneService
     batches: BatchService
     setpoints: SetpointService
     relays: RelayNotices
     watch: ZoneWatch
+    work: ShieldedTasks
 
 
 def rules_of(config: ServerConfig) -> Rules:
-    """The rules that hold for all zones, as they are set."""
+    """The rules for all zones, from the settings."""
     trusting = Trusting(*config.plausible_tenths, config.safe_after_s * 1000)
-    return Rules(config.telemetry_days, config.present_s * 1000, config.store_grace_s, trusting)
+    return Rules(config.present_s * 1000, config.store_grace_s, trusting)
 
 
 @asynccontextmanager
@@ -55,8 +56,8 @@ async def control(
     metrics: Metrics,
     rules: Rules,
 ) -> AsyncIterator[Control]:
-    """The zone services; at the end, what they began is finished."""
-    work = Work()
+    """Yield the zone services; at the end, finish the work that they began."""
+    work = ShieldedTasks()
     cache = ZoneCache(stores.zones, stores.devices, clock)
     listening = Listening(clock.steady_ms(), rules.trusting.safe_after_ms)
     trust_log = TrustLog(clock)
@@ -79,7 +80,7 @@ async def control(
     )
     notices.listen(SETTINGS_CHANGED, cache.forget_settings)
     try:
-        yield Control(zones, batches, setpoints, relays, watch)
+        yield Control(zones, batches, setpoints, relays, watch, work)
     finally:
         await work.close(FINISH_S)
         await without_store.close()

@@ -1,4 +1,4 @@
-"""ZoneCache: zones and tenant settings in memory, and one lock a zone."""
+"""Cache of zones and tenant settings in this process's memory, with one lock per zone."""
 
 from __future__ import annotations
 
@@ -7,81 +7,102 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple
 
-from server.clock import Clock
-from server.errors import NotFound, Unavailable
+from server.common.clock import Clock
+from server.common.errors import NotFound, Unavailable
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import TenantSettings, ZoneRecord
 from server.services.firestore.zones_store import Versioned, ZonesStore
+from server.services.ports.documents import StoreBusy
 
 ZONES_MAX = 20_000
 WAITING_FOR_ONE_ZONE_MAX = 200
 SETTINGS_S = 2.0
 ROOM_S = 5.0
+# A store refuses figures beyond a few that wait: the first posts of many new tenants take turns.
+COUNTS_AT_ONCE = 4
 
 
 class ZoneBusy(Unavailable):
-    """Too many requests for one zone wait for each other."""
+    """Too many requests wait for the lock of one zone."""
 
     error = "Zone busy"
     code = "ZONE_BUSY"
 
 
-class Slot:
-    """A zone in memory. Its lock makes one decision at a time; its version guards the rest.
+def given_up(what: str, attempts: int, took_s: float) -> Unavailable:
+    """The error of a write that was attempted for too long.
 
-    `current` is the zone as the store has it, if that is known. `told` is the zone whose relays its
-    device was told last, if any was: it stays while the store is away. The two may differ where
-    `apart` counts, by one for each reason: a write without an answer, a switch without the store.
-    `joined` is how many of those `current` takes account of. `unstored` says that `told` knows
-    more than the store.
+    It is ZoneBusy if rivals were first several times. One attempt that took all the time shows a
+    slow store: its conflict may come from an earlier write that timed out and took effect.
+    """
+    if attempts > 1:
+        return ZoneBusy(message=f"{what} written by too many at once")
+    return StoreBusy(
+        message=f"{what} not written within {took_s:.1f} s, because the store answers slowly"
+    )
+
+
+class Slot:
+    """One cached zone with the lock under which it is decided on.
+
+    The lock admits one decision at a time in this process; the zone's version guards the write
+    against other processes.
+
+    `current` is the zone as the store has it, or None if that is not known. `commanded` is the zone
+    as its device was last commanded, or None if it was not; it is kept while the store is
+    unreachable. `divergences` counts the reasons why the two may differ: each write without an
+    answer adds one, and each switch without the store. `merged` is how many of these reasons
+    `current` already accounts for. `unstored` is true while `commanded` holds a command that the
+    store does not have.
     """
 
-    __slots__ = ("apart", "current", "joined", "lock", "told", "unstored", "waiting")
+    __slots__ = ("commanded", "current", "divergences", "lock", "merged", "unstored", "waiting")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.waiting = 0
         self.current: Versioned | None = None
-        self.told: ZoneRecord | None = None
-        self.apart = self.joined = 0
+        self.commanded: ZoneRecord | None = None
+        self.divergences = self.merged = 0
         self.unstored = False
 
     @property
     def is_current(self) -> bool:
-        """Whether `current` may be decided on as it is."""
-        return self.current is not None and not self.apart
+        """Whether a decision may be based on `current` as it is."""
+        return self.current is not None and not self.divergences
 
     def keep(self, current: Versioned) -> None:
-        """The store has this zone, which was decided on `current` as it was."""
-        if self.apart == self.joined:
-            self.current, self.told = current, current.zone
-            self.apart = self.joined = 0
+        """Note that the store has this zone, which was decided on the basis of `current`."""
+        if self.divergences == self.merged:
+            self.current, self.commanded = current, current.zone
+            self.divergences = self.merged = 0
             self.unstored = False
         else:
-            self.current = None  # its device was told something else meanwhile
+            self.current = None  # another command went out during the write
 
 
 class _Known(NamedTuple):
-    """Settings as they were read last, and until when (monotonic) they may be used."""
+    """Settings as last read, and until when (monotonic) they may be used."""
 
     read: TenantSettings | None
     until: float
 
 
 class ZoneCache:
-    """What this process knows of the zones; the store decides when two processes disagree."""
+    """The zones that this process knows; if two processes disagree, the store decides."""
 
     def __init__(self, zones: ZonesStore, devices: DevicesStore, clock: Clock) -> None:
         self._zones = zones
         self._clock = clock
         self._devices = devices
         self._slots: dict[tuple[str, str], Slot] = {}
-        # Whether devices of zones that are not in memory were told to be off; and until when, so
-        # that a zone that was not heard since may have been one of them.
-        self.told_off, self.doubted_ms = False, 0
+        # `commanded_off`: devices whose zones are not cached were commanded off. `doubted_ms`: when
+        # that ended; a zone last seen before then may be one of them.
+        self.commanded_off, self.doubted_ms = False, 0
         self._settings: dict[str, _Known] = {}
         self._counts: dict[str, tuple[int, float]] = {}
         self._counting: dict[str, asyncio.Task[None]] = {}
+        self._counts_at_once = asyncio.Semaphore(COUNTS_AT_ONCE)
 
     @asynccontextmanager
     async def locked(
@@ -90,9 +111,9 @@ class ZoneCache:
         device_id: str,
         wait: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> AsyncIterator[Slot]:
-        """The zone's slot, for one caller at a time, which waits for the others in a `wait`.
+        """Lend the zone's slot to one caller at a time; the other callers wait inside `wait()`.
 
-        Raises ZoneBusy when too many wait, and what a `wait` raises.
+        Raises ZoneBusy when too many callers wait, and any error that `wait` raises.
         """
         slot = self._slot(tenant_id, device_id)
         if slot.waiting >= WAITING_FOR_ONE_ZONE_MAX:
@@ -116,9 +137,9 @@ class ZoneCache:
     async def locked_if_free(
         self, tenant_id: str, device_ids: Iterable[str]
     ) -> AsyncIterator[dict[str, Slot]]:
-        """The slots of those zones that nobody holds or waits for, for this caller alone.
+        """Lend the slots of those zones that no other caller holds or waits for.
 
-        It waits for nobody, so that who holds many zones cannot be waited for in a circle.
+        It never waits, so two callers that each lock many zones cannot deadlock.
         """
         slots: dict[str, Slot] = {}
         try:
@@ -126,7 +147,7 @@ class ZoneCache:
                 slot = self._slot(tenant_id, device_id)
                 if not slot.waiting:
                     slot.waiting += 1
-                    await slot.lock.acquire()  # free: at once
+                    await slot.lock.acquire()  # the lock is free, so this does not wait
                     slots[device_id] = slot
             yield slots
         finally:
@@ -136,58 +157,60 @@ class ZoneCache:
                 self._let_go(tenant_id, device_id, slot)
 
     def peek(self, tenant_id: str, device_id: str) -> Slot | None:
-        """A zone's slot, if it is in memory."""
+        """The zone's slot, or None if the zone is not cached."""
         return self._slots.get((tenant_id, device_id))
 
     def slot_if_room(self, tenant_id: str, device_id: str) -> Slot | None:
-        """A zone's slot, made if there is room without forgetting another zone."""
+        """The zone's slot, made if the cache has room for it; None if it has not."""
         slot = self.peek(tenant_id, device_id)
         if slot is None and len(self._slots) < ZONES_MAX:
             slot = self._slots[(tenant_id, device_id)] = Slot()
         return slot
 
-    def told_of(self, tenant_id: str, device_id: str) -> ZoneRecord | None:
-        """A zone as its device was told last, if memory knows more than the store."""
+    def commanded_zone(self, tenant_id: str, device_id: str) -> ZoneRecord | None:
+        """The zone as its device was last commanded, if the store does not have that command."""
         slot = self.peek(tenant_id, device_id)
-        return slot.told if slot is not None and slot.unstored else None
+        return slot.commanded if slot is not None and slot.unstored else None
 
     def tenants(self) -> set[str]:
-        """The tenants of the zones in memory."""
+        """The tenants of the cached zones."""
         return {tenant_id for tenant_id, _ in self._slots}
 
     def items(self) -> list[tuple[tuple[str, str], Slot]]:
-        """Tenant and device, and slot, of each zone in memory."""
+        """Each cached zone as ((tenant, device), slot)."""
         return list(self._slots.items())
 
     def doubted(self) -> list[tuple[str, list[str]]]:
-        """By tenant, the zones whose devices were told something, and that were not read since the
-        store was away."""
+        """By tenant, the commanded zones that were not read again since the store was away."""
         devices: dict[str, list[str]] = {}
         for (tenant_id, device_id), slot in self._slots.items():
-            if slot.told is not None and slot.current is None:
+            if slot.commanded is not None and slot.current is None:
                 devices.setdefault(tenant_id, []).append(device_id)
         return list(devices.items())
 
     def unstored(self) -> list[tuple[str, str]]:
-        """Tenant and device of the zones of which memory knows more than the store."""
+        """(Tenant, device) of each zone with a command that the store does not have."""
         return [key for key, slot in self._slots.items() if slot.unstored]
 
-    def told(self, tenant_id: str, *, all_of_them: bool = False) -> dict[str, ZoneRecord]:
-        """Zones of a tenant as their devices were told last, by device: those of which memory
-        knows more than the store, or all that are in memory."""
+    def commanded(self, tenant_id: str, *, all_of_them: bool = False) -> dict[str, ZoneRecord]:
+        """A tenant's zones as their devices were last commanded, by device.
+
+        Only zones with a command that the store does not have, or all cached zones with
+        `all_of_them`.
+        """
         return {
-            device_id: slot.told
+            device_id: slot.commanded
             for (owner, device_id), slot in self._slots.items()
-            if owner == tenant_id and slot.told and (all_of_them or slot.unstored)
+            if owner == tenant_id and slot.commanded and (all_of_them or slot.unstored)
         }
 
     def doubt_all(self) -> None:
-        """The store was away: what it has may be older, or newer, than what is remembered."""
-        if self.told_off:
-            self.doubted_ms, self.told_off = self._clock.steady_ms(), False
+        """Mark every cached zone as possibly older or newer than in the store, which was away."""
+        if self.commanded_off:
+            self.doubted_ms, self.commanded_off = self._clock.steady_ms(), False
         for slot in self._slots.values():
             slot.current = None
-            slot.apart += 1
+            slot.divergences += 1
 
     def _slot(self, tenant_id: str, device_id: str) -> Slot:
         key = (tenant_id, device_id)
@@ -197,9 +220,12 @@ class ZoneCache:
         return slot
 
     def _let_go(self, tenant_id: str, device_id: str, slot: Slot) -> None:
-        """Keep no slot of a zone that is none, and make room for one that is: only now, or made-up
-        names would push out those that are."""
-        if slot.told is None and not slot.waiting:
+        """Drop the slot of a device without a zone; drop one idle zone if the cache is too large.
+
+        Zones are dropped only here, when it is known whether the device has a zone: otherwise
+        requests with invented device ids would push out real zones.
+        """
+        if slot.commanded is None and not slot.waiting:
             self._slots.pop((tenant_id, device_id), None)
         elif len(self._slots) > ZONES_MAX:
             idle = next((key for key, slot in self._slots.items() if _is_idle(slot)), None)
@@ -207,42 +233,49 @@ class ZoneCache:
                 del self._slots[idle]
 
     def known_settings(self, tenant_id: str) -> TenantSettings:
-        """The tenant's settings as they were read last, however old; without any, the defaults."""
+        """The tenant's settings as last read, however old; the defaults if they were never read."""
         known = self._settings.get(tenant_id)
         if known is not None and known.read is not None:
             return known.read
         return TenantSettings(tenant_id=tenant_id)
 
     async def settings(self, tenant_id: str) -> TenantSettings:
-        """The tenant's settings, at most SETTINGS_S old: another process may change them too, and
-        a write that timed out may still come true."""
+        """The tenant's settings, at most SETTINGS_S old.
+
+        They expire because another process may change them, and a write that timed out may still
+        succeed.
+        """
         known = self._settings.get(tenant_id)
         if known is not None and known.read and self._clock.monotonic() < known.until:
             return known.read
         return await self.fresh_settings(tenant_id)
 
     async def fresh_settings(self, tenant_id: str) -> TenantSettings:
-        """The tenant's settings as the store has them now."""
+        """Read the tenant's settings from the store."""
         known = self._settings.get(tenant_id)
         read = (await self._zones.settings(tenant_id)).settings
-        if self._settings.get(tenant_id) is known:  # else they changed while they were read
+        if self._settings.get(tenant_id) is known:  # unchanged during the read
             self.keep_settings(tenant_id, read)
         return read
 
     def keep_settings(self, tenant_id: str, settings: TenantSettings) -> None:
-        """Remember settings that were just read or written."""
+        """Cache settings that were just read or written."""
         self._settings[tenant_id] = _Known(settings, self._clock.monotonic() + SETTINGS_S)
 
     def forget_settings(self, tenant_id: str) -> None:
-        """Somebody changes them: the next reading reads them again, and what is being read now is
-        not remembered."""
+        """Expire the tenant's settings because they are being changed.
+
+        The next reading reads them from the store; a read that is already running is not cached.
+        """
         known = self._settings.get(tenant_id)
         self._settings[tenant_id] = _Known(known.read if known else None, 0.0)
 
     async def has_room(self, tenant_id: str) -> bool:
-        """Whether the tenant may have one zone more that nobody registered. Counted anew every
-        ROOM_S, so that a tenant that is full costs no count for each refused post, and once for
-        all who ask meanwhile. Raises StoreUnavailable."""
+        """Whether the tenant may have one more unregistered zone. Raises StoreUnavailable.
+
+        The zones are counted once every ROOM_S, and callers that ask during a count share it: a
+        full tenant does not cost one count for each refused post.
+        """
         if self._clock.monotonic() >= self._counts.get(tenant_id, (0, 0.0))[1]:
             counting = self._counting.get(tenant_id)
             if counting is None:
@@ -254,11 +287,12 @@ class ZoneCache:
         return count < ZONES_MAX
 
     async def _count(self, tenant_id: str) -> None:
-        count = await self._zones.count(tenant_id)
+        async with self._counts_at_once:
+            count = await self._zones.count(tenant_id)
         self._counts[tenant_id] = (count, self._clock.monotonic() + ROOM_S)
 
     async def known_zone(self, tenant_id: str, device_id: str) -> Versioned:
-        """A zone that was heard, set or registered, from the store. Raises NotFound."""
+        """Read a zone that has posted, was set or is registered. Raises NotFound."""
         zone = await self._zones.get(tenant_id, device_id)
         if zone.version is None and await self._devices.get_device(tenant_id, device_id) is None:
             raise NotFound("Unknown device", "DEVICE_NOT_FOUND", f"no device {device_id!r} here")

@@ -1,4 +1,4 @@
-"""ZoneService: what is known of the zones: the status of one, and of all."""
+"""Answers what is known of the zones: the status of one, and a snapshot of all."""
 
 from __future__ import annotations
 
@@ -6,27 +6,30 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from server.clock import Clock
-from server.control.settings import in_force
-from server.control.silence import Listening
-from server.control.trust import silenced
-from server.control.views import ZoneStatus, zone_status
+from server.common.clock import Clock
+from server.control.messages import ZoneStatus, zone_status
+from server.control.rules.setpoint_rules import in_force
+from server.control.rules.silence import Listening
+from server.control.rules.trust_state import silenced
 from server.control.zone_cache import ZoneCache
-from server.services.firestore.base import StoreUnavailable
 from server.services.firestore.models import TenantSettings, ZoneRecord
 from server.services.firestore.store_watch import StoreWatch
 from server.services.firestore.zones_store import ZonesStore
+from server.services.ports.documents import StoreUnavailable
 
-# While the store is away it is asked all the same, since it may well be read; but not for long.
-ASKED_S = 0.25
+# While the store is marked as away it is still asked, for this long: it may be readable.
+AWAY_READ_S = 0.25
+
+# Zones that are looked at in one go, about a millisecond; then other work has its turn.
+AT_ONCE = 250
 
 T = TypeVar("T")
 
 
 class ZoneService:
-    """The zones of all tenants, as they were heard last.
+    """The last known state of all tenants' zones.
 
-    While the store is away, and until it has what devices were told meanwhile, memory knows better.
+    While the store is away, and until it has the commands of the outage, the cache is newer.
     """
 
     def __init__(
@@ -44,45 +47,73 @@ class ZoneService:
         self._listening = listening
 
     async def status(self, tenant_id: str, device_id: str | None) -> ZoneStatus:
-        """A zone, or with None the zone heard last. Raises NotFound for an unknown device,
-        StoreUnavailable where memory does not know either."""
+        """One zone's status, or with None that of the zone seen last.
+
+        Raises NotFound for an unknown device, and StoreUnavailable if the cache does not have it
+        either.
+        """
         settings = await self._settings(tenant_id)
-        zone = await self._heard_last(tenant_id) if device_id is None else None
+        zone = await self._seen_last(tenant_id) if device_id is None else None
         if device_id is not None:
-            zone = self._cache.told_of(tenant_id, device_id)
+            zone = self._cache.commanded_zone(tenant_id, device_id)
         if device_id is not None and zone is None:
             zone = await self._stored(tenant_id, device_id)
         return self._shown(zone or ZoneRecord(tenant_id=tenant_id, device_id=""), settings)
 
     async def snapshot(self, tenant_id: str) -> list[ZoneStatus]:
-        """Every zone of the tenant, by device id."""
+        """The status of every zone of the tenant, by device id."""
         settings = await self._settings(tenant_id)
         try:
-            stored = await self._asked(self._zones.all(tenant_id))
+            stored = await self._read(self._zones.all(tenant_id))
             zones = {zone.device_id: zone for zone in stored}
         except StoreUnavailable:
             if not self._watch.away:
                 raise
-            zones = self._cache.told(tenant_id, all_of_them=True)
-        zones |= self._cache.told(tenant_id)
+            zones = self._cache.commanded(tenant_id, all_of_them=True)
+        zones |= self._cache.commanded(tenant_id)
         return [self._shown(zones[name], settings) for name in sorted(zones)]
 
+    async def of_all_tenants(self) -> dict[str, list[ZoneStatus]]:
+        """The status of every zone by tenant and device id; other work runs in between."""
+        zones: dict[str, dict[str, ZoneRecord]] = {}
+        try:
+            for zone in await self._read(self._stored_everywhere()):
+                zones.setdefault(zone.tenant_id, {})[zone.device_id] = zone
+        except StoreUnavailable:
+            if not self._watch.away:
+                raise
+            for tenant_id in self._cache.tenants():
+                zones[tenant_id] = self._cache.commanded(tenant_id, all_of_them=True)
+        shown: dict[str, list[ZoneStatus]] = {}
+        for tenant_id in sorted(zones):
+            settings = await self._settings(tenant_id)
+            found = zones[tenant_id] | self._cache.commanded(tenant_id)
+            of_tenant = shown[tenant_id] = []
+            for number, name in enumerate(sorted(found), 1):
+                of_tenant.append(self._shown(found[name], settings))
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return shown
+
+    async def _stored_everywhere(self) -> list[ZoneRecord]:
+        return [zone async for zone in self._zones.of_all_tenants()]
+
     def _shown(self, zone: ZoneRecord, settings: TenantSettings) -> ZoneStatus:
-        """A zone as it is now: it may be silent, and nobody has noticed yet."""
+        """A zone's status now: it may be silent before the zone watch has noticed."""
         now_ms, steady_ms = self._clock.now_ms(), self._clock.steady_ms()
         zone = silenced(zone, steady_ms, now_ms, self._listening)
         return zone_status(zone, in_force(zone, settings), now_ms)
 
-    async def _asked(self, read: Awaitable[T]) -> T:
+    async def _read(self, read: Awaitable[T]) -> T:
         try:
-            async with asyncio.timeout(ASKED_S if self._watch.away else None):
+            async with asyncio.timeout(AWAY_READ_S if self._watch.away else None):
                 return await read
         except TimeoutError:
             raise StoreUnavailable(message="no answer in time") from None
 
     async def _settings(self, tenant_id: str) -> TenantSettings:
         try:
-            return await self._asked(self._cache.fresh_settings(tenant_id))
+            return await self._read(self._cache.fresh_settings(tenant_id))
         except StoreUnavailable:
             if not self._watch.away:
                 raise
@@ -90,22 +121,22 @@ class ZoneService:
 
     async def _stored(self, tenant_id: str, device_id: str) -> ZoneRecord:
         try:
-            return (await self._asked(self._cache.known_zone(tenant_id, device_id))).zone
+            return (await self._read(self._cache.known_zone(tenant_id, device_id))).zone
         except StoreUnavailable:
-            zone = self._cache.told(tenant_id, all_of_them=True).get(device_id)
+            zone = self._cache.commanded(tenant_id, all_of_them=True).get(device_id)
             if zone is None or not self._watch.away:
                 raise
             return zone
 
-    async def _heard_last(self, tenant_id: str) -> ZoneRecord | None:
-        told = self._cache.told(tenant_id)
+    async def _seen_last(self, tenant_id: str) -> ZoneRecord | None:
+        commanded = self._cache.commanded(tenant_id)
         try:
-            stored = await self._asked(self._zones.heard_last(tenant_id))
+            stored = await self._read(self._zones.last_seen(tenant_id))
         except StoreUnavailable:
-            stored, told = None, self._cache.told(tenant_id, all_of_them=True)
-            if not (told and self._watch.away):
+            stored, commanded = None, self._cache.commanded(tenant_id, all_of_them=True)
+            if not (commanded and self._watch.away):
                 raise
-        newest = max(told.values(), key=lambda zone: zone.last_seen_ms, default=None)
+        newest = max(commanded.values(), key=lambda zone: zone.last_seen_ms, default=None)
         if newest is None or (stored is not None and stored.last_seen_ms > newest.last_seen_ms):
-            return told.get(stored.device_id, stored) if stored else None
+            return commanded.get(stored.device_id, stored) if stored else None
         return newest

@@ -1,4 +1,4 @@
-"""ZoneWriter: loads zones, decides on their readings, stores both in one write, announces them."""
+"""Writes zones and readings: load the zones, decide, store both in one write, announce them."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import TypeAlias
 
 import msgspec
 
-from server.clock import Clock
-from server.control.batch_parts import Batch
-from server.control.decision import Plan, Rules, Share, plan
-from server.control.reading import announcement_key
-from server.control.relay_notices import RelayNotices
-from server.control.settings import in_force
-from server.control.trust_log import TrustLog
-from server.control.turns import Turns
-from server.control.views import Trust, telemetry_row, trust_of, zone_event
-from server.control.zone_cache import Slot, ZoneCache
-from server.control.zone_record import (
+from server.common.clock import Clock
+from server.common.errors import Forbidden
+from server.common.loop_turns import LoopTurns
+from server.common.metrics import Metrics
+from server.control.batch import Batch
+from server.control.messages import Trust, telemetry_row, trust_of, zone_event
+from server.control.outage.relay_notices import RelayNotices
+from server.control.rules.decision import Plan, Rules, Share, plan
+from server.control.rules.reading import announcement_key
+from server.control.rules.setpoint_rules import in_force
+from server.control.rules.zone_record import (
     Moment,
     command_of,
+    merge_commanded,
     moment_of,
-    rejoined,
     switched_last,
 )
-from server.errors import Forbidden
-from server.metrics import Metrics
-from server.services.firestore.base import StoreUnavailable, VersionConflict, Write
-from server.services.firestore.models import Reading, TenantSettings, ZoneRecord
+from server.control.trust_log import TrustLog
+from server.control.zone_cache import Slot, ZoneCache
+from server.services.firestore.models import TenantSettings, ZoneRecord
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
-from server.services.sse_service.backend import KEY_S
+from server.services.ports.documents import StoreUnavailable, VersionConflict, Write
+from server.services.ports.event_log import KEY_S
+from server.services.ports.readings import NewRow, Reading
 from server.services.sse_service.service import SSEService
 
-# Documents: about a millisecond and a half, after which all else that is ready comes first.
+# Documents planned before other tasks get a turn: about 1.5 ms of work.
 PLANNED_AT_ONCE = 150
 
 Planned: TypeAlias = tuple[Share, Slot, Plan]
 
 
 class ZoneWriter:
-    """Decisions are made on stored state, and written only over what was read. Its callers hold the
-    locks of the zones."""
+    """Decides on stored state and writes only over it; callers hold the zones' locks."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class ZoneWriter:
         self._metrics = metrics
         self._rules = rules
         self._log = trust_log
-        self._planning, self._telling = Turns(), Turns()
+        self._planning, self._announcing = LoopTurns(), LoopTurns()
 
     async def store(
         self,
@@ -75,11 +75,13 @@ class ZoneWriter:
         shares: Sequence[Share],
         slots: Mapping[str, Slot],
         batch: Batch,
-        surely: bool,
+        look_up_duplicates: bool,
     ) -> None:
-        """Decide on the shares and store them, over what the slots hold; `surely` looks up whether
-        their keys came before. Raises VersionConflict or AlreadyExists if another process wrote
-        first, StoreUnavailable."""
+        """Decide on the shares and store the result, on the basis of the zones in the slots.
+
+        With `look_up_duplicates`, it first looks up whether the readings' keys are stored already.
+        Raises VersionConflict or AlreadyExists if another process wrote first, StoreUnavailable.
+        """
         if batch.failed:
             shares = [share for share in shares if share.device_id not in batch.failed]
         with self._watch.waiting(batch.wait_s):
@@ -87,40 +89,41 @@ class ZoneWriter:
                 shares = await self._load(tenant_id, shares, slots, batch)
             settings = await self._cache.settings(tenant_id)
             moment = moment_of(self._clock)
-            earlier = await self._earlier(tenant_id, shares, moment.now_ms, surely)
+            earlier = await self._earlier(tenant_id, shares, moment.now_ms, look_up_duplicates)
             planned = self._planned(shares, slots, settings, earlier, moment)
             plans = [next(planned)] if len(shares) == 1 else await self._in_turns(planned)
             await self._write(plans)
         if len(shares) > 1:
-            await self._telling.turn()
+            await self._announcing.turn()
         stored = repeated = 0
         readings: list[Reading] = []
-        news: list[ZoneRecord] = []
+        changed_zones: list[ZoneRecord] = []
         doubted: dict[str, Trust] = {}
         for _, _, one in plans:
             batch.take(one)
-            stored += len(one.creations)
+            stored += len(one.rows)
             repeated += one.repeated
             readings += one.announced
             zone = one.zone
             if zone is not None and zone.trust_state != "ok":
                 doubted[zone.device_id] = trust_of(zone)
-            if zone is not None and one.news:
-                news.append(zone)
+            if zone is not None and one.zone_changed:
+                changed_zones.append(zone)
                 self._log.changed(zone)
         self._metrics.readings_stored.inc(stored)
-        # Still under the locks, so that each zone's readings are announced in their order.
-        batch.announcements.append(
-            asyncio.create_task(self._announce(tenant_id, readings, doubted, news, moment.now_ms))
-        )
+        # Started under the locks, so that each zone's readings are announced in their order.
+        announcing = self._announce(tenant_id, readings, doubted, changed_zones, moment.now_ms)
+        batch.announcements.append(asyncio.create_task(announcing))
         if repeated:
             self._metrics.readings_repeated.inc(repeated)
             await self._answer_repeats(tenant_id, plans, batch)
 
-    async def not_heard(self, slot: Slot) -> None:
-        """Write that nobody can know what the relays are, if the last answer switched the cooler.
-        Raises VersionConflict, StoreUnavailable."""
-        if slot.current is None or slot.apart:
+    async def answer_lost(self, slot: Slot) -> None:
+        """Store that the relays are unknown, if the lost last answer switched the cooler.
+
+        Raises VersionConflict and StoreUnavailable.
+        """
+        if slot.current is None or slot.divergences:
             return
         zone, moment = slot.current.zone, moment_of(self._clock)
         if not zone.relays_known or not switched_last(zone, moment):
@@ -138,8 +141,8 @@ class ZoneWriter:
         await self._sse.publish(zone.tenant_id, "zone", event, zone.device_id)
 
     async def turn(self) -> None:
-        """Return when nothing that was stored is being told."""
-        await self._telling.turn()
+        """Return when no stored batch is still being announced."""
+        await self._announcing.turn()
 
     def _planned(
         self,
@@ -149,7 +152,7 @@ class ZoneWriter:
         earlier: Mapping[str, Reading],
         moment: Moment,
     ) -> Iterator[Planned]:
-        """The plan of each share."""
+        """Yield the plan of each share."""
         for share in shares:
             slot = slots[share.device_id]
             assert slot.current is not None
@@ -158,7 +161,7 @@ class ZoneWriter:
             yield share, slot, plan(share, before, values, earlier, moment, self._rules)
 
     async def _in_turns(self, planned: Iterator[Planned]) -> list[Planned]:
-        """All of them; all else that is ready goes first now and then."""
+        """Make all plans; after every PLANNED_AT_ONCE documents other tasks run first."""
         plans: list[Planned] = []
         size = 0
         async with self._planning.turns():
@@ -172,32 +175,32 @@ class ZoneWriter:
         return plans
 
     async def _write(self, plans: Sequence[Planned]) -> None:
-        """Write all readings and zones at once, each zone over what its slot holds."""
+        """Write all readings and zones in one write, each zone over the version in its slot."""
         writes: list[Write] = []
         changed: list[tuple[Slot, ZoneRecord]] = []
-        creations: list[Write] = []
+        rows: list[NewRow] = []
         for _, slot, planned in plans:
             if planned.zone is not None and slot.current is not None:
                 changed.append((slot, planned.zone))
                 version = slot.current.version
                 writes.append(self._zones.zone_write(planned.zone, version, typed=True))
-                creations += planned.creations
+                rows += planned.rows
         if not writes:
             return
         try:
-            versions = await self._client.write(writes + creations)
+            versions = await self._telemetry.write(writes, rows)
         except (StoreUnavailable, asyncio.CancelledError):
             for slot, _ in changed:
-                slot.apart += 1  # whether it was written is unknown
+                slot.divergences += 1  # whether it was written is unknown
             raise
-        for (slot, zone), version in zip(changed, versions, strict=False):
-            before = slot.told
+        for (slot, zone), version in zip(changed, versions, strict=True):
+            before = slot.commanded
             slot.keep(Versioned(zone, version))
             if before is None or not _same_relays(zone, before):
                 self._relays.switched(zone)
 
     async def _answer_repeats(self, tenant_id: str, plans: Sequence[Planned], batch: Batch) -> None:
-        """Where all came before: the command as the store has it, whoever has switched since."""
+        """Answer shares that hold only repeats with the command that the store has now."""
         repeated = [(share, slot) for share, slot, one in plans if not one.zone and one.repeated]
         if not repeated:
             return
@@ -211,19 +214,19 @@ class ZoneWriter:
                 batch.refuse(share, error)
             return
         for share, slot in repeated:
-            zone = self._join(slot, found[share.device_id]).zone
+            zone = self._merge(slot, found[share.device_id]).zone
             batch.commands[share.device_id] = command_of(zone, in_force(zone, settings))
 
-    def _join(self, slot: Slot, record: Versioned) -> Versioned:
-        """Let the slot have a zone as it was read, with what its device was told since."""
-        if slot.told is None and record.zone.last_seen_ms < self._cache.doubted_ms:
-            slot.apart += 1
-        if slot.apart:
-            zone = rejoined(record.zone, slot.told, moment_of(self._clock))
+    def _merge(self, slot: Slot, record: Versioned) -> Versioned:
+        """Put a zone that was just read into the slot, merged with the commands sent since."""
+        if slot.commanded is None and record.zone.last_seen_ms < self._cache.doubted_ms:
+            slot.divergences += 1
+        if slot.divergences:
+            zone = merge_commanded(record.zone, slot.commanded, moment_of(self._clock))
             record = Versioned(zone, record.version)
         else:
-            slot.told = record.zone
-        slot.current, slot.joined = record, slot.apart
+            slot.commanded = record.zone
+        slot.current, slot.merged = record, slot.divergences
         return record
 
     async def _load(
@@ -233,56 +236,62 @@ class ZoneWriter:
         slots: Mapping[str, Slot],
         batch: Batch,
     ) -> list[Share]:
-        """Fill the slots from the store; the shares of zones that may exist, the rest is refused.
+        """Fill the slots from the store; return the shares of zones that may exist.
 
-        A stranger who makes up device ids must not fill the store.
+        Shares of new zones beyond the tenant's limit are refused, unless the device is registered:
+        a client that invents device ids must not fill the store.
         """
         unknown = [
             one.device_id
             for one in shares
-            if slots[one.device_id].current is None or slots[one.device_id].apart
+            if slots[one.device_id].current is None or slots[one.device_id].divergences
         ]
         loaded = await self._zones.get_many(tenant_id, unknown) if unknown else {}
-        homeless: list[str] = []
+        over_limit: list[str] = []
         for device_id, zone in loaded.items():
-            self._join(slots[device_id], zone)
+            self._merge(slots[device_id], zone)
             if zone.version is None and not await self._cache.has_room(tenant_id):
-                homeless.append(device_id)
-        if not homeless:
+                over_limit.append(device_id)
+        if not over_limit:
             return list(shares)
-        registered = await self._devices.get_devices(tenant_id, homeless)
-        refused = set(homeless) - registered.keys()
+        registered = await self._devices.get_devices(tenant_id, over_limit)
+        refused = set(over_limit) - registered.keys()
         for share in shares:
             if share.device_id in refused:
-                slots[share.device_id].current = slots[share.device_id].told = None
+                slots[share.device_id].current = slots[share.device_id].commanded = None
                 message = "register this device first"
                 batch.refuse(share, Forbidden("Too many devices", "DEVICE_LIMIT", message))
         return [share for share in shares if share.device_id not in refused]
 
     async def _earlier(
-        self, tenant_id: str, shares: Sequence[Share], now_ms: int, surely: bool
+        self, tenant_id: str, shares: Sequence[Share], now_ms: int, look_up_duplicates: bool
     ) -> dict[str, Reading]:
-        """What is stored already under the ids of these rows. Unless `surely`, keys are not looked
-        up: a stored one is a conflict."""
+        """Read the stored readings that have the ids of these rows.
+
+        Without `look_up_duplicates` keys are not looked up: the write of a stored one conflicts.
+        """
         doc_ids = [
             doc_id
             for share in shares
             for row in share.rows
-            if row.new.may_repeat and (surely or row.new.key is None)
+            if row.new.may_repeat and (look_up_duplicates or row.new.key is None)
             for doc_id in row.new.source_ids(tenant_id, share.device_id, now_ms)
         ]
-        return await self._telemetry.by_id(tenant_id, doc_ids) if doc_ids else {}
+        return await self._telemetry.known(tenant_id, doc_ids) if doc_ids else {}
 
     async def _announce(
         self,
         tenant_id: str,
         readings: Iterable[Reading],
         doubted: Mapping[str, Trust],
-        news: Iterable[ZoneRecord],
+        changed_zones: Iterable[ZoneRecord],
         now_ms: int,
     ) -> None:
-        """Repeated readings too, since who stored them may have died before they were told; with
-        the trust of those devices that are not trusted. Then the zones of which there is news."""
+        """Publish the readings, then the changed zones.
+
+        Readings of zones that are not trusted carry their trust. Repeated readings are published
+        too: the process that stored them may have died before it published them.
+        """
         await self._sse.publish_many(
             tenant_id,
             "telemetry",
@@ -296,7 +305,7 @@ class ZoneWriter:
                 if now_ms - one.received_ms < KEY_S * 1000
             ],
         )
-        for zone in news:
+        for zone in changed_zones:
             await self._sse.publish(tenant_id, "zone", zone_event(zone, now_ms), zone.device_id)
 
 

@@ -1,4 +1,4 @@
-"""DevicePosts: what a device's post is answered, by whichever path it came."""
+"""Answers a device's post, by whichever path it came."""
 
 from __future__ import annotations
 
@@ -9,35 +9,39 @@ import msgspec
 
 from server.auth.device_keys import UNNAMED, DeviceKeys, KeyOfAnother, KeyRequired
 from server.auth.principal import DEFAULT_TENANT, Principal
-from server.clock import Clock
-from server.control.batch_service import Answer, BatchService
-from server.control.decision import Row
-from server.control.posted import UNREADABLE, Posted, device_of, reading_of
-from server.control.reading import NewReading, near_each_other
-from server.control.relay_notices import RelayNotices
-from server.control.views import OFF, Command
-from server.errors import BasError, Unavailable
-from server.metrics import Metrics
+from server.common.clock import Clock
+from server.common.errors import BasError, Unavailable
+from server.common.metrics import Metrics
+from server.control.batch_service import BatchResult, BatchService
+from server.control.factory import Control
+from server.control.messages import OFF, Command
+from server.control.outage.relay_notices import RelayNotices
+from server.control.rules.decision import PostedRow
+from server.control.rules.posted_body import UNREADABLE, Posted, device_of, reading_of
+from server.control.rules.reading import NewReading, near_each_other
 from server.routes.refusals import BATCH, SINGLE, OnRefused, Refusals
 from server.services.firestore.audit_store import AuditStore
-from server.services.firestore.base import StoreUnavailable
 from server.services.firestore.store_watch import WAIT_S
+from server.services.ports.documents import StoreUnavailable
 
 Body = Posted | BasError
-"""A body that was read, or what is wrong with it."""
+"""A decoded body, or what is wrong with it."""
 
 
 class RepeatKey(NamedTuple):
-    """What the caller knows a request by, if it may come again; `ignored` if that is no key."""
+    """The key by which a request's repeat is recognised; `ignored` if the key is invalid."""
 
     key: str | None = None
     ignored: bool = False
 
 
 class Sender(NamedTuple):
-    """Who sent a post: the device's key it came with, if any, else the session's user, or why that
-    is nobody. `check_tenant` raises BasError if the request names another tenant than this.
-    `address` is where it came from, as far as proxies that are trusted tell."""
+    """The sender of a post: its device key, or else the user of the session.
+
+    `caller` is an error if the session is not valid. `check_tenant` raises BasError if the request
+    names another tenant than its key's. `address` is the sender's address as far as trusted proxies
+    report it.
+    """
 
     device_key: str | None = None
     caller: Principal | BasError | None = None
@@ -49,10 +53,11 @@ NO_KEY, ANY_DEVICE = RepeatKey(), Sender()
 
 
 class DevicePosts:
-    """A device that speaks is answered with the safest command that its body allows.
+    """Answers each device with the safest command that its body allows.
 
-    With its own key a device is known whatever its body says: what cannot be read is a fault then.
-    Without one, what names nobody's relay is refused, which leaves its trace in `Refusals`.
+    A device with its own key is identified whatever its body says, so an unreadable body is a fault
+    of that device. Without a key, a body that names no known device's relay is refused; `Refusals`
+    records that.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class DevicePosts:
         self._batches = batches
         self._relays = relays
         self._keys = keys
-        relays.know(keys.known_as)
+        relays.set_device_finder(keys.device_of_sender)
         self._metrics = metrics
         self._clock = clock
         self._refusals = Refusals(audit, keys, metrics, clock, on_refused)
@@ -81,11 +86,11 @@ class DevicePosts:
     ) -> Command:
         """The command for a post of one reading.
 
-        Raises BasError where nobody knows whose relay it is, and Unavailable, with the command,
-        where the reading of a caller who named a key is not stored.
+        Raises BasError if the device cannot be identified, and Unavailable, with the command, if a
+        reading with a key is not stored.
         """
         try:
-            named, reading = self._said(sender, body, repeat.key)
+            named, reading = self._parse(sender, body, repeat.key)
         except BasError as refusal:
             self._refused(SINGLE, sender, refusal)
             raise
@@ -94,24 +99,26 @@ class DevicePosts:
             command = msgspec.structs.replace(command, key="ignored")
         return command
 
-    async def not_taken(self, sender: Sender, body: Body) -> None:
-        """The answer to this post, which was accepted, did not come to its device."""
+    async def answer_lost(self, sender: Sender, body: Body) -> None:
+        """Note that the answer to this accepted post did not reach its device."""
         try:
-            named, _ = self._said(sender, body)
+            named, _ = self._parse(sender, body)
             caller = _known(sender.caller)
             found = await self._keys.identify(sender.device_key, named, caller, sender.address)
         except BasError:
-            return  # nobody's
-        await self._batches.not_heard(*found)
+            return  # not a device's post
+        await self._batches.answer_lost(*found)
 
     async def many(
         self,
         sender: Sender,
         bodies: Sequence[Body] | BasError,
         repeat: RepeatKey,
-    ) -> tuple[int, Answer]:
-        """How many rows a batch has, and what came of them, each as a post of its own would be
-        read. Raises BasError for what is no batch."""
+    ) -> tuple[int, BatchResult]:
+        """The number of rows in a batch, and the results; each row is read like a single post.
+
+        Raises BasError if the body is no batch.
+        """
         if isinstance(bodies, BasError):
             if not self._is_fault(sender.device_key, bodies):
                 self._refused(BATCH, sender, bodies)
@@ -119,37 +126,39 @@ class DevicePosts:
             bodies = [bodies]
         near = near_each_other(repeat.key)
         errors: dict[int, BasError] = {}
-        # Lists, and no tuple for each row: so many at once set off garbage collections.
-        places: list[int] = []
+        # Lists, since a tuple for each row sets off garbage collections.
+        indexes: list[int] = []
         names: list[str | None] = []
-        said: list[NewReading] = []
+        parsed: list[NewReading] = []
         for index, body in enumerate(bodies):
-            # No header has a line break: it is nobody else's key.
+            # No header has a line break, so no other caller's key equals this one.
             key = None if repeat.key is None else f"{repeat.key}\n{index}"
             try:
-                name, reading = self._said(sender, body, key, near)
+                name, reading = self._parse(sender, body, key, near)
             except BasError as error:
                 errors[index] = error
                 continue
-            places.append(index)
+            indexes.append(index)
             names.append(name)
-            said.append(reading)
+            parsed.append(reading)
         tenant_id, devices = await self._devices(sender, dict.fromkeys(names))
         off: dict[str, Command] = {}
-        readings: dict[str, list[Row]] = {}
-        ignored = {name for name, reading in zip(names, said, strict=True) if reading.key_ignored}
-        for index, name, reading in zip(places, names, said, strict=True):
+        readings: dict[str, list[PostedRow]] = {}
+        ignored = {name for name, reading in zip(names, parsed, strict=True) if reading.key_ignored}
+        for index, name, reading in zip(indexes, names, parsed, strict=True):
             device = devices[name]
             if not isinstance(device, BasError):
-                readings.setdefault(device, []).append(Row(index, reading))
+                readings.setdefault(device, []).append(PostedRow(index, reading))
                 continue
             errors[index] = device
-            if isinstance(device, StoreUnavailable):  # it is not remembered
+            if isinstance(device, StoreUnavailable):  # the device is not in memory
                 off[name or UNNAMED] = self._off(sender, name)
         answer = await self._batches.accept(tenant_id, readings)
         errors |= answer.errors
         if errors:
-            self._tell(sender, tenant_id, dict(zip(places, names, strict=True)), devices, errors)
+            self._record_refusals(
+                sender, tenant_id, dict(zip(indexes, names, strict=True)), devices, errors
+            )
         commands = off | answer.commands
         caller = None if isinstance(sender.caller, BasError) else sender.caller
         obeyed = {
@@ -162,17 +171,17 @@ class DevicePosts:
         for name in ignored & obeyed.keys():
             device = obeyed[name]
             commands[device] = msgspec.structs.replace(commands[device], key="ignored")
-        return len(bodies), Answer(commands, errors)
+        return len(bodies), BatchResult(commands, errors)
 
     async def close(self, timeout_s: float) -> None:
-        """Wait for what is still to be kept about refusals, so long at most."""
+        """Wait at most `timeout_s` for audit entries about refusals."""
         await self._refusals.close(timeout_s)
 
     async def turn(self) -> None:
-        """Return when no other batch is at work, which comes before a batch is read."""
+        """Wait until the batches before this one are done, before a batch is read."""
         await self._batches.turn()
 
-    def _tell(
+    def _record_refusals(
         self,
         sender: Sender,
         tenant_id: str,
@@ -180,7 +189,10 @@ class DevicePosts:
         devices: Mapping[str | None, str | BasError],
         errors: Mapping[int, BasError],
     ) -> None:
-        """Tell what was refused of a batch: not a row whose device is answered all the same."""
+        """Record a batch's refused rows.
+
+        Rows that the store could not take are left out: their devices get a command all the same.
+        """
         for index, refusal in errors.items():
             if isinstance(refusal, Unavailable):
                 continue
@@ -193,8 +205,8 @@ class DevicePosts:
     def _refused(
         self, route: str, sender: Sender, refusal: BasError, names: Collection[str | None] = ()
     ) -> None:
-        """Tell of a refusal before anyone knew whose the devices of these names are."""
-        # Who posts without a name and without a key is that device.
+        """Record a refusal that came before the named devices were identified."""
+        # A post without a name and without a key is from the device UNNAMED.
         nobody = UNNAMED if isinstance(refusal, KeyRequired) else None
         named = [device for name in names if (device := name or nobody)]
         caller = sender.caller
@@ -210,7 +222,7 @@ class DevicePosts:
             tenant_id, device_id = await self._keys.identify(
                 sender.device_key, named, caller, sender.address
             )
-        except StoreUnavailable as error:  # of a device that is not remembered
+        except StoreUnavailable as error:  # the device is not in memory
             command = self._off(sender, named)
             if reading.key is None:
                 return command
@@ -252,20 +264,22 @@ class DevicePosts:
         return found
 
     def _off(self, sender: Sender, named: str | None) -> Command:
-        """What a device is told while nobody can know whose it is. Another process may."""
+        """The command for a device that cannot be identified; another process may know it."""
         self._metrics.readings_unstored.inc()
         if not isinstance(sender.caller, BasError):
-            self._relays.told_off(self._keys.told_as(sender.device_key, named, sender.caller))
+            self._relays.commanded_off(
+                self._keys.sender_text(sender.device_key, named, sender.caller)
+            )
         return OFF
 
     def _is_fault(self, device_key: str | None, error: BasError) -> bool:
-        """Whether a body that cannot be read is a fault of the device whose key came with it."""
+        """Whether an unreadable body is a fault of the device whose key came with it."""
         return error.code != "NO_DATA" and self._keys.names_device(device_key)
 
-    def _said(
+    def _parse(
         self, sender: Sender, body: Body, key: str | None = None, near: str = ""
     ) -> tuple[str | None, NewReading]:
-        """Which device a body names, and its reading. Raises BasError for what cannot be read."""
+        """The device that a body names, and its reading. Raises BasError if it cannot be read."""
         try:
             if isinstance(body, BasError):
                 raise body
@@ -276,6 +290,14 @@ class DevicePosts:
             return None, msgspec.structs.replace(UNREADABLE, key=key, near=near)
 
 
+def device_posts(
+    control: Control, keys: DeviceKeys, audit: AuditStore, metrics: Metrics, clock: Clock
+) -> DevicePosts:
+    """The DevicePosts of this control."""
+    deciding = control.batches, control.relays
+    return DevicePosts(*deciding, keys, audit, metrics, clock, control.watch.refused)
+
+
 def _known(caller: Principal | BasError | None) -> Principal | None:
     if isinstance(caller, BasError):
         raise caller
@@ -283,6 +305,6 @@ def _known(caller: Principal | BasError | None) -> Principal | None:
 
 
 def _check(sender: Sender, tenant_id: str) -> None:
-    """Raise BasError if the request names another tenant than its key's, "" where none is known."""
+    """Raise BasError if the request names another tenant than its key's; "" stands for unknown."""
     if tenant_id and sender.device_key and sender.check_tenant is not None:
         sender.check_tenant(tenant_id)

@@ -1,21 +1,31 @@
-"""Registered devices: /api/devices."""
+"""Routes of registered devices: /api/devices."""
 
 from __future__ import annotations
 
+import msgspec
 from quart import Blueprint
 from quart_schema import validate_response
 
 from server.auth.guard import Guard, address
 from server.auth.principal import Principal
-from server.routes.models import DeviceRegistered, DeviceView, RegisterDevice
+from server.common.clock import Clock
+from server.routes.models import DeviceRegistered, DeviceView, ListedDevice, RegisterDevice
 from server.routes.requests import fails_with, json_body
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import Device
+from server.services.firestore.telemetry_store import TelemetryStore, hours
+from server.services.ports.readings import RelayUse
 
 
-def blueprint(devices: DevicesStore, audit: AuditStore, guard: Guard) -> Blueprint:
-    """Operators register, everyone logged in may look; keys are made on the command line only."""
+def blueprint(
+    devices: DevicesStore,
+    telemetry: TelemetryStore,
+    audit: AuditStore,
+    guard: Guard,
+    clock: Clock,
+) -> Blueprint:
+    """Operators register devices, all users list them; only the command line makes keys."""
     bp = Blueprint("devices", __name__)
 
     @bp.post("/api/devices/register")
@@ -38,12 +48,27 @@ def blueprint(devices: DevicesStore, audit: AuditStore, guard: Guard) -> Bluepri
 
     @bp.get("/api/devices")
     @guard.require_auth("read-only")
-    @validate_response(list[DeviceView])
+    @validate_response(list[ListedDevice])
     @fails_with(401, 403, 503)
-    async def list_devices(principal: Principal) -> list[DeviceView]:
-        return [_view(device) for device in await devices.list_devices(principal.tenant_id)]
+    async def list_devices(principal: Principal) -> list[ListedDevice]:
+        listed = await devices.list_devices(principal.tenant_id)
+        use = None
+        if listed:
+            use = await telemetry.relay_use(principal.tenant_id, clock.now_ms())
+        return [
+            _listed(device, None if use is None else use.get(device.device_id, RelayUse()))
+            for device in listed
+        ]
 
     return bp
+
+
+def _listed(device: Device, use: RelayUse | None) -> ListedDevice:
+    listed = ListedDevice(**msgspec.structs.asdict(_view(device)))
+    if use is not None:
+        listed.cool_hours, listed.heat_hours = hours(use.cool_ms), hours(use.heat_ms)
+        listed.cool_starts, listed.heat_starts = use.cool_starts, use.heat_starts
+    return listed
 
 
 def _view(device: Device) -> DeviceView:

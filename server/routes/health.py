@@ -1,4 +1,4 @@
-"""For operators and their tools: /api/health, /healthz, /readyz, /metrics."""
+"""Routes for operators and their tools: /api/health, /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 from quart_schema import validate_response
 
 from server.auth.guard import Guard
 from server.auth.principal import DEFAULT_TENANT
-from server.clock import Clock
+from server.common.addresses import is_loopback
+from server.common.clock import Clock
+from server.common.errors import BasError, Forbidden, Unavailable
+from server.common.metrics import Metrics
 from server.config.config import ServerConfig
-from server.errors import BasError, Unavailable
-from server.metrics import Metrics
 from server.routes.models import Alive, FirestoreHealth, Health, LiveStreams, Ready
+from server.routes.requests import bearer
+from server.routes.zone_metrics import is_token
 from server.services.sse_service.service import SSEService
 
-# Longer than a store takes to say that it does not answer.
+# Longer than the time after which a store counts as not answering. A caller may also wait for the
+# check of another one.
 CHECK_S = 3.0
-# Without these no reading is stored or answered. A server that lacks others still serves: were it
-# called unavailable, a proxy would take all processes away at once.
+# Without these checks no reading is stored or answered. A server that lacks others still serves: if
+# it were unavailable, a proxy would take all processes out of service at once.
 VITAL = {"store"}
+STORES = {"store", "audit"}
 
 Checks = Mapping[str, Callable[[], Awaitable[None]]]
 
@@ -35,32 +40,22 @@ def blueprint(
     metrics: Metrics,
     clock: Clock,
 ) -> Blueprint:
-    """Public routes; they tell of the caller's tenant alone."""
+    """Public routes; they report only on the caller's tenant."""
     bp = Blueprint("health", __name__)
+    metrics.processes_wanted.set(config.processes)
 
     @bp.get("/api/health")
     @validate_response(Health)
     async def health() -> Health:
         services = {"auth": config.auth_on, "firestore": config.uses_firestore}
-        answer = Health("healthy", clock.now_ms() // 1000, services, await live_streams())
+        answer = Health(
+            "healthy", clock.now_ms() // 1000, services, await _live_streams(sse, guard)
+        )
         if config.uses_firestore:
-            answers = await ask({name: checks[name] for name in checks if name != "log"})
-            failed = [text for text in answers.values() if text != "ok"]
+            stores = {name: checks[name] for name in checks if name in STORES}
+            failed = [found.code for found in (await ask(stores)).values() if found is not None]
             answer.firestore = FirestoreHealth(failed[0] if failed else "healthy")
         return answer
-
-    async def live_streams() -> LiveStreams:
-        try:
-            caller = await guard.principal_if_any()
-        except BasError:  # whoever it is, health itself is answered
-            return LiveStreams("process", {})
-        tenant_id = caller.tenant_id if caller else DEFAULT_TENANT
-        try:
-            count = await sse.subscriber_count(tenant_id, scope="site")
-            return LiveStreams("site", {tenant_id: count})
-        except Unavailable:
-            count = await sse.subscriber_count(tenant_id)
-            return LiveStreams("process", {tenant_id: count})
 
     @bp.get("/healthz")
     @validate_response(Alive)
@@ -73,30 +68,58 @@ def blueprint(
     async def ready() -> tuple[Ready, int]:
         if sse.hub.draining:
             return Ready("draining", {}), 503
-        answers = await ask(checks)
-        failed = {name for name, answer in answers.items() if answer != "ok"}
-        if failed & VITAL:
-            return Ready("unavailable", answers), 503
-        return Ready("degraded" if failed else "ready", answers), 200
+        found = await ask(checks)
+        failed = {name: error for name, error in found.items() if error is not None}
+        answers = {name: "ok" if error is None else error.code for name, error in found.items()}
+        reasons = {name: error.message or error.error for name, error in failed.items()}
+        if VITAL & failed.keys():
+            return Ready("unavailable", answers, reasons), 503
+        return Ready("degraded" if failed else "ready", answers, reasons), 200
 
     @bp.get("/metrics")
     async def exposition() -> Response:
+        sent = bearer(request.headers.get("Authorization", ""))
+        is_allowed = config.metrics == "open" or _is_local() or is_token(sent, config.metrics_token)
+        if config.metrics == "off" or not is_allowed:
+            raise Forbidden(
+                "Metrics are closed", "METRICS_CLOSED", f"BAS_METRICS is {config.metrics}"
+            )
         return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
     return bp
 
 
-async def ask(checks: Checks) -> dict[str, str]:
-    """What each of them says: `ok`, or what is wrong."""
+def _is_local() -> bool:
+    """Whether a program on this machine asks, and no proxy on it for somebody else."""
+    return is_loopback(request.remote_addr or "") and "X-Forwarded-For" not in request.headers
+
+
+async def _live_streams(sse: SSEService, guard: Guard) -> LiveStreams:
+    """The number of the tenant's streams, at the whole site if that is known."""
+    try:
+        caller = await guard.principal_if_any()
+    except BasError:  # health is answered even to a refused caller
+        return LiveStreams("process", {})
+    tenant_id = caller.tenant_id if caller else DEFAULT_TENANT
+    try:
+        count = await sse.subscriber_count(tenant_id, scope="site")
+        return LiveStreams("site", {tenant_id: count})
+    except Unavailable:
+        count = await sse.subscriber_count(tenant_id)
+        return LiveStreams("process", {tenant_id: count})
+
+
+async def ask(checks: Checks) -> dict[str, Unavailable | None]:
+    """What each check found wrong; None if all is well."""
     return dict(zip(checks, await asyncio.gather(*map(_ask, checks.values())), strict=True))
 
 
-async def _ask(check: Callable[[], Awaitable[None]]) -> str:
+async def _ask(check: Callable[[], Awaitable[None]]) -> Unavailable | None:
     try:
-        async with asyncio.timeout(CHECK_S):
+        async with asyncio.timeout(CHECK_S + 0.5):
             await check()
     except Unavailable as error:
-        return error.code
+        return error
     except TimeoutError:
-        return "no answer"
-    return "ok"
+        return Unavailable(code="NO_ANSWER", message=f"no answer within {CHECK_S:g} s")
+    return None

@@ -1,4 +1,4 @@
-"""Bodies that were compressed on their way: gzip, bounded while it is inflated."""
+"""Inflates gzip bodies, with a limit on their size."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import zlib
 
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from server.errors import Invalid, UnsupportedMedia
+from server.common.errors import Invalid, UnsupportedMedia
 
 GZIP = {"gzip", "x-gzip"}
-# zlib's number for a gzip header and trailer around the largest window.
+# zlib's `wbits` for a gzip header and trailer with the largest window.
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
-# A gzip file may be several, one after the other; the rest is copied for each of them.
+# A gzip file may have several members; the remaining input is copied for each of them.
 MEMBERS_MAX = 16
-# Of a header that is repeated in an answer.
+# Characters of a header that an answer repeats.
 SHOWN_MAX = 100
 
 
 def is_gzip(encoding: str) -> bool:
-    """Whether this Content-Encoding means gzip; False: the body is as it came. Raises
-    UnsupportedMedia for any other."""
+    """Whether this Content-Encoding means gzip; False for a plain body.
+
+    Raises UnsupportedMedia for any other encoding.
+    """
     names = [name.strip().lower() for name in encoding.split(",")]
     codings = [name for name in names if name not in {"", "identity"}]
     if codings and (len(codings) > 1 or codings[0] not in GZIP):
@@ -31,8 +33,11 @@ def is_gzip(encoding: str) -> bool:
 
 
 def inflated(body: bytes, most: int) -> bytes:
-    """What a gzip body holds. Raises RequestEntityTooLarge beyond `most` bytes, before they are
-    allocated; Invalid for what is no gzip."""
+    """The content of a gzip body.
+
+    Raises RequestEntityTooLarge beyond `most` bytes, before they are allocated, and Invalid if the
+    body is no gzip.
+    """
     data = b""
     for _ in range(MEMBERS_MAX):
         member = zlib.decompressobj(_GZIP_FORMAT)

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from server.control.views import TelemetryRow
-from server.services.firestore.measured import SAFE_INTEGER, TEMP_MAX, TEMP_MIN
+from server.services.history.measured import SAFE_INTEGER
 
 DeviceId = Annotated[
     str,
@@ -27,69 +26,12 @@ MetadataText = Annotated[str, Meta(max_length=1024)]
 MetadataNumber = Annotated[int, Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
 
 
-class SensorData(Struct):
-    """A reading. Without a good `temp_tenths` (tenths of °C) and a true `sensor_ok` it is a fault:
-    both relays go off. All else may be left out, and is read as if it were where it is wrong.
-
-    `timestamp` is a date (Unix ms) or milliseconds since power-on, `age_ms` the time from measuring
-    to sending. `seq` numbers a device's posts, so that a repeated one is stored once. `cool_active`
-    and `heat_active` are what the device's relays are, `relay_since_ms` the time since the cooler's
-    switched.
-    """
-
-    temp_tenths: Annotated[float, Meta(ge=TEMP_MIN, le=TEMP_MAX)] | None
-    sensor_ok: bool
-    timestamp: float | None = None
-    device_id: DeviceId | None = None
-    seq: Milliseconds | None = None
-    age_ms: Annotated[float, Meta(ge=0)] | None = None
-    cool_active: bool | None = None
-    heat_active: bool | None = None
-    relay_since_ms: Annotated[float, Meta(ge=0)] | None = None
-
-
-class BatchRow(SensorData):
-    """One reading of a batch; `key` is to it what the header Idempotency-Key is to a post."""
-
-    key: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
-
-
-class DeviceCommand(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What one device is told to do, after its newest reading of the batch; the last two as in
-    `Command`."""
-
-    device_id: str
-    cool_active: bool
-    heat_active: bool
-    setpoint_tenths: int
-    deadband_tenths: int
-    stored: bool = True
-    key: str = ""
-
-
-class RowError(Struct, omit_defaults=True):
-    """Why a row was not accepted. `index` is its place in the array, or among the lines that are
-    not blank, from 0; the rest is as in every error answer."""
-
-    index: int
-    error: str
-    code: str | None = None
-    message: str | None = None
-
-
-class BatchAnswer(Struct, omit_defaults=True):
-    """`accepted` rows are stored, now or, if they are repeated, before; `errors` has the others.
-    `key` is there, and "ignored", where the Idempotency-Key is none."""
-
-    accepted: int
-    commands: list[DeviceCommand]
-    errors: list[RowError]
-    key: str = ""
-
-
 class SetSetpoint(Struct):
-    """What is left out, or null, stays; a body with keys names at least one of the two values.
-    Without `device_id` every zone of the tenant is set."""
+    """The values to set; a missing or null value stays.
+
+    A body with keys must name at least one of the two values. Without `device_id` every zone of the
+    tenant is set.
+    """
 
     setpoint_tenths: int | UnsetType | None = UNSET
     deadband_tenths: int | UnsetType | None = UNSET
@@ -110,7 +52,7 @@ class Logout(Struct):
 
 
 class RegisterDevice(Struct):
-    """A device and what is to be remembered of it."""
+    """A device and its metadata."""
 
     device_id: DeviceId
     metadata: Annotated[
@@ -120,36 +62,9 @@ class RegisterDevice(Struct):
 
 
 class DeviceQuery(Struct):
-    """Which device; the empty text means none in particular, as leaving it out does."""
+    """Which device; an empty text is the same as none."""
 
     device_id: Annotated[str, Meta(max_length=128)] = ""
-
-
-class TelemetryQuery(DeviceQuery):
-    """How many readings, of which device."""
-
-    limit: Limit = 100
-
-
-class WindowQuery(DeviceQuery):
-    """Readings with start <= timestamp <= end; `end` is now unless given."""
-
-    start: Milliseconds = 0
-    end: Milliseconds | None = None
-    limit: LongLimit = 1000
-
-
-class PageQuery(DeviceQuery):
-    """A page of readings; `start_after` is the `last_doc_id` of the page before."""
-
-    limit: LongLimit = 100
-    start_after: Annotated[str, Meta(max_length=1024)] = ""
-
-
-class StatisticsQuery(DeviceQuery):
-    """How many hours back from now."""
-
-    hours: Annotated[int, Meta(ge=1, le=24 * 366)] = 24
 
 
 class AuditQuery(Struct):
@@ -158,8 +73,23 @@ class AuditQuery(Struct):
     limit: Limit = 100
 
 
+class AuditPageQuery(Struct):
+    """Which entries; an empty text is the same as none.
+
+    Those of a user (as `username` shows it) and of an action, with start <= timestamp <= end;
+    `start_after` is the `last_doc_id` of the page before.
+    """
+
+    user: Annotated[str, Meta(max_length=256)] = ""
+    action: Annotated[str, Meta(max_length=256)] = ""
+    start: Milliseconds | None = None
+    end: Milliseconds | None = None
+    limit: Limit = 100
+    start_after: Annotated[str, Meta(max_length=1024)] = ""
+
+
 class StreamQuery(Struct):
-    """Which devices, from where, and in which form."""
+    """Which devices, from which event, and in which form."""
 
     device_id: list[str] | str = ""
     last_event_id: list[str] | str = ""
@@ -168,21 +98,24 @@ class StreamQuery(Struct):
 
 
 class LiveStreams(Struct):
-    """Open streams by tenant, the caller's own alone. `scope` is `site` if every process's are
-    counted, `process` if only this one's are known."""
+    """Open streams by tenant, only the caller's own.
+
+    `scope` is `site` if the streams of all processes are counted, `process` if only this process's
+    are.
+    """
 
     scope: Literal["site", "process"]
     subscribers: dict[str, int]
 
 
 class FirestoreHealth(Struct):
-    """Whether the stores answer: `healthy`, or the code of the error."""
+    """Whether the stores answer: `healthy`, or an error code."""
 
     status: str
 
 
 class Health(Struct):
-    """`timestamp` is Unix seconds; `services` says which are switched on."""
+    """The server's health; `timestamp` in Unix seconds, `services` says which are switched on."""
 
     status: str
     timestamp: int
@@ -192,11 +125,15 @@ class Health(Struct):
 
 
 class Ready(Struct):
-    """`status` is ready, degraded (readings are stored and answered, streams lack the events of
-    other processes), draining or unavailable; `checks` says what answers."""
+    """Whether the server is ready; `checks` has the answer of each check: `ok` or a code.
+
+    `status` is ready, degraded (readings are stored and answered, but something else does not
+    work), draining or unavailable. `reasons` says of each check that failed what is wrong.
+    """
 
     status: Literal["ready", "degraded", "draining", "unavailable"]
     checks: dict[str, str]
+    reasons: dict[str, str] = {}
 
 
 class Alive(Struct):
@@ -206,7 +143,7 @@ class Alive(Struct):
 
 
 class Config(Struct):
-    """What a zone is controlled by."""
+    """The values by which a zone is controlled."""
 
     setpoint_tenths: int
     deadband_tenths: int
@@ -223,16 +160,8 @@ class SetpointSet(Struct):
     updated_by: str
 
 
-class TelemetryPage(Struct):
-    """Readings, newest first; `last_doc_id` continues after them and is null at the end."""
-
-    data: list[TelemetryRow]
-    last_doc_id: str | None
-    has_more: bool
-
-
 class LoginUser(Struct):
-    """Who logged in."""
+    """The user who logged in."""
 
     username: str
     role: str
@@ -247,22 +176,23 @@ class LoginAnswer(Struct):
 
 
 class LogoutAnswer(Struct):
-    """Logged out, or never in."""
+    """The session is ended, or there was none."""
 
     status: Literal["success"] = "success"
     message: str = "Logged out successfully"
 
 
 class SessionUser(Struct):
-    """Whose session it is, and since when."""
+    """The session's user, and since when it exists: in seconds, and in milliseconds."""
 
     username: str
     role: str
     login_time: int
+    login_time_ms: int
 
 
 class SessionStatus(Struct):
-    """A live session and how many seconds it has left."""
+    """A live session and the seconds until it ends."""
 
     status: Literal["valid"]
     user: SessionUser
@@ -270,13 +200,25 @@ class SessionStatus(Struct):
 
 
 class DeviceView(Struct):
-    """A registered device; `has_key` if it must present one."""
+    """A registered device; `has_key` is true if it must present one."""
 
     device_id: str
     tenant_id: str
     metadata: dict[str, Any]
     created_at: int
     has_key: bool
+
+
+class ListedDevice(DeviceView):
+    """A registered device, and how long and often its relays were on by its stored readings.
+
+    The last four are null if the readings are in Firestore, or cannot be read now.
+    """
+
+    cool_hours: float | None = None
+    heat_hours: float | None = None
+    cool_starts: int | None = None
+    heat_starts: int | None = None
 
 
 class DeviceRegistered(Struct):
@@ -287,7 +229,7 @@ class DeviceRegistered(Struct):
 
 
 class AuditView(Struct):
-    """One thing somebody did, or was refused."""
+    """An action of a user, or one that was refused."""
 
     timestamp: int
     action: str
@@ -297,8 +239,16 @@ class AuditView(Struct):
     details: dict[str, Any]
 
 
+class AuditPage(Struct):
+    """A page of entries, newest first; `last_doc_id` begins the next one."""
+
+    data: list[AuditView]
+    last_doc_id: str | None
+    has_more: bool
+
+
 class ErrorBody(Struct, omit_defaults=True):
-    """Every error answer: a text, a name for programs, and often a hint."""
+    """Every error answer: a text, a code for programs, and often a hint."""
 
     error: str
     code: str | None = None

@@ -1,4 +1,4 @@
-"""The pages a person opens: / and /auth/login."""
+"""Routes of the HTML pages: / and /auth/login."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from quart_schema import hide
 
 
 def blueprint() -> Blueprint:
-    """Public routes; what the pages show they fetch with the visitor's session."""
+    """Public routes; the pages fetch their data with the visitor's session."""
     bp = Blueprint("pages", __name__)
 
     @bp.get("/")

@@ -1,7 +1,7 @@
-"""Refusals: the trace that a refused post of readings leaves.
+"""Counts and logs refused posts of readings.
 
-No firmware hears a refusal: the device goes on as if nothing were wrong, with its relays as they
-are. So the operators of the site must learn of it.
+Firmware ignores a refusal: the device goes on as if nothing were wrong, with its relays as they
+are. The log and the metrics show it to the site's operators.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import logging
 from collections.abc import Callable, Sequence
 
 from server.auth.device_keys import DeviceKeys, KeyOfAnother
-from server.clock import Clock
-from server.errors import BasError, InvalidField, Unavailable
-from server.metrics import Metrics
+from server.common.clock import Clock
+from server.common.errors import BasError, InvalidField, Unavailable
+from server.common.metrics import Metrics
+from server.common.seldom import Ration
 from server.routes.refusal_audit import RefusalAudit
-from server.seldom import Ration
 from server.services.firestore.audit_store import AuditStore
 
 log = logging.getLogger(__name__)
@@ -22,17 +22,18 @@ log = logging.getLogger(__name__)
 SINGLE, BATCH = "/api/sensor_data", "/api/sensor_data/batch"
 # The sender of refused posts must not fill the disk with log lines.
 LINES_MAX, LINES_S = 10, 10.0
-# Of an address or a message, which a stranger may choose.
+# Characters of an address or a message that a stranger may choose.
 TEXT_MAX = 200
 
 OnRefused = Callable[[str, str, str], None]
-"""Called with tenant, device and code; the device may be made up. It must be quick and not raise.
-"""
+"""Called with tenant, device and code; must be quick and not raise. The device may be invented."""
 
 
 class Refusals:
-    """What is refused is counted, and said in the log: once a minute of one device. What is wrong
-    with its key is in the audit log too."""
+    """Counts each refusal and logs one a minute per device.
+
+    A refusal about a device's key also goes to the audit log.
+    """
 
     def __init__(
         self,
@@ -50,9 +51,9 @@ class Refusals:
     def refused(
         self, route: str, refusal: BasError, address: str, tenant_id: str, devices: Sequence[str]
     ) -> None:
-        """A post from this address, or a row of it, was refused, which named these devices.
+        """Record that a post from `address`, or a row of it, was refused; it named `devices`.
 
-        `tenant_id` is whose devices the sender speaks for.
+        `tenant_id` is the tenant for whose devices the sender posts.
         """
         self._metrics.readings_refused.labels(route=route, code=refusal.code).inc()
         if not isinstance(refusal, Unavailable):  # its answer holds a command
@@ -61,12 +62,12 @@ class Refusals:
         self._audit.note(route, refusal, address, tenant_id, devices)
         if rest := self._lines.rest():
             log.warning("%d more posts of readings were refused, without a line each", rest)
-        # What names no device is known by where it comes from.
+        # A post without a device is identified by its address.
         name = (tenant_id, devices[0]) if devices else (address,)
-        if self._lines.may_say(name, address):
+        if self._lines.may_log(name, address):
             log.warning(
-                "a post of readings to %s was refused: %s, from %s, %s; no firmware hears that, its"
-                " relays stay as they are",
+                "a post of readings to %s was refused: %s, from %s, %s; the device's relays stay as"
+                " they are, because its firmware ignores refusals",
                 route,
                 _cause(refusal),
                 _shown(address),
@@ -74,7 +75,7 @@ class Refusals:
             )
 
     async def close(self, timeout_s: float) -> None:
-        """Wait for the audit entries under way, so long at most."""
+        """Wait at most `timeout_s` for the audit entries that are being written."""
         await self._audit.work.close(timeout_s)
 
 
@@ -93,6 +94,8 @@ def _named(refusal: BasError, devices: Sequence[str]) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text that a stranger may have chosen, in quotes: whatever it holds, it begins no line and
-    says nothing in the server's own words."""
+    """A text that a stranger may have chosen, quoted.
+
+    The quotes keep it from starting a log line or passing as the server's own words.
+    """
     return repr(text[:TEXT_MAX])

@@ -1,4 +1,4 @@
-"""Strict JSON bodies for views, documented for OpenAPI."""
+"""Reads requests: strict JSON bodies, documented for OpenAPI, and device keys."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from quart import current_app, request
 from quart_schema import document_request, document_response
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from server.control.posted import NOTHING, is_key
-from server.errors import BasError, Invalid, InvalidField, TooLarge, UnsupportedMedia
-from server.excess import BODY_IS_LONGER
+from server.auth.guard import View
+from server.common.errors import BasError, Invalid, InvalidField, TooLarge, UnsupportedMedia
+from server.common.excess_body import BODY_IS_LONGER
+from server.control.rules.posted_body import NOTHING, is_key
 from server.routes.device_posts import RepeatKey
 from server.routes.inflating import inflated, is_gzip
 from server.routes.models import ErrorBody
 
 T = TypeVar("T")
-View = Callable[..., Any]
+DEVICE_ID_MAX = 128
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
@@ -32,12 +33,12 @@ def json_body(
     empty: Callable[[], BasError] | None = None,
     check: Callable[[Any, bool], None] | None = None,
 ) -> Callable[[View], View]:
-    """Give the view its body as keyword argument `data`.
+    """Pass the body to the view as keyword argument `data`.
 
-    Quart-Schema's own validation is lax (a text is taken for a number), so it documents the type
-    and msgspec decodes strictly here. A missing body, or `{}` where `empty` is given, raises
-    what `empty` makes; without it, it is a body of defaults. `check` is given the data, and whether
-    the body was missing or `{}`, to raise what the type cannot say. Raises Invalid, InvalidField,
+    Quart-Schema's own validation is lax (it takes a text for a number): it only documents the type
+    here, and msgspec decodes strictly. `empty` makes the error for a missing body or `{}`; without
+    it such a body has the default values. `check` gets the data, and whether the body was missing
+    or `{}`, and raises what the type cannot express. Raises Invalid, InvalidField,
     UnsupportedMedia.
     """
 
@@ -65,7 +66,10 @@ async def read_device_body(
     *content_types: str,
     before: Callable[[], Awaitable[None]] | None = None,
 ) -> T | BasError:
-    """What `read` makes of a device's body, after `before`, or what is wrong with it."""
+    """A device's body as decoded by `read`, or what is wrong with it.
+
+    `before` is awaited after the body came and before it is decoded.
+    """
     try:
         raw = await read_body()
     except RequestEntityTooLarge:
@@ -88,9 +92,9 @@ async def read_device_body(
 
 
 async def read_body() -> bytes:
-    """The request's body, as it was before its Content-Encoding.
+    """The request's body, with its Content-Encoding undone.
 
-    Raises UnsupportedMedia for an encoding that is not taken, Invalid for a broken one, and
+    Raises UnsupportedMedia for an unknown encoding, Invalid for a broken one, and
     RequestEntityTooLarge for a body that is too large before or after.
     """
     is_packed = is_gzip(",".join(request.headers.getlist("Content-Encoding")))
@@ -103,8 +107,26 @@ async def read_body() -> bytes:
         raise _unreadable(error) from None
 
 
+def checked_times(start_ms: int | None, end_ms: int | None) -> None:
+    """Raise InvalidField if a span of time ends before it starts."""
+    if start_ms is not None and end_ms is not None and start_ms > end_ms:
+        raise InvalidField("start", "must not be after end")
+
+
+def several_devices(value: list[str] | str, at_most: int) -> list[str]:
+    """The devices that a query names: at least one. Raises InvalidField."""
+    devices = [text for text in ([value] if isinstance(value, str) else value) if text]
+    if not devices:
+        raise InvalidField("device_id", "is required")
+    if len(devices) > at_most:
+        raise InvalidField("device_id", f"at most {at_most} devices")
+    if any(len(text) > DEVICE_ID_MAX for text in devices):
+        raise InvalidField("device_id", f"Expected `str` of length <= {DEVICE_ID_MAX}")
+    return devices
+
+
 def fails_with(*statuses: int) -> Callable[[View], View]:
-    """Document these error answers."""
+    """Document these error statuses."""
 
     def decorate(view: View) -> View:
         for status in statuses:
@@ -115,7 +137,7 @@ def fails_with(*statuses: int) -> Callable[[View], View]:
 
 
 def decode(raw: bytes, model: type[T]) -> T:
-    """JSON as `model`. Raises Invalid for another kind of JSON, InvalidField for a field."""
+    """JSON decoded as `model`. Raises Invalid if it is no such JSON, InvalidField for a field."""
     try:
         return msgspec.json.decode(raw, type=model)
     except msgspec.ValidationError as error:
@@ -127,10 +149,11 @@ def decode(raw: bytes, model: type[T]) -> T:
 
 
 def _unreadable(error: BasError) -> BasError:
-    """The error, which says so if it is the Content-Length that has cut the body."""
+    """The error; its message says so if a wrong Content-Length has cut the body."""
     state: dict[str, Any] = request.scope.get("state") or {}
     asked = state.get(BODY_IS_LONGER)
-    # Over HTTP/2, which has no such fault, what is asked is left from the connection's beginning.
+    # HTTP/2 has no such fault, but its scope still has the function that the connection started
+    # with.
     if asked is not None and request.scope["http_version"].startswith("1.") and asked():
         cause = f"{error.message}: " if error.message else ""
         error.message = f"{cause}the body is longer than Content-Length says"
@@ -150,19 +173,19 @@ def invalid(error: Exception) -> BasError:
 
 
 def device_key() -> str | None:
-    """The device key of this request."""
+    """The request's device key, if it has one."""
     headers = request.headers
     return headers.get("X-Device-Key") or bearer(headers.get("Authorization", ""))
 
 
 def bearer(authorization: str) -> str | None:
-    """The credentials in this header, if it has some of this kind."""
+    """The credentials of an Authorization header of the type Bearer, if any."""
     scheme, _, credentials = authorization.partition(" ")
     return credentials.strip() or None if scheme.lower() == "bearer" else None
 
 
 def repeat_key() -> RepeatKey:
-    """What the caller knows this request by, if it may come again."""
+    """The key by which a repeat of this request is recognised."""
     key = request.headers.get("Idempotency-Key")
     if key is None or is_key(key):
         return RepeatKey(key)

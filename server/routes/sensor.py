@@ -1,4 +1,4 @@
-"""Readings from devices, and what a zone does: /api/sensor_data, /api/status, /api/config."""
+"""Routes for devices' readings and the zones' state: /api/sensor_data, /api/status, /api/config."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from quart_schema import document_request, validate_querystring, validate_respon
 
 from server.auth.guard import Guard, address
 from server.auth.principal import DEFAULT_TENANT
-from server.control.posted import read_posted
-from server.control.views import Command, ZoneStatus
-from server.control.zone import MIN_OFF_MS, MIN_ON_MS
+from server.common.errors import BasError
+from server.control.messages import Command, ZoneStatus
+from server.control.rules.posted_body import read_posted
+from server.control.rules.relay_rule import MIN_OFF_MS, MIN_ON_MS
 from server.control.zone_service import ZoneService
-from server.errors import BasError
 from server.routes.device_posts import DevicePosts, Sender
-from server.routes.models import Config, DeviceQuery, SensorData
+from server.routes.models import Config, DeviceQuery
+from server.routes.reading_models import SensorData
 from server.routes.refusals import SINGLE
 from server.routes.requests import device_key, fails_with, read_device_body, repeat_key
 from server.routes.sensor_batch import add_batch
 
 
 def blueprint(zones: ZoneService, posts: DevicePosts, guard: Guard) -> Blueprint:
-    """Public routes: a stranger is the default tenant; a session or a device key names its own."""
+    """Public routes.
+
+    A request without session or device key belongs to the default tenant.
+    """
     bp = Blueprint("sensor", __name__)
 
     async def sender() -> Sender:

@@ -1,4 +1,4 @@
-"""Many readings in one post: /api/sensor_data/batch."""
+"""Route for many readings in one post: /api/sensor_data/batch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from quart import Blueprint, request
 from quart_schema import document_request, validate_response
 
-from server.control.batch_service import Answer
-from server.control.posted import Posted, no_data, read_lines, read_rows
-from server.errors import BasError, Unavailable
+from server.common.errors import BasError, Unavailable
+from server.control.batch_service import BatchResult
+from server.control.rules.posted_body import Posted, no_data, read_lines, read_rows
 from server.routes.device_posts import DevicePosts, RepeatKey, Sender
-from server.routes.models import BatchAnswer, BatchRow, DeviceCommand, RowError
+from server.routes.reading_models import BatchAnswer, BatchRow, DeviceCommand, RowError
 from server.routes.refusals import BATCH
 from server.routes.requests import fails_with, read_device_body, repeat_key
 
@@ -20,7 +20,7 @@ NDJSON = "application/x-ndjson"
 
 
 def add_batch(bp: Blueprint, posts: DevicePosts, sender: Callable[[], Awaitable[Sender]]) -> None:
-    """Add the route, public as the one for a single reading and by the same rules."""
+    """Add the route; it is public and has the rules of the route for one reading."""
 
     @bp.post(BATCH)
     @validate_response(BatchAnswer)
@@ -29,8 +29,8 @@ def add_batch(bp: Blueprint, posts: DevicePosts, sender: Callable[[], Awaitable[
     async def sensor_data_batch() -> BatchAnswer:
         """Store up to 1,000 readings of any devices.
 
-        A JSON array, or with Content-Type application/x-ndjson one object a line. Of each device
-        the newest reading decides.
+        The body is a JSON array or, with Content-Type application/x-ndjson, one object per line.
+        Each device's newest reading decides.
         """
         rows = await read_device_body(_rows, "application/json", NDJSON, before=posts.turn)
         repeat = repeat_key()
@@ -46,21 +46,24 @@ def _rows(raw: bytes) -> list[Posted | BasError]:
     return rows
 
 
-def _answer(count: int, answer: Answer, repeat: RepeatKey) -> BatchAnswer:
-    """What is said of the rows. Raises Unavailable, with the commands, if that kept every row from
-    being stored and the caller will send them again."""
+def _answer(count: int, answer: BatchResult, repeat: RepeatKey) -> BatchAnswer:
+    """The answer for the rows.
+
+    Raises Unavailable, with the commands, if no row was accepted, a row was not stored for that
+    reason, and the request has a key, so that the caller will send it again.
+    """
     ignored = "ignored" if repeat.ignored else ""
-    told = BatchAnswer(
+    body = BatchAnswer(
         count - len(answer.errors), _commands(answer), _errors(answer.errors), ignored
     )
-    if repeat.key is not None and not told.accepted:
+    if repeat.key is not None and not body.accepted:
         for error in answer.errors.values():
             if isinstance(error, Unavailable):
-                raise error.with_more(told)
-    return told
+                raise error.with_more(body)
+    return body
 
 
-def _commands(answer: Answer) -> list[DeviceCommand]:
+def _commands(answer: BatchResult) -> list[DeviceCommand]:
     return [
         DeviceCommand(
             device_id,

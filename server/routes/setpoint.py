@@ -1,4 +1,4 @@
-"""An operator changes setpoint and deadband: /api/set_setpoint."""
+"""Route by which an operator changes setpoint and deadband: /api/set_setpoint."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from quart_schema import validate_response
 
 from server.auth.guard import Guard, address
 from server.auth.principal import Principal
-from server.control.setpoints import SetpointService
-from server.control.settings import SetpointChange
-from server.errors import Invalid
+from server.common.errors import Invalid
+from server.control.rules.setpoint_rules import SetpointChange
+from server.control.setpoint_service import SetpointService
 from server.routes.models import SetpointSet, SetSetpoint
 from server.routes.requests import fails_with, json_body
 
 
 def blueprint(setpoints: SetpointService, guard: Guard) -> Blueprint:
-    """For operators and admins."""
+    """Open to operators and admins."""
     bp = Blueprint("setpoint", __name__)
 
     @bp.post("/api/set_setpoint")
@@ -38,7 +38,7 @@ def blueprint(setpoints: SetpointService, guard: Guard) -> Blueprint:
 
 
 def _names_a_value(data: SetSetpoint, is_empty: bool) -> None:
-    """Refuse a body whose keys are all others: who misspells one must not be told of success."""
+    """Refuse a body that has only other keys: a misspelt key must not be answered with success."""
     if not is_empty and data.setpoint_tenths is UNSET and data.deadband_tenths is UNSET:
         raise Invalid(
             "Nothing to set", "NOTHING_TO_SET", "send setpoint_tenths, deadband_tenths or both"

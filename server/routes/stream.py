@@ -1,22 +1,25 @@
-"""The live stream: /api/sse/telemetry."""
+"""Route of the live stream: /api/sse/telemetry."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 from quart import Blueprint, Response, request
 from quart_schema import validate_querystring
 
 from server.auth.guard import Guard
 from server.auth.principal import Principal
-from server.control.views import ZoneStatus
+from server.common.asgi import Scope
+from server.common.errors import InvalidField
+from server.control.messages import ZoneStatus
 from server.control.zone_service import ZoneService
-from server.errors import InvalidField
-from server.routes.handed_streams import HANDED
 from server.routes.models import StreamQuery
 from server.routes.requests import fails_with
+from server.routes.stream_writer import STREAM_KEY
 from server.services.sse_service.service import SSEService
+from server.services.sse_service.stream_request import StreamRequest
 from server.services.sse_service.subscription import Subscription
 
 DEVICES_MAX = 1000
@@ -28,19 +31,21 @@ HEADERS = {
 
 
 def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
-    """For everyone who is logged in: the events of their own tenant."""
+    """All users with a session get the events of their own tenant."""
     bp = Blueprint("stream", __name__)
 
     @bp.get("/api/sse/telemetry")
-    @guard.require_auth("read-only")
+    # A stream that reconnects by itself shows nobody at the page.
+    @guard.require_auth("read-only", is_use=False)
     @fails_with(400, 401, 403, 503)
     @validate_querystring(StreamQuery)
     async def telemetry_stream(query_args: StreamQuery, principal: Principal) -> Response:
         if request.method == "HEAD":
             return Response(b"", headers=HEADERS)
-        devices = _several(query_args.device_id)
-        if len(devices) > DEVICES_MAX:
+        wanted = _several(query_args.device_id)
+        if len(wanted) > DEVICES_MAX:
             raise InvalidField("device_id", f"at most {DEVICES_MAX} devices")
+        devices = frozenset(wanted)
         sse.check_room()
         tenant_id = principal.tenant_id
 
@@ -48,37 +53,34 @@ def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
             known = await zones.snapshot(tenant_id)
             return [zone for zone in known if not devices or zone.device_id in devices]
 
-        asked_in_query = _several(query_args.last_event_id)
-        last_event_id = request.headers.get("Last-Event-ID") or "".join(asked_in_query[-1:])
+        ids_in_query = _several(query_args.last_event_id)
+        last_event_id = request.headers.get("Last-Event-ID") or "".join(ids_in_query[-1:])
         state: dict[str, Any] = dict(request.scope.get("state") or {})
         transport = state.get("transport")
         http1 = request.http_version.startswith("1.")
-        # HTTP/1.1 knows chunks; before it, an answer ends with its connection.
-        wire = transport if request.http_version == "1.1" else None
-        owner, expire_at = principal.owner, principal.expire_at or None
-        names = query_args.names
+        abort = transport.abort if transport is not None and http1 else None
+        stream_request = StreamRequest(
+            tenant_id,
+            last_event_id=last_event_id,
+            devices=devices,
+            names=query_args.names,
+            owner=principal.owner,
+            end=principal.end,
+            # HTTP/1.1 has chunks; in HTTP/1.0 an answer ends with its connection.
+            wire=transport if request.http_version == "1.1" else None,
+            snapshot=snapshot if query_args.snapshot else None,
+        )
 
         async def subscribe(kill: Callable[[], None]) -> Subscription:
-            return await sse.subscribe(
-                tenant_id,
-                last_event_id=last_event_id,
-                devices=devices,
-                names=names,
-                owner=owner,
-                expire_at=expire_at,
-                kill=transport.abort if transport is not None and http1 else kill,
-                wire=wire,
-                snapshot=snapshot if query_args.snapshot else None,
-            )
+            return await sse.subscribe(msgspec.structs.replace(stream_request, kill=abort or kill))
 
-        scope: dict[str, Any] = request.scope  # type: ignore[assignment]
-        scope[HANDED] = subscribe
-        return Response(_head_alone(), headers=HEADERS)
+        cast(Scope, request.scope)[STREAM_KEY] = subscribe
+        return Response(_no_body(), headers=HEADERS)
 
     return bp
 
 
-async def _head_alone() -> AsyncIterator[bytes]:
+async def _no_body() -> AsyncIterator[bytes]:
     return
     yield b""
 

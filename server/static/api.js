@@ -1,14 +1,19 @@
 // Requests to the server, and the way to the log-in page.
 
+import { isPersonHere } from "./activity.js";
+
 const TIMEOUT_MS = 10_000;
-// A session that is missing, ended or locked: only a new log-in helps.
+// The session is missing, ended or locked, and the user must log in again.
 const LOGGED_OUT = new Set([400, 401, 423]);
 
-/** The answer as {status, body, retryAfter (s)}; status 0 if none came. It never rejects. */
+/** Resolves to {status, body, retryAfter (s)}, with status 0 if no answer came; never rejects. */
 async function request(path, options = {}, timeoutMs = TIMEOUT_MS) {
   const signal = AbortSignal.timeout(timeoutMs);
   try {
-    const answer = await fetch(path, { cache: "no-store", signal, ...options });
+    const headers = { ...options.headers };
+    // Only what a person does keeps the session; what the page does by itself does not.
+    if (isPersonHere()) headers["X-User-Active"] = "1";
+    const answer = await fetch(path, { cache: "no-store", signal, ...options, headers });
     const text = await answer.text();
     const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
     return { status: answer.status, body: parsed(text), retryAfter };
@@ -37,14 +42,14 @@ export function postJson(path, body) {
   });
 }
 
-/** Who is logged in: {user}, or {out: true, status}, or {} while the server does not tell. */
+/** Resolves to {user}, or {out: true, status} without a session, or {} if the server fails. */
 export async function askSession() {
   const { status, body } = await getJson("/auth/status", 5000);
   if (status === 200 && body.user) return { user: body.user };
   return LOGGED_OUT.has(status) ? { out: true, status } : {};
 }
 
-/** An error answer in words, for what has no better ones of its own. */
+/** An error answer in general words, where the caller has no better ones. */
 export function errorWords({ status, body, retryAfter }) {
   if (status === 0) return "The server does not answer. Please try again.";
   if (status === 403) return "Your account may not do this.";
@@ -54,7 +59,7 @@ export function errorWords({ status, body, retryAfter }) {
   return [body.error ?? `The server answered ${status}`, body.message].filter(Boolean).join(": ");
 }
 
-/** Leave for the log-in page, which leads back here. `reason` is one that login.js knows. */
+/** Open the log-in page, which leads back here. `reason` is one that login.js knows. */
 export function goToLogin(reason) {
   const query = new URLSearchParams({ next: location.pathname + location.search });
   if (reason) query.set("reason", reason);

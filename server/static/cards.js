@@ -1,10 +1,10 @@
-// The zones as cards on the page. Every text is set as text: a device may call itself anything.
+// Shows the zones as cards. Names are set as text, never as HTML: a device may send any name.
 
 import { celsius, span, timeOfDay, timeShort, timeWhole } from "./units.js";
 import {
+  announcementWords,
   condition,
   countZones,
-  newsWords,
   relayWords,
   stateWords,
   warningSince,
@@ -44,12 +44,12 @@ class Card {
     this.#parts.edit.hidden = !may;
   }
 
-  /** Show the zone as it is now; the news in words if its condition changed since last shown. */
+  /** Show the zone; returns its condition in words if that changed since it was last shown. */
   show(zone) {
     const parts = this.#parts;
     const now = condition(zone);
     set(parts.state, stateWords(zone));
-    set(parts.temperature, zone.heard ? celsius(zone.temp_tenths) : "–");
+    set(parts.temperature, zone.hasReading ? celsius(zone.temp_tenths) : "–");
     set(parts.setpoint, celsius(zone.setpoint_tenths));
     set(parts.deadband, celsius(zone.deadband_tenths));
     set(parts.cooler, relayWords(zone, zone.cool_active));
@@ -64,10 +64,10 @@ class Card {
     parts.changed.hidden = setBy === null;
     this.element.dataset.condition = now;
     this.element.dataset.cooling = String(zone.cool_active);
-    this.element.dataset.measured = String(zone.heard && zone.temp_tenths !== null);
+    this.element.dataset.measured = String(zone.hasReading && zone.temp_tenths !== null);
     const before = this.#condition;
     this.#condition = now;
-    return before === null || before === now ? null : newsWords(zone);
+    return before === null || before === now ? null : announcementWords(zone);
   }
 
   #showSince(began) {
@@ -81,17 +81,17 @@ class Card {
 
   #showAge(zone) {
     const { age } = this.#parts;
-    // Of a zone whose dates are late newer ones do come; they just do not count.
+    // A zone whose dates are late sends newer readings, but they do not control.
     const which = zone.late ? "Last timely reading" : "Last reading";
-    set(age, zone.heard ? `${which} ${span(zone.age)} ago` : "");
-    age.title = zone.heard ? timeOfDay(zone.received) : "";
+    set(age, zone.hasReading ? `${which} ${span(zone.age)} ago` : "");
+    age.title = zone.hasReading ? timeOfDay(zone.received) : "";
   }
 }
 
-/** Tells screen readers what changed, a few changes in one sentence. */
+/** Announces changes to screen readers, a few changes in one sentence. */
 class Announcer {
   #element;
-  #news = new Map();
+  #announcements = new Map();
   #timer = 0;
 
   constructor(element) {
@@ -99,20 +99,21 @@ class Announcer {
   }
 
   say(subject, what) {
-    this.#news.set(subject, what);
-    this.#timer ||= setTimeout(() => this.#tell(), ANNOUNCE_AFTER_MS);
+    this.#announcements.set(subject, what);
+    this.#timer ||= setTimeout(() => this.#announce(), ANNOUNCE_AFTER_MS);
   }
 
-  #tell() {
-    const news = [...this.#news].map(([subject, what]) => `${subject}: ${what}.`);
-    const text = news.length > NAMED_AT_ONCE ? `${news.length} zones changed.` : news.join(" ");
+  #announce() {
+    const sentences = [...this.#announcements].map(([subject, what]) => `${subject}: ${what}.`);
+    const { length } = sentences;
+    const text = length > NAMED_AT_ONCE ? `${length} zones changed.` : sentences.join(" ");
     this.#element.textContent = text;
-    this.#news.clear();
+    this.#announcements.clear();
     this.#timer = 0;
   }
 }
 
-/** Keeps the list of cards equal to the zones. Drawing is put together into one frame. */
+/** Keeps the list of cards equal to the zones; all changes of a frame are drawn together. */
 export class Cards {
   #zones;
   #list = document.getElementById("zones");
@@ -124,11 +125,11 @@ export class Cards {
   #order = [];
   #changed = new Set();
   #frame = 0;
-  #told = false; // whether the server has said which zones there are
+  #hasSnapshot = false; // whether the server has sent the list of zones
   #mayEdit = false;
   #onList;
 
-  /** `onList(deviceIds)` hears of it when zones come or go, `onEdit(deviceId)` of the button. */
+  /** `onList(deviceIds)` is called when zones come or go, `onEdit(deviceId)` by the button. */
   constructor(zones, { onList, onEdit }) {
     this.#zones = zones;
     this.#onList = onList;
@@ -147,10 +148,10 @@ export class Cards {
     this.#announcer.say(subject, what);
   }
 
-  /** A zone has changed; without a name all have, and some may be gone. */
+  /** Redraw a zone that changed; without an id redraw all, and remove those that are gone. */
   touch(deviceId) {
     if (deviceId === undefined) {
-      this.#told = true;
+      this.#hasSnapshot = true;
       for (const id of this.#order) this.#changed.add(id);
       for (const zone of this.#zones) this.#changed.add(zone.deviceId);
     } else {
@@ -159,9 +160,9 @@ export class Cards {
     this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
-  /** Time went on: ages have changed. */
+  /** Redraw the ages, which change with time. */
   tick() {
-    if (this.#told) this.touch();
+    if (this.#hasSnapshot) this.touch();
   }
 
   #draw() {
@@ -176,14 +177,14 @@ export class Cards {
         this.#remove(id);
       } else {
         listChanged ||= known === undefined;
-        const news = (known ?? this.#add(id)).show(zone);
-        if (news !== null) this.announce(id, news);
+        const announcement = (known ?? this.#add(id)).show(zone);
+        if (announcement !== null) this.announce(id, announcement);
       }
     }
     this.#changed.clear();
-    this.#empty.hidden = !this.#told || this.#order.length > 0;
+    this.#empty.hidden = !this.#hasSnapshot || this.#order.length > 0;
     this.#summarise();
-    if (listChanged || (count === 0 && this.#told)) this.#onList(this.#order);
+    if (listChanged || (count === 0 && this.#hasSnapshot)) this.#onList(this.#order);
   }
 
   #add(id) {
@@ -210,6 +211,6 @@ export class Cards {
 
   #summarise() {
     const { total, words } = countZones(this.#zones);
-    set(this.#summary, this.#told && total > 0 ? words : "");
+    set(this.#summary, this.#hasSnapshot && total > 0 ? words : "");
   }
 }

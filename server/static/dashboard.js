@@ -1,7 +1,8 @@
-// The dashboard: who is logged in, the live stream, and what it shows.
+// The dashboard: connects the log-in state and the live stream with the parts of the page.
 
 import { askSession, errorWords, getJson, goToLogin, postJson } from "./api.js";
 import { Cards } from "./cards.js";
+import { SessionNotice } from "./session_notice.js";
 import { SetpointForm } from "./setpoint_form.js";
 import { LiveStream } from "./stream.js";
 import { timeOfDay } from "./units.js";
@@ -13,12 +14,13 @@ const MAY_SET = new Set(["operator", "admin"]);
 const RETRY_MS = 2000;
 const TICK_MS = 1000;
 
-const who = document.getElementById("who");
+const userText = document.getElementById("who");
 const logoutButton = document.getElementById("logout");
 const connection = document.getElementById("connection");
 const connectionText = document.getElementById("connection-text");
 
 const zones = new Zones();
+const sessionNotice = new SessionNotice();
 const form = new SetpointForm(zones);
 const cards = new Cards(zones, {
   onList: (deviceIds) => form.list(deviceIds),
@@ -26,7 +28,7 @@ const cards = new Cards(zones, {
 });
 
 let authOn = true;
-let live = true; // or not known yet
+let live = true; // true also until the stream's state is known
 
 function connectionWords(state, lastContact) {
   const old = lastContact
@@ -48,7 +50,7 @@ function connectionWords(state, lastContact) {
   }
 }
 
-/** For those who look at another tab: whether all is well. Such a tab is not drawn, but it ticks. */
+/** Show in the tab's title whether all is well. A hidden tab is not drawn, but its timers run. */
 function showTitle() {
   const { problems } = countZones(zones);
   const title = `${live ? "" : "Not live – "}${problems ? `(${problems}) ` : ""}${TITLE}`;
@@ -66,7 +68,7 @@ function showConnection(state, lastContact) {
 }
 
 function showUser(user) {
-  who.textContent = authOn
+  userText.textContent = authOn
     ? `${user.username} (${user.role})`
     : "Log-in is off: everyone may change setpoints";
   logoutButton.hidden = !authOn;
@@ -74,7 +76,7 @@ function showUser(user) {
   cards.mayEdit(MAY_SET.has(user.role));
 }
 
-/** Ask who this is, and show it: a role may have changed since. */
+/** Ask for the user again and show the answer: the role may have changed. */
 async function session() {
   const answer = await askSession();
   if (answer.user) showUser(answer.user);
@@ -82,8 +84,12 @@ async function session() {
 }
 
 function receive(name, data) {
-  if (name === "hello") zones.hello(data);
+  if (name === "hello") {
+    zones.hello(data);
+    sessionNotice.hide(); // a new stream says it again if the session still ends soon
+  }
   if (name === "heartbeat") zones.heartbeat(data);
+  if (name === "session") sessionNotice.show(data);
   if (name === "snapshot") {
     zones.snapshot(data);
     cards.touch();
@@ -115,7 +121,7 @@ async function logOut() {
   }
   logoutButton.disabled = false;
   cards.announce("Log out", errorWords(answer));
-  who.textContent = `Not logged out: ${errorWords(answer)}`;
+  userText.textContent = `Not logged out: ${errorWords(answer)}`;
   stream.start();
 }
 
@@ -134,7 +140,7 @@ async function begin() {
 }
 
 logoutButton.addEventListener("click", logOut);
-// A page brought back from the browser's memory goes on by itself, unless its stream had ended.
+// A page from the browser's back/forward cache continues, unless its stream had been stopped.
 addEventListener("pageshow", (event) => {
   if (event.persisted && !stream.started) location.reload();
 });

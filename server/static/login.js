@@ -1,6 +1,6 @@
-// The log-in page.
+// The log-in page: sends user name and password, and opens the page that the user wanted.
 
-import { errorWords, getJson, postJson } from "./api.js";
+import { askSession, errorWords, getJson, postJson } from "./api.js";
 import { waitWords } from "./units.js";
 
 const REASONS = new Map([
@@ -9,6 +9,12 @@ const REASONS = new Map([
   ["out", "You are logged out."],
 ]);
 
+// The server does not see why a browser keeps no cookie, so the page names the usual causes.
+const NOT_KEPT =
+  "The password is right, but this browser kept no session. Either it blocks the cookies of this" +
+  " site, or they are for https only, because of an earlier log-in with https or of" +
+  " BAS_COOKIE_SECURE=always: then open this page with https.";
+
 const query = new URLSearchParams(location.search);
 const form = document.getElementById("login");
 const error = document.getElementById("error");
@@ -16,16 +22,16 @@ const notice = document.getElementById("notice");
 const password = form.elements.namedItem("password");
 const button = form.querySelector("button");
 
-/** Where to go after log-in: a page of this site, whatever the address asks for. */
+/** The page to open after log-in; it is always on this site, even if `next` names another. */
 function destination() {
   const asked = query.get("next") ?? "/";
   try {
     const url = new URL(asked, location.origin);
     const own = url.origin === location.origin && asked.startsWith("/");
-    // The whole address, since a path such as //host alone would name another site.
+    // Return the whole address: a path such as //host alone would name another site.
     if (own && url.pathname !== location.pathname) return url.href;
   } catch {
-    // not an address at all
+    // `next` is no address
   }
   return new URL("/", location.origin).href;
 }
@@ -50,11 +56,16 @@ async function logIn(event) {
     password: password.value,
   });
   if (answer.status === 200) {
-    location.replace(destination());
-    return;
+    const session = await askSession();
+    if (!session.out) {
+      location.replace(destination());
+      return;
+    }
+    error.textContent = NOT_KEPT;
+  } else {
+    error.textContent = words(answer);
   }
   button.disabled = false;
-  error.textContent = words(answer);
   password.value = "";
   password.focus();
 }

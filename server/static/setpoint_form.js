@@ -44,7 +44,7 @@ export class SetpointForm {
     this.#section.hidden = !may;
   }
 
-  /** The zones to choose from. A zone that is chosen stays so, even if it is gone. */
+  /** Offer these zones. The chosen zone stays chosen, even if it is gone. */
   list(deviceIds) {
     const chosen = this.#target.value;
     const options = [
@@ -67,7 +67,7 @@ export class SetpointForm {
     this.#fields.setpoint_tenths.focus();
   }
 
-  /** The chosen zone's values in force, as placeholders: what is left empty stays as it is. */
+  /** Show the chosen zone's values as placeholders; a field that stays empty changes nothing. */
   showCurrent() {
     const zone = this.#zones.get(this.#deviceId());
     for (const [name, field] of Object.entries(this.#fields)) {
@@ -82,7 +82,7 @@ export class SetpointForm {
     return value.startsWith(ONE) ? value.slice(ONE.length) : undefined;
   }
 
-  /** The body to post, or null after saying what is wrong with the form. */
+  /** Returns the body to post, or null after it has shown an error of the form. */
   #read() {
     const body = {};
     let wrong = null;

@@ -1,25 +1,27 @@
-// The live connection: an EventSource, and around it what an EventSource cannot do.
+// The live stream: an EventSource, with the parts that an EventSource lacks.
 //
-// The browser reconnects by itself after a broken connection, with its last id and after the
-// `retry` it was told (also the one in `bye`): that is left to it. It gives up for good on any
-// answer but 200, it cannot see why, and it does not notice a connection that is silently dead.
-// Nor does it end when its page is left: Chromium keeps the page in its memory with the stream open,
-// and six of them take all the connections that it makes to one server.
+// After a broken connection the browser reconnects with the last event id, and waits for the
+// `retry` that the server sent (also in `bye`): this code leaves that to the browser. But an
+// EventSource stops for good at any answer but 200 and does not show the cause, and it does not
+// notice a connection that is silently dead. It does not end either when the user leaves the page:
+// Chromium keeps the page in its back/forward cache with the stream open, and six such pages take
+// all the connections that it makes to one server.
 
 import { stopwatch } from "./units.js";
 
-const NAMES = ["hello", "snapshot", "telemetry", "setpoint", "zone", "heartbeat", "bye"];
+const NAMES = ["hello", "snapshot", "telemetry", "setpoint", "zone", "heartbeat", "session", "bye"];
 const SLACK_MS = 4000; // beyond the server's heartbeat
-const CONNECT_MAX_MS = 30_000; // longer than the browser waits between two attempts of its own
+const CONNECT_MAX_MS = 30_000; // longer than the browser waits between two of its attempts
 const AFTER_BYE_MAX_MS = 120_000; // a busy server spreads its clients over a longer time
 const BACKOFF_MIN_MS = 1000;
 const BACKOFF_MAX_MS = 30_000;
 const WATCH_MS = 1000;
 
 /**
- * Calls `onEvent(name, data)` for every event, in order, and `onState(state, lastContact)` with
- * "connecting", "live", "lost", "silent", "restarting" or "logged-out", and when the server was
- * last heard (Unix ms here; 0: never). `askSession` is api.js's, or a function like it.
+ * Calls `onEvent(name, data)` for every event, in order, and `onState(state, lastContact)`. The
+ * state is "connecting", "live", "lost", "silent", "restarting" or "logged-out"; `lastContact` is
+ * the time of the last event (Unix ms of this machine; 0: none yet). `askSession` is the function
+ * of api.js, or one like it.
  */
 export class LiveStream {
   #path;
@@ -33,11 +35,11 @@ export class LiveStream {
   #heartbeatMs = 20_000;
   #failures = 0;
   #bye = false;
-  #ended = false; // this connection, after its hello
+  #ended = false; // whether this connection failed since its hello
   #quiet = stopwatch();
   #timer = 0;
   #watch = 0;
-  #round = 0; // grows with every start and end of an attempt: an answer to an older one is void
+  #round = 0; // counts starts and ends of attempts, so that answers to older ones are ignored
 
   constructor(path, { onEvent, onState, askSession }) {
     this.#path = path;
@@ -51,7 +53,7 @@ export class LiveStream {
     });
   }
 
-  /** Whether it is started, be it connected or not. */
+  /** Whether the stream is started, connected or not. */
   get started() {
     return this.#watch !== 0;
   }
@@ -91,7 +93,7 @@ export class LiveStream {
     this.#bye = this.#ended = false;
   }
 
-  /** The page was brought back from the browser's memory; its session may be over by now. */
+  /** The page comes back from the back/forward cache; its session may have ended since. */
   async #comeBack() {
     if (!this.started) return;
     this.#enter("lost");
@@ -112,7 +114,7 @@ export class LiveStream {
       this.#enter("restarting");
     }
     this.#onEvent(name, data);
-    // Only now is the event safe: a place is remembered when what led there was shown.
+    // Store the id only now: if showing the event fails, the server must send it again.
     this.#lastId = event.lastEventId || this.#lastId;
     if (name === "snapshot") this.#enter("live");
   }
@@ -120,7 +122,7 @@ export class LiveStream {
   #failed(source) {
     this.#quiet = stopwatch();
     const first = this.#state === "live";
-    // After `bye` the first error is the announced end; a second one is a server that is not back.
+    // After `bye` the first error is the announced end; a second one: the server is not back yet.
     if (this.#bye && this.#ended) this.#bye = false;
     this.#ended = true;
     if (this.#state !== "silent" && !this.#bye) this.#enter("lost");
@@ -128,12 +130,12 @@ export class LiveStream {
       this.#close();
       this.#retry();
     } else if (first) {
-      // The browser will reconnect; but if it was the session that ended, say so at once.
+      // The browser will reconnect; but if the session has ended, show that at once.
       this.#endIfLoggedOut();
     }
   }
 
-  /** Resolves to true if this attempt is still the one that counts, and the session lives. */
+  /** Resolves to true if the session is live and no later attempt has replaced this one. */
   async #endIfLoggedOut() {
     const round = this.#round;
     const session = await this.#askSession();

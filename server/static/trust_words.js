@@ -1,4 +1,4 @@
-// Why the server does not trust a zone, in words that say what to look at.
+// Says why the server does not trust a zone, and what the operator should check.
 
 const IN_DOUBT = new Map([
   [
@@ -57,12 +57,12 @@ export function refusedWords({ reason }) {
   return `The device's posts are refused${known ? `: ${known}` : cause(reason)}`;
 }
 
-/** Of a fault that the server found in what the device sent; undefined if it is none of these. */
+/** The words for a fault that the server found in a device's reading; undefined for others. */
 export function faultFound(reason) {
   return FAULTS.get(reason);
 }
 
-// A reason that this page has no words for is better named than left out.
+// Shows a reason for which this page has no words by its name.
 function cause(reason) {
   return reason ? `: ${reason}.` : ".";
 }

@@ -1,6 +1,6 @@
-// Temperatures and times as people write them. Tenths of a degree stay integers all the way.
+// Writes temperatures and times for people. Temperatures are always integers, in tenths of °C.
 
-const PLACES = /^([+\-−]?)(\d{1,3})(?:[.,](\d)0*)?$/;
+const DECIMAL = /^([+\-−]?)(\d{1,3})(?:[.,](\d)0*)?$/;
 
 /** 235 -> "23.5", -5 -> "−0.5". */
 export function degrees(tenths) {
@@ -8,14 +8,14 @@ export function degrees(tenths) {
   return `${tenths < 0 ? "−" : ""}${Math.trunc(size / 10)}.${size % 10}`;
 }
 
-/** 235 -> "23.5 °C", in one piece: the space does not break. "–" for null, where there is none. */
+/** 235 -> "23.5 °C", with a space that does not break; null, for no temperature, -> "–". */
 export function celsius(tenths) {
   return tenths === null ? "–" : `${degrees(tenths)}\u00a0°C`;
 }
 
-/** "23.5" or "23,5" -> 235; null for what is no number with at most one decimal place. */
+/** "23.5" or "23,5" -> 235; null unless it is a number with at most one decimal digit. */
 export function tenths(text) {
-  const found = PLACES.exec(text.trim());
+  const found = DECIMAL.exec(text.trim());
   if (found === null) return null;
   const size = Number(found[2]) * 10 + Number(found[3] ?? 0);
   return found[1] === "-" || found[1] === "−" ? -size : size;
@@ -30,7 +30,7 @@ export function span(ms) {
   return `${Math.floor(seconds / 86400)} days`;
 }
 
-/** Seconds to wait, rounded up so that nobody tries too early: "40 seconds", "15 minutes". */
+/** Seconds to wait, rounded up so that no user tries too early: "40 seconds", "15 minutes". */
 export function waitWords(seconds) {
   const [count, unit] = seconds < 90 ? [seconds, "second"] : [Math.ceil(seconds / 60), "minute"];
   return `${count} ${unit}${count === 1 ? "" : "s"}`;
@@ -43,7 +43,7 @@ export function timeOfDay(ms) {
   return today ? moment.toLocaleTimeString() : moment.toLocaleString();
 }
 
-/** The same in short, without seconds or year. */
+/** A moment as in timeOfDay, but without seconds and year. */
 export function timeShort(ms) {
   const moment = new Date(ms);
   const today = moment.toDateString() === new Date().toDateString();
@@ -51,14 +51,15 @@ export function timeShort(ms) {
   return moment.toLocaleString([], { ...day, hour: "numeric", minute: "2-digit" });
 }
 
-/** A moment with all there is to say of it. */
+/** A moment with full date, time and time zone. */
 export function timeWhole(ms) {
   return new Date(ms).toLocaleString([], { dateStyle: "full", timeStyle: "long" });
 }
 
 /**
- * A function that tells the milliseconds since now. The larger of two clocks: one may stand still
- * while the machine sleeps, the other may be set back, and time that is not noticed hides a fault.
+ * Returns a function that returns the milliseconds since now, by the clock that shows more of them:
+ * one clock may stand still while the machine sleeps, the other may be set back, and a time that is
+ * too short would hide a fault.
  */
 export function stopwatch() {
   const wall = Date.now();

@@ -1,17 +1,17 @@
-// What the page knows of the server itself: its clock, and whether it watches the zones just now.
+// Watch: the server's clock, and whether the server would report a silent zone now.
 
 import { stopwatch } from "./units.js";
 
-/** So much time without news makes what the page shows stale. */
+/** After this time without an event the values on the page are stale. */
 export const STALE_MS = 10_000;
 
 export class Watch {
   #clock = { ts: Date.now(), at: performance.now() };
-  #tellsTrust = true;
+  #sendsTrust = true;
   #live = false;
   #notLive = () => Infinity; // a stopwatch since the stream was live last
 
-  /** The server's clock, carried on by one that nobody can set. */
+  /** The server's time, continued by a clock that cannot be set. */
   get now() {
     return this.#clock.ts + performance.now() - this.#clock.at;
   }
@@ -20,9 +20,9 @@ export class Watch {
     this.#clock = { ts, at: performance.now() };
   }
 
-  /** An older server has no trust in its snapshot, and never says that a zone is silent. */
+  /** An older server sends no trust in its snapshot, and never reports a silent zone. */
   readSnapshot(statuses) {
-    this.#tellsTrust = statuses.every((status) => status.trust !== undefined);
+    this.#sendsTrust = statuses.every((status) => status.trust !== undefined);
   }
 
   setLive(live) {
@@ -30,8 +30,8 @@ export class Watch {
     this.#live = live;
   }
 
-  /** Whether the server would have told of a zone that fell silent. */
+  /** Whether the page would have got an event about a zone that became silent. */
   get counts() {
-    return this.#tellsTrust && (this.#live || this.#notLive() <= STALE_MS);
+    return this.#sendsTrust && (this.#live || this.#notLive() <= STALE_MS);
   }
 }

@@ -1,4 +1,4 @@
-// A zone in words that an operator understands.
+// Describes a zone in words that an operator understands.
 
 import { doubtWords, faultFound, refusedWords, silentWords, stuckWords } from "./trust_words.js";
 
@@ -14,41 +14,44 @@ const FAULT_NAMES = new Map([
   ["untrusted", "Fault"],
 ]);
 
-// What is wrong, on the card, in an announcement, and in a count of zones.
+// The problems of a zone, as named on the card, in an announcement, and in a count of zones.
 const PROBLEMS = new Map([
   ["fault", { counted: "with a fault" }],
   ["silent fault", { counted: "with a fault" }],
-  ["refused", { name: "Refused", told: "the device's posts are refused", counted: "refused" }],
-  ["stuck", { name: "Not obeyed", told: "the device does not obey", counted: "not obeyed" }],
-  ["silent", { name: "Silent", told: "the device is silent", counted: "silent" }],
-  ["late", { name: "Late dates", told: "the device's dates are late", counted: "with late dates" }],
-  ["suspect", { name: "In doubt", told: "the readings are in doubt", counted: "in doubt" }],
-  ["stale", { name: "Stale", told: "no new readings", counted: "without new readings" }],
+  ["refused", { name: "Refused", announced: "the device's posts are refused", counted: "refused" }],
+  ["stuck", { name: "Not obeyed", announced: "the device does not obey", counted: "not obeyed" }],
+  ["silent", { name: "Silent", announced: "the device is silent", counted: "silent" }],
+  [
+    "late",
+    { name: "Late dates", announced: "the device's dates are late", counted: "with late dates" },
+  ],
+  ["suspect", { name: "In doubt", announced: "the readings are in doubt", counted: "in doubt" }],
+  ["stale", { name: "Stale", announced: "no new readings", counted: "without new readings" }],
 ]);
 
 /**
- * What is wrong with a zone: "new" (never heard), "well", or one of PROBLEMS. The server's word
- * comes first, the worst before the others; "stale" is what the page finds by itself.
+ * The condition of a zone: "new" (no reading yet), "well", or one of PROBLEMS. What the server
+ * reports comes first, the worst before the others; the page itself finds only "stale".
  */
 export function condition(zone) {
   if (zone.fault) return zone.stale ? "silent fault" : "fault";
   if (zone.late) return "late";
   if (PROBLEMS.has(zone.trust.state)) return zone.trust.state;
-  if (!zone.heard) return "new";
+  if (!zone.hasReading) return "new";
   return zone.stale ? "stale" : "well";
 }
 
 export function stateWords(zone) {
   if (zone.fault) return faultName(zone);
   const now = condition(zone);
-  // Relays that were told lately are news, though the temperature is none.
+  // A recent event about the relays counts, although there is no recent temperature.
   if (zone.relaysNewer && (now === "stale" || now === "new")) return relayState(zone);
   if (now === "new") return "No reading yet";
   return PROBLEMS.get(now)?.name ?? relayState(zone);
 }
 
-/** The new condition of a zone, as it is announced; null if it is not. */
-export function newsWords(zone) {
+/** The words that announce a zone's new condition; null if it is not announced. */
+export function announcementWords(zone) {
   switch (condition(zone)) {
     case "fault":
       return faultName(zone).toLowerCase();
@@ -57,25 +60,25 @@ export function newsWords(zone) {
     case "well":
       return "working again";
     default:
-      return PROBLEMS.get(condition(zone))?.told ?? null;
+      return PROBLEMS.get(condition(zone))?.announced ?? null;
   }
 }
 
-/** What an operator has to know before trusting the card; empty if nothing. */
+/** The warning that an operator must read before trusting the card; empty if there is none. */
 export function warningWords(zone) {
   const words = zone.fault ? [faultWords(zone), faultRelays(zone)] : [trustWords(zone)];
   if (zone.stale && zone.trust.state !== "silent") words.push(staleWords(zone));
   return words.filter(Boolean).join(" ");
 }
 
-/** Since when that is so, and for how long (ms); null where nobody told. */
+/** Since when the warning holds, and for how long (ms); null if the server did not send it. */
 export function warningSince(zone) {
   const now = condition(zone);
   const state = zone.fault ? "fault" : now === "late" ? "suspect" : now;
   return zone.trust.state === state ? zone.since : null;
 }
 
-/** Counts the zones, in words by what is wrong with them and `problems` in all. */
+/** Counts the zones: `words` has a count for each problem, `problems` is their sum. */
 export function countZones(zones) {
   let total = 0;
   let cooling = 0;
@@ -94,7 +97,7 @@ export function countZones(zones) {
   return { total, problems, words: words.join(" · ") };
 }
 
-/** A relay as it is, or as it was told to be where nobody can know or the device says otherwise. */
+/** A relay's state; "not confirmed" if it is unknown or the device reports another state. */
 export function relayWords(zone, on) {
   const confirmed = zone.relays_known && zone.trust.state !== "stuck";
   return `${on ? "On" : "Off"}${confirmed ? "" : ", not confirmed"}`;
@@ -131,10 +134,10 @@ function faultWords(zone) {
     : "Sensor fault: the temperature is not reliable.";
 }
 
-// A zone may have a safe state of its own, with a relay on: then both being off would be untrue.
+// A zone may have a special safe state with a relay on: then "both relays are off" is wrong.
 function faultRelays(zone) {
   if (zone.cool_active || zone.heat_active) return "The relays are in the zone's safe state.";
-  return zone.relays_known ? "Both relays are off." : "Both relays were told to be off.";
+  return zone.relays_known ? "Both relays are off." : "Both relays were commanded off.";
 }
 
 function staleWords(zone) {

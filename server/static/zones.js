@@ -1,22 +1,22 @@
-// What the stream has told of each zone; no page elements here.
+// Keeps the state of each zone from the stream's events; it has no page elements.
 //
 // Temperatures are tenths of °C, times Unix milliseconds of the server. A reading's `timestamp` is
-// the device's own date, which may be wrong by hours: age and order go by when it was received.
+// the device's date, which may be wrong by hours: age and order depend on the time of receipt.
 
 import { stopwatch } from "./units.js";
 import { STALE_MS, Watch } from "./watch.js";
 
-// Where the server does not tell: three periods of a device that posts every 20 minutes.
+// If the server reports no silence: three periods of a device that posts every 20 minutes.
 const SILENT_MS = 3_600_000;
-// Longer than any replay takes. After it a zone follows its events whatever their times say: a
-// server whose clock was set back must not stand still here.
+// Longer than any replay takes. After it a zone follows its events with any time: otherwise it
+// would stand still if the server's clock was set back.
 const CATCH_UP_MS = 30_000;
 
-// What an event without trust says.
+// The trust of an event that has none.
 const TRUSTED = { state: "ok", since: 0, reason: null };
 const QUIET = new Set(["never", "ok"]); // no reason to show a zone that is not shown yet
 
-/** When the server had a reading; it says so only where that is not the reading's own date. */
+/** When the server received a reading; it sends that only if it differs from the reading's date. */
 function receipt(reading) {
   return reading.received ?? reading.timestamp;
 }
@@ -26,47 +26,48 @@ class Zone {
   deviceId;
   timestamp = 0;
   received = 0;
-  temp_tenths = null; // a failed sensor has none
+  temp_tenths = null; // null too for a failed sensor
   sensor_ok = false;
   state = "";
   cool_active = false;
   heat_active = false;
   relays_known = true;
   trust = TRUSTED;
-  setpoint_tenths = null; // not known until a reading or a snapshot tells
+  setpoint_tenths = null; // unknown until the first reading or snapshot
   deadband_tenths = null;
   setBy = null;
-  setAt = 0; // readings up to this moment may have been decided with the settings before
+  setAt = 0; // readings up to this moment may have the settings from before the change
   catchingUp = null; // a stopwatch while older readings may be replayed
   #watch;
   #faultReason = null;
   #ageThen = 0;
   #since = stopwatch();
-  #relaysTold = null; // a stopwatch since the relays were told without a reading
+  #relaysSince = null; // a stopwatch since an event gave the relays without a reading
 
   constructor(deviceId, watch) {
     this.deviceId = deviceId;
     this.#watch = watch;
   }
 
-  get heard() {
+  get hasReading() {
     return this.received > 0;
   }
 
-  /** How old its last reading is: since its receipt, or longer if it came longer ago. */
+  /** The age of the last reading: since this page got it, plus its age at that moment. */
   get age() {
     return this.#ageThen + this.#since();
   }
 
   get stale() {
-    return this.heard && this.age > this.#patience;
+    return this.hasReading && this.age > this.#patience;
   }
 
   /**
-   * How old its last reading may be. Devices post every second or every ten minutes, and only the
-   * server knows each one's period: as long as it is heard, it says when a zone is silent. Stuck,
-   * refused and fault hide that, so there an hour is too long. Where the server is not heard, or
-   * tells no trust, or the device's dates are late, so that its posts bring no new values: 10 s.
+   * The age at which the last reading is stale. Devices post every second or every ten minutes, and
+   * only the server knows each one's period: while the stream is live, the server reports a silent
+   * zone, so there is no limit. Stuck, refused and fault hide the silence: an hour. If the stream
+   * is not live, or the server sends no trust, or the device's dates are late, so that its posts
+   * bring no new values: 10 s.
    */
   get #patience() {
     const { state } = this.trust;
@@ -74,23 +75,23 @@ class Zone {
     return state === "ok" || state === "suspect" ? Infinity : SILENT_MS;
   }
 
-  /** Since when its trust is as it is (Unix ms of the server) and for how long; null: unknown. */
+  /** Since when the trust is as now (Unix ms of the server) and for how long; null: unknown. */
   get since() {
     const { since } = this.trust;
     return since > 0 ? { since, ms: this.#watch.now - since } : null;
   }
 
-  /** Of a fault that the sensor did not announce. */
+  /** The reason of a fault that the sensor did not report. */
   get faultReason() {
     return this.#faultReason ?? (this.trust.state === "fault" ? this.trust.reason : null);
   }
 
-  /** Whether its relays were told lately without a reading: they are news, however old that is. */
+  /** Whether a recent event gave the relays without a reading: they are newer than the reading. */
   get relaysNewer() {
-    return this.#relaysTold !== null && this.#relaysTold() <= STALE_MS;
+    return this.#relaysSince !== null && this.#relaysSince() <= STALE_MS;
   }
 
-  // By the state alone, not by the reading's sensor_ok: the relays may have been told since.
+  // The state decides, not the reading's sensor_ok: a later event may have changed the relays.
   get fault() {
     return this.state === "FAULT" || this.trust.state === "fault";
   }
@@ -99,7 +100,7 @@ class Zone {
     return this.trust.state === state && this.trust.reason === reason;
   }
 
-  /** Whether its readings do not control because their dates are late. */
+  /** Whether the zone's readings do not control because their dates are late. */
   get late() {
     return this.trust.state === "suspect" && this.trust.reason === "late";
   }
@@ -114,22 +115,22 @@ class Zone {
   }
 
   take(reading, age) {
-    // The same reading told again is not younger for that.
+    // A reading that is sent again is not younger.
     const known = this.isAt(reading) ? this.age : 0;
     this.timestamp = reading.timestamp;
     this.received = receipt(reading);
     this.temp_tenths = reading.temp_tenths ?? null;
     this.sensor_ok = reading.sensor_ok;
     this.#takeRelays(reading);
-    this.#relaysTold = null;
+    this.#relaysSince = null;
     this.#ageThen = Math.max(0, age, known);
     this.#since = stopwatch();
   }
 
-  /** The relays without a reading: temperature and age stay the last reading's. */
+  /** Take the relays of an event without a reading: temperature and age stay as they are. */
   takeRelays(event) {
     this.#takeRelays(event);
-    this.#relaysTold = stopwatch();
+    this.#relaysSince = stopwatch();
   }
 
   takeTrust(trust) {
@@ -158,7 +159,7 @@ class Zone {
   }
 }
 
-/** All zones; each method takes one event's data and returns the device id it changed, if any. */
+/** All zones; each method takes an event's data and returns the id of the zone that it changed. */
 export class Zones {
   #zones = new Map();
   #resume = "fresh";
@@ -178,7 +179,7 @@ export class Zones {
     return this.#zones.values();
   }
 
-  /** Whether the stream is live. */
+  /** Note whether the stream is live. */
   setLive(live) {
     this.#watch.setLive(live);
   }
@@ -192,13 +193,13 @@ export class Zones {
 
   heartbeat({ ts }) {
     this.#watch.setClock(ts);
-    this.#replay = null; // silence: the replay is over
+    this.#replay = null; // a heartbeat follows a silence, so the replay is over
     for (const zone of this) zone.catchingUp = null;
   }
 
   /**
-   * The whole state: zones that are not in it are gone. After "recovered" the events that were
-   * missed follow, so a zone that moved on meanwhile waits for the reading it already shows.
+   * The whole state: zones that are not in it are gone. After "recovered" the replay follows, so a
+   * zone with a new reading in the snapshot ignores older readings until that one comes.
    */
   snapshot({ zones }) {
     const before = this.#zones;
@@ -225,7 +226,7 @@ export class Zones {
       const shown = zone.isAt(reading);
       if (inTime && !shown && receipt(reading) <= zone.received) return null;
       zone.catchingUp = null;
-      // The snapshot holds it, with relays that may have changed since.
+      // The snapshot has this reading, with relays that may have changed since.
       if (inTime && shown) return null;
     }
     zone.take(reading, this.#watch.now - receipt(reading));
@@ -233,7 +234,7 @@ export class Zones {
     return zone.deviceId;
   }
 
-  /** The relays, where no stored reading tells of them. */
+  /** An event that gives the relays without a stored reading. */
   zone(event) {
     if (this.#isReplayed(event.timestamp)) return null;
     const zone = this.#zone(event.device_id);
@@ -251,7 +252,7 @@ export class Zones {
     return zone.deviceId;
   }
 
-  // A row of a backlog says nothing of how the zone is now, but for its trust.
+  // A reading from a device's backlog does not show the zone's present state, only its trust.
   #notPresent(reading) {
     if (this.#isReplayed(receipt(reading))) return null;
     const trust = reading.trust ?? TRUSTED;
@@ -262,7 +263,7 @@ export class Zones {
     return zone.deviceId;
   }
 
-  /** Whether the snapshot already tells what came of an event of this moment. */
+  /** Whether the snapshot already includes the effect of an event of this moment. */
   #isReplayed(timestamp) {
     const replaying = this.#replay !== null && this.#replay() < CATCH_UP_MS;
     return replaying && timestamp <= this.#helloTs;

@@ -1,4 +1,4 @@
-"""What every EventLog promises; one suite, run on each implementation."""
+"""The contract of EventLog: each test runs on every implementation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.clock import SystemClock
-from server.metrics import Metrics
-from server.services.sse_service.backend import Cursor, Entry, EventLog
-from server.services.sse_service.event import Event
-from server.services.sse_service.factory import redis_client, redis_log
-from server.services.sse_service.memory_backend import MemoryLog
-from tests.support.redis import RedisServer, need_redis
+from server.common.clock import SystemClock
+from server.common.metrics import Metrics
+from server.services.ports.event_log import Cursor, Entry, Event, EventLog
+from server.services.site.factory import redis_client, redis_site
+from server.services.sse_service.factory import redis_log
+from server.services.sse_service.memory_log import MemoryLog
+from tests.support.redis import need_redis
+from tools.redis_server import RedisServer
 
 MANY = 1_000_000_000
 
@@ -29,7 +30,7 @@ async def open_memory(max_events: int, max_bytes: int, resources: AsyncExitStack
 
 
 class OnRedis:
-    """Opens logs on a Redis that is started for the first and emptied for each."""
+    """Opens logs on a Redis: the first call starts it, each call empties it."""
 
     def __init__(self) -> None:
         self._server: RedisServer | None = None
@@ -41,18 +42,19 @@ class OnRedis:
             need_redis()
             self._server = resources.enter_context(RedisServer())
         self._server.command("FLUSHALL")
-        client = redis_client(self._server.url)
-        bounds = {"max_events": max_events, "max_bytes": max_bytes}
-        return await resources.enter_async_context(
-            redis_log(client, self._server.url, SystemClock(), Metrics(), **bounds)
+        url, clock, metrics = self._server.url, SystemClock(), Metrics()
+        site = await resources.enter_async_context(
+            redis_site(redis_client(url), url, clock, metrics)
         )
+        bounds = {"max_events": max_events, "max_bytes": max_bytes}
+        return await resources.enter_async_context(redis_log(site, clock, metrics, **bounds))
 
 
 @pytest.fixture(
     params=[pytest.param(lambda: open_memory, id="memory"), pytest.param(OnRedis, id="redis")]
 )
 async def opener(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Awaitable]]:
-    """Opens logs of the implementation under test, with bounds in events and bytes."""
+    """Opens logs of the implementation under test, with limits in events and bytes."""
     implementation: Opener = request.param()
     async with AsyncExitStack() as resources:
 
@@ -76,8 +78,8 @@ def number_of(entry: Entry) -> int:
     return int(entry.frame.rsplit(b'{"n":', 1)[1].split(b"}")[0])
 
 
-def place_of(entry: Entry) -> Cursor:
-    """The place after an entry, as a client sends it back."""
+def cursor_of(entry: Entry) -> Cursor:
+    """The cursor of an entry, parsed from its id as a client sends it back."""
     cursor = Cursor.parse(entry.id)
     assert cursor is not None
     return cursor
@@ -98,7 +100,7 @@ async def everything_after(log: EventLog, cursor: Cursor, limit: int, tenant: st
         if not page:
             return found
         found += page
-        cursor = place_of(page[-1])
+        cursor = cursor_of(page[-1])
 
 
 async def test_positions_start_at_one_and_grow_by_one(log: EventLog) -> None:
@@ -107,7 +109,7 @@ async def test_positions_start_at_one_and_grow_by_one(log: EventLog) -> None:
     assert len({cursor.epoch for cursor in cursors}) == 1
 
 
-async def test_many_at_once_are_appended_in_their_order_but_for_those_whose_key_came_before(
+async def test_append_many_keeps_the_order_and_skips_events_whose_key_is_known(
     log: EventLog,
 ) -> None:
     events = [Event(name="telemetry", data=str(n), key=f"k{n % 200}") for n in range(250)]
@@ -170,9 +172,9 @@ async def test_a_cursor_beyond_the_newest_event_is_unknown(log: EventLog) -> Non
 
 
 async def test_a_cursor_of_another_epoch_is_unknown(log: EventLog) -> None:
-    places = [await log.tip("here"), *await append(log, 3)]
-    other = places[0].epoch.translate(str.maketrans("0123456789abcdef", "123456789abcdef0"))
-    for cursor in places:
+    cursors = [await log.tip("here"), *await append(log, 3)]
+    other = cursors[0].epoch.translate(str.maketrans("0123456789abcdef", "123456789abcdef0"))
+    for cursor in cursors:
         moved = msgspec.structs.replace(cursor, epoch=other)
         assert await log.read_after("here", moved, 10) is None
 
@@ -196,8 +198,8 @@ async def test_a_new_log_does_not_know_the_cursors_of_another(
     assert await another.read_after("here", cursor, 10) is None
 
 
-async def test_tenants_have_histories_of_their_own(log: EventLog) -> None:
-    # Names that would collide if keys were glued together from their parts.
+async def test_each_tenant_has_a_separate_history(log: EventLog) -> None:
+    # Names that would collide if a key were a plain concatenation of its parts.
     tenants = ["a", "a:b", "a-b", "a_b", "a.b", "ä", "a b", "*"]
     tips = {tenant: await log.tip(tenant) for tenant in tenants}
     for index, tenant in enumerate(tenants):
@@ -237,19 +239,19 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("text", MALFORMED, ids=lambda text: repr(text[:40]))
-def test_text_that_never_was_a_cursor_is_none(text: str) -> None:
+def test_malformed_text_is_not_parsed_as_a_known_cursor(text: str) -> None:
     cursor = Cursor.parse(text)
-    # A Redis stream's own id has the shape of a cursor: its epoch is unknown to every history.
+    # The id of a Redis stream looks like a cursor, but no history has its epoch.
     assert cursor is None or cursor.epoch == "1700000000000"
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_a_cursor_that_prints_the_same_or_none(text: str) -> None:
+def test_a_cursor_parsed_from_any_text_prints_the_same_text(text: str) -> None:
     cursor = Cursor.parse(text)
     assert cursor is None or str(cursor) == text
 
 
-async def test_a_history_keeps_its_newest_events_up_to_the_bound(
+async def test_a_history_keeps_its_newest_events_up_to_the_limit(
     opener: Callable[..., Awaitable[EventLog]],
 ) -> None:
     log = await opener(max_events=10)
@@ -261,10 +263,10 @@ async def test_a_history_keeps_its_newest_events_up_to_the_bound(
     assert await log.read_after("here", cursors[99], 100) is None
 
 
-async def test_a_place_that_is_kept_no_longer_is_unknown_and_not_shortened(
+async def test_a_cursor_of_a_trimmed_event_is_unknown_and_gets_no_partial_page(
     opener: Callable[..., Awaitable[EventLog]],
 ) -> None:
-    """In-process: exactly. A log that trims by blocks may keep a few more, never fewer."""
+    """A log in process keeps exactly the limit; one that trims by blocks may keep a few more."""
     log = await opener(max_events=10)
     cursors = await append(log, 25)
     for cursor in cursors:
@@ -276,41 +278,41 @@ async def test_a_place_that_is_kept_no_longer_is_unknown_and_not_shortened(
             assert [number_of(entry) for entry in page] == expected
 
 
-async def test_a_history_is_bounded_in_bytes_too(
+async def test_a_history_is_limited_in_bytes_too(
     opener: Callable[..., Awaitable[EventLog]],
 ) -> None:
-    """In-process: exactly. A log that trims by blocks may keep a few more."""
+    """A log in process keeps exactly the limit; one that trims by blocks may keep a few more."""
     log = await opener(max_events=10_000, max_bytes=20_000)
-    places = [await log.tip("here")]
+    cursors = [await log.tip("here")]
     for n in range(100):
         cursor = await log.append("here", Event("telemetry", f'{{"n":{n}}}' + " " * 1000))
         assert cursor is not None
-        places.append(cursor)
+        cursors.append(cursor)
     kept = 0
-    for place in places:
-        page = await log.read_after("here", place, 1000)
+    for cursor in cursors:
+        page = await log.read_after("here", cursor, 1000)
         if page is not None:
             kept = max(kept, sum(entry.size for entry in page))
     assert 10_000 < kept <= (20_000 if isinstance(log, MemoryLog) else 25_000)
 
 
-async def test_an_event_bigger_than_the_whole_bound_still_reaches_its_follower(
+async def test_an_event_larger_than_the_byte_limit_still_reaches_its_follower(
     opener: Callable[..., Awaitable[EventLog]],
 ) -> None:
     log = await opener(max_bytes=1000)
-    heard = await follow(log)
+    follower = await follow(log)
     before = await log.tip("here")
     cursor = await log.append("here", Event("telemetry", "x" * 5000))
-    await heard.wait_for(1)
-    assert [entry.position for entry in heard.entries] == [1]
+    await follower.wait_for(1)
+    assert [entry.position for entry in follower.entries] == [1]
     page = await log.read_after("here", before, 10)
-    assert page is None or page == heard.entries
+    assert page is None or page == follower.entries
     assert cursor is not None
     assert await log.read_after("here", cursor, 10) == []
 
 
-class Heard:
-    """A follower that collects what it is told, and wakes who waits for it."""
+class RecordingFollower:
+    """A follower that records the entries that it gets; `wait_for` waits for a number of them."""
 
     def __init__(self) -> None:
         self.begun: list[Cursor] = []
@@ -333,67 +335,67 @@ class Heard:
         self._more.set()
 
     async def wait_for(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.entries) < count:
                 self._more.clear()
                 await self._more.wait()
 
 
-async def follow(log: EventLog, tenant: str = "here") -> Heard:
-    heard = Heard()
-    await log.follow(tenant, heard)
-    assert len(heard.begun) == 1
-    return heard
+async def follow(log: EventLog, tenant: str = "here") -> RecordingFollower:
+    follower = RecordingFollower()
+    await log.follow(tenant, follower)
+    assert len(follower.begun) == 1
+    return follower
 
 
-async def test_a_follower_gets_every_event_from_where_it_began_once_and_in_order(
+async def test_a_follower_gets_every_event_after_its_start_once_and_in_order(
     log: EventLog,
 ) -> None:
     (*_, last) = await append(log, 5)
-    heard, elsewhere = await follow(log), await follow(log, "there")
-    assert heard.begun == [last]
+    follower, elsewhere = await follow(log), await follow(log, "there")
+    assert follower.begun == [last]
     await asyncio.gather(append(log, 100, "here", first=6), append(log, 100, "there", first=1000))
-    await heard.wait_for(100)
+    await follower.wait_for(100)
     await elsewhere.wait_for(100)
-    assert [number_of(entry) for entry in heard.entries] == list(range(6, 106))
-    assert [entry.position for entry in heard.entries] == list(range(6, 106))
+    assert [number_of(entry) for entry in follower.entries] == list(range(6, 106))
+    assert [entry.position for entry in follower.entries] == list(range(6, 106))
     assert [number_of(entry) for entry in elsewhere.entries] == list(range(1000, 1100))
-    assert heard.lost == elsewhere.lost == 0
+    assert follower.lost == elsewhere.lost == 0
 
 
-async def test_what_is_appended_while_a_follower_begins_comes_after_its_beginning(
+async def test_a_follower_gets_events_appended_during_its_start_after_its_first_cursor(
     log: EventLog,
 ) -> None:
     for _ in range(20):
-        heard = Heard()
+        follower = RecordingFollower()
         before = (await log.tip("here")).position
-        await asyncio.gather(append(log, 3), log.follow("here", heard), append(log, 3))
-        await heard.wait_for(before + 6 - heard.begun[0].position)
-        places = [entry.position for entry in heard.entries]
-        assert places == list(range(heard.begun[0].position + 1, before + 7))
+        await asyncio.gather(append(log, 3), log.follow("here", follower), append(log, 3))
+        await follower.wait_for(before + 6 - follower.begun[0].position)
+        positions = [entry.position for entry in follower.entries]
+        assert positions == list(range(follower.begun[0].position + 1, before + 7))
         log.unfollow("here")
 
 
-async def test_who_does_not_follow_any_more_hears_nothing(log: EventLog) -> None:
-    heard, other = await follow(log), await follow(log, "there")
+async def test_a_follower_gets_no_events_after_it_unfollowed(log: EventLog) -> None:
+    follower, other = await follow(log), await follow(log, "there")
     await append(log, 1)
-    await heard.wait_for(1)
+    await follower.wait_for(1)
     log.unfollow("here")
     await append(log, 1)
     await append(log, 1, "there")
     await other.wait_for(1)
-    assert len(heard.entries) == 1
+    assert len(follower.entries) == 1
     again = await follow(log)
     await append(log, 1)
     await again.wait_for(1)
     assert [entry.position for entry in again.entries] == [3]
 
 
-async def test_every_event_can_be_read_when_its_follower_hears_of_it(log: EventLog) -> None:
+async def test_an_event_can_be_read_as_soon_as_its_follower_gets_it(log: EventLog) -> None:
     reads: list[asyncio.Task[list[Entry] | None]] = []
-    heard_all = asyncio.Event()
+    got_all = asyncio.Event()
 
-    class Reading(Heard):
+    class Reading(RecordingFollower):
         def add(self, entry: Entry) -> None:
             before = self.entries[-1].id if self.entries else str(self.begun[0])
             super().add(entry)
@@ -401,17 +403,17 @@ async def test_every_event_can_be_read_when_its_follower_hears_of_it(log: EventL
             assert cursor is not None
             reads.append(asyncio.ensure_future(log.read_after("here", cursor, 1)))
             if len(reads) == 20:
-                heard_all.set()
+                got_all.set()
 
     await log.follow("here", Reading())
     await append(log, 20)
-    async with asyncio.timeout(5):
-        await heard_all.wait()
+    async with asyncio.timeout(60):
+        await got_all.wait()
         pages = await asyncio.gather(*reads)
     assert [page and page[0].position for page in pages] == list(range(1, 21))
 
 
-async def test_appends_at_the_same_time_get_different_places(log: EventLog) -> None:
+async def test_concurrent_appends_get_different_positions(log: EventLog) -> None:
     before = await log.tip("here")
     cursors = await asyncio.gather(*(log.append("here", event(n)) for n in range(200)))
     assert sorted(cursor.position for cursor in cursors if cursor) == list(range(1, 201))
@@ -421,8 +423,8 @@ async def test_appends_at_the_same_time_get_different_places(log: EventLog) -> N
     }
 
 
-async def test_a_log_that_could_take_an_event_answers_a_ping(log: EventLog) -> None:
-    async with asyncio.timeout(5):
+async def test_a_working_log_answers_a_ping(log: EventLog) -> None:
+    async with asyncio.timeout(60):
         assert await log.ping() is None
 
 
@@ -444,17 +446,17 @@ async def test_a_log_behaves_like_a_list(
 ) -> None:
     log = await opener(max_events=bound)
     model: dict[str, list[int]] = {"a": [], "b": []}
-    places = {tenant: [await log.tip(tenant)] for tenant in model}
+    cursors = {tenant: [await log.tip(tenant)] for tenant in model}
     for number, (action, tenant, position, limit) in enumerate(steps):
         history = model[tenant]
         if action == "append":
             cursor = await log.append(tenant, event(number))
             history.append(number)
             assert cursor is not None
-            assert (cursor.epoch, cursor.position) == (places[tenant][0].epoch, len(history))
-            places[tenant].append(cursor)
+            assert (cursor.epoch, cursor.position) == (cursors[tenant][0].epoch, len(history))
+            cursors[tenant].append(cursor)
             continue
-        known = places[tenant][min(position, len(history))]
+        known = cursors[tenant][min(position, len(history))]
         page = await log.read_after(
             tenant, msgspec.structs.replace(known, position=position), limit
         )
@@ -469,8 +471,8 @@ async def test_a_log_behaves_like_a_list(
             assert [number_of(e) for e in page] == history[position : position + limit]
 
 
-async def test_an_event_that_comes_again_with_its_key_is_not_appended_again(log: EventLog) -> None:
-    heard = await follow(log)
+async def test_an_event_with_a_known_key_is_not_appended_again(log: EventLog) -> None:
+    follower = await follow(log)
     keyed = [Event("telemetry", f'{{"n":{n}}}', key=f"key {n}") for n in (1, 2)]
     first = await log.append("here", keyed[0])
     assert first is not None
@@ -478,5 +480,5 @@ async def test_an_event_that_comes_again_with_its_key_is_not_appended_again(log:
     again = await asyncio.gather(*(log.append("here", e) for e in (*keyed, event(3), *keyed)))
     assert [cursor and cursor.position for cursor in again] == [None, 2, 3, None, None]
     assert await log.append("there", keyed[0]) is not None
-    await heard.wait_for(3)
-    assert [number_of(entry) for entry in heard.entries] == [1, 2, 3]
+    await follower.wait_for(3)
+    assert [number_of(entry) for entry in follower.entries] == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one Chromium, one server with users, a desk for each test."""
+"""Fixtures of the browser tests: one Chromium, one server with users, and a desk per test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from playwright.async_api import Browser, async_playwright
 
 from tests.conftest import PASSWORD
 from tests.e2e.desk import Desk
-from tests.support.process import ServerProcess, run_command
+from tools.process import ServerProcess, run_command
 
 CHROMIUM = shutil.which("chromium")
 REQUIRED = bool(os.environ.get("CI") or os.environ.get("BAS_TEST_REQUIRE"))
@@ -29,11 +29,13 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A name that is not localhost, to which Chromium gives what it gives to https only.
+    "--host-resolver-rules=MAP bas.local 127.0.0.1",
 ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say once, and so that it is seen, that these tests did not run."""
+    """Report once, in red, that the browser tests were skipped."""
     skipped = terminalreporter.stats.get("skipped", [])
     if any(MISSING in str(report.longrepr) for report in skipped):
         terminalreporter.write_line(MISSING, red=True, bold=True)
@@ -56,21 +58,21 @@ async def launched(**options: Any) -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """The browser of all tests but those of its memory."""
+    """The browser of all tests, except those of its back/forward cache."""
     async with launched() as chromium:
         yield chromium
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def remembering_browser() -> AsyncIterator[Browser]:
-    """One that keeps pages in its memory, as people's do: Playwright turns that off."""
+    """A browser with a back/forward cache, which Playwright turns off by default."""
     async with launched(ignore_default_args=["--disable-back-forward-cache"]) as chromium:
         yield chromium
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def desk(browser: Browser) -> AsyncIterator[Desk]:
-    """Windows for one test. Fails it if a page broke the security policy or wrote an error."""
+    """Windows for one test, which fails if a page breaks the security policy or logs an error."""
     desk = Desk(browser)
     yield desk
     await desk.close()
@@ -79,7 +81,7 @@ async def desk(browser: Browser) -> AsyncIterator[Desk]:
 
 @pytest.fixture(scope="session")
 def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server that all tests share, with a user of each role."""
+    """The address of a server that all tests share, with users of two roles."""
     data_dir = tmp_path_factory.mktemp("site")
     for name, role in (
         ("reader", "read-only"),
@@ -104,5 +106,5 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def own_server(desk: Desk, tmp_path: Path) -> ServerProcess:
-    """A server for a test that stops it; it beats every second. Its user is admin."""
+    """A server for one test, which may stop it; a heartbeat every second, and the user `admin`."""
     return desk.serve(tmp_path / "data", BAS_SSE_HEARTBEAT_S="1")

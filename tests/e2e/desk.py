@@ -1,4 +1,4 @@
-"""Desk: browser windows of people at a server, and every complaint their pages make."""
+"""Desk: browser windows that are open at a server, and the errors in their consoles."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import httpx
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.conftest import PASSWORD
-from tests.support.process import ServerProcess
+from tools.process import ServerProcess
 
+# Far more than a page takes for anything.
+SOON_MS = 20_000
+expect.set_options(timeout=SOON_MS)
 STREAM = "/api/sse/telemetry"
-# What a page does without a session: it asks, is refused and leads to the log-in page.
+# A page without a session asks for its status, is refused and opens the log-in page.
 NO_SESSION = r"status of 40[01] .*/auth/status$"
-# What the browser itself writes while nobody answers.
+# The browser logs these errors while the server does not answer.
 SERVER_AWAY = rf"net::ERR_.* .*(/auth/status|/api/health|/static/icon\.svg|{STREAM})(\?.*)?$"
 
 REPORT_VIOLATIONS = """
@@ -25,7 +28,7 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 
 class Desk:
-    """Opens windows; `complaints` collects what their consoles say, but for what is expected."""
+    """Opens windows; `complaints` collects the errors of their consoles that were not expected."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
@@ -35,24 +38,24 @@ class Desk:
         self.complaints: list[str] = []
 
     def expect_complaint(self, pattern: str) -> None:
-        """A test that provokes an error says which one."""
+        """Expect console errors that match this pattern, which the test provokes."""
         self._expected.append(pattern)
 
     def serve(self, data_dir: Path, **settings: str) -> ServerProcess:
-        """Start a server; it is ended after the windows are closed."""
+        """Start a server; `close` stops it after the windows."""
         server = ServerProcess(data_dir, **settings)
         self._servers.append(server)
         return server.start()
 
     async def window(self, **options: Any) -> Page:
-        """A page in a browser profile of its own."""
+        """A page in a new browser profile."""
         context = await self._browser.new_context(**options)
         self._contexts.append(context)
         await context.add_init_script(REPORT_VIOLATIONS)
-        context.on("console", self._heard)
+        context.on("console", self._record_console_message)
         context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
         page = await context.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(SOON_MS)
         return page
 
     async def logged_in(
@@ -71,26 +74,26 @@ class Desk:
         for server in self._servers:
             server.__exit__(None, None, None)
 
-    def _heard(self, message: ConsoleMessage) -> None:
+    def _record_console_message(self, message: ConsoleMessage) -> None:
         text = f"{message.text} {message.location.get('url', '')}"
         if message.type == "error" and not any(re.search(known, text) for known in self._expected):
             self.complaints.append(text)
 
 
 async def log_in(page: Page, username: str, password: str = PASSWORD) -> None:
-    """Fill in the log-in page and send it."""
+    """Fill in and send the log-in form."""
     await page.get_by_label("User name").fill(username)
     await page.get_by_label("Password").fill(password)
     await page.get_by_role("button", name="Log in").click()
 
 
-async def is_live(page: Page, timeout_s: float = 5.0) -> None:
-    """Wait until the page says that it is live."""
+async def is_live(page: Page, timeout_s: float = 30.0) -> None:
+    """Wait until the page shows that it is live."""
     await expect(page.locator("#connection")).to_have_text("Live", timeout=timeout_s * 1000)
 
 
 def card(page: Page, device_id: str) -> Any:
-    """The card of a zone, as its heading names it."""
+    """The card whose heading is this device id."""
     heading = page.get_by_role("heading", name=device_id, exact=True)
     return page.locator(".zone").filter(has=heading)
 
@@ -98,7 +101,7 @@ def card(page: Page, device_id: str) -> Any:
 async def post_reading(
     url: str, device_id: str, temp_tenths: int, sensor_ok: bool = True, **more: Any
 ) -> None:
-    """What a controller posts."""
+    """Post a reading as a controller does; the server must accept it."""
     body = {"device_id": device_id, "temp_tenths": temp_tenths, "sensor_ok": sensor_ok, **more}
     async with httpx.AsyncClient() as client:
         answer = await client.post(f"{url}/api/sensor_data", json=body)

@@ -1,4 +1,4 @@
-"""What can be measured of how a page looks."""
+"""Measures the layout and the contrast of a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ async def overflow(page: Page) -> int:
     return width
 
 
-# The lowest contrast (WCAG 2, relative luminance) of any text on the page with what is behind it.
+# The lowest contrast (WCAG 2, relative luminance) of any text on the page with its background.
 WEAKEST_CONTRAST = """() => {
   const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const light = (colour) => {

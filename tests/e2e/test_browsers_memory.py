@@ -1,4 +1,4 @@
-"""Pages that the browser keeps in its memory hold no stream, and are live once brought back."""
+"""Pages in the browser's back/forward cache hold no stream and are live when they are restored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.desk import Desk, card, is_live, log_in, post_reading
-from tests.support.process import ServerProcess
+from tools.process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# Browsers make at most six connections to one server; one more visit would get none.
+# Browsers open at most six connections to one server: with a leak the seventh visit gets none.
 VISITS = 7
 
 
@@ -28,7 +28,7 @@ async def desk(remembering_browser: Browser) -> AsyncIterator[Desk]:
 
 
 async def open_streams(server: ServerProcess) -> int:
-    """How many the server has."""
+    """The number of open streams of the server."""
     async with httpx.AsyncClient(base_url=server.url) as client:
         text = (await client.get("/metrics")).text
     (line,) = (line for line in text.splitlines() if line.startswith("bas_streams_open "))
@@ -36,7 +36,7 @@ async def open_streams(server: ServerProcess) -> int:
 
 
 async def no_stream_is_open(server: ServerProcess) -> None:
-    """Wait until the server has let go of the streams of pages that were left."""
+    """Wait until the server has closed the streams of the pages that the user left."""
     for _ in range(100):
         if await open_streams(server) == 0:
             return
@@ -52,11 +52,11 @@ async def at_the_dashboard(desk: Desk, server: ServerProcess) -> Page:
 
 
 async def go_back(page: Page) -> None:
-    """Not until it is loaded: what comes from the browser's memory is not loaded again."""
+    """Go back without waiting for `load`: a page from the back/forward cache is not loaded."""
     await page.go_back(wait_until="commit")
 
 
-async def test_pages_that_were_left_hold_no_stream_and_are_live_again_when_brought_back(
+async def test_cached_pages_hold_no_stream_and_are_live_again_when_restored(
     desk: Desk, own_server: ServerProcess
 ) -> None:
     page = await at_the_dashboard(desk, own_server)
@@ -83,7 +83,7 @@ async def test_pages_that_were_left_hold_no_stream_and_are_live_again_when_broug
     assert await open_streams(own_server) == 1
 
 
-async def test_a_page_says_that_it_is_not_live_until_it_is_again(
+async def test_a_restored_page_shows_that_it_is_not_live_until_it_has_reconnected(
     desk: Desk, own_server: ServerProcess
 ) -> None:
     page = await at_the_dashboard(desk, own_server)
@@ -104,7 +104,7 @@ RECORD_STATES = """() => {
 }"""
 
 
-async def test_a_page_whose_session_has_ended_meanwhile_leads_to_the_log_in_page(
+async def test_a_restored_page_whose_session_has_ended_opens_the_log_in_page(
     desk: Desk, own_server: ServerProcess
 ) -> None:
     page = await at_the_dashboard(desk, own_server)
@@ -118,7 +118,7 @@ async def test_a_page_whose_session_has_ended_meanwhile_leads_to_the_log_in_page
     await no_stream_is_open(own_server)
 
 
-async def test_a_page_that_was_left_by_logging_out_does_not_come_back(
+async def test_a_page_that_the_user_left_by_logging_out_is_not_restored(
     desk: Desk, own_server: ServerProcess
 ) -> None:
     page = await at_the_dashboard(desk, own_server)
@@ -135,7 +135,7 @@ async def test_a_page_that_was_left_by_logging_out_does_not_come_back(
     await expect(page.locator(".zone")).to_have_count(0)
 
 
-async def test_a_page_of_which_somebody_else_is_the_user_now_offers_what_that_one_may(
+async def test_a_restored_page_offers_only_what_the_current_user_may_do(
     desk: Desk, site: str
 ) -> None:
     page = await desk.logged_in(site, "operator")
@@ -155,7 +155,7 @@ async def test_a_page_of_which_somebody_else_is_the_user_now_offers_what_that_on
     await expect(page.get_by_role("button", name="Apply")).to_be_hidden()
 
 
-async def test_a_page_that_was_kept_before_its_stream_began_is_loaded_anew(
+async def test_a_page_cached_before_its_stream_was_open_is_loaded_again(
     desk: Desk, site: str
 ) -> None:
     desk.expect_complaint("status of 503 .*/api/health$")

@@ -1,4 +1,4 @@
-"""What the cards say of a zone, on a whole page whose stream the test writes."""
+"""The texts on a zone's card, on a whole page whose stream the test writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from tests.e2e.desk import Desk, card
 from tests.e2e.looks import WEAKEST_CONTRAST, overflow
 from tests.e2e.written_stream import begin, send
-from tests.e2e.zone_events import COOLING, HOUR_MS, LATE, NOW, reading, told
+from tests.e2e.zone_events import COOLING, HOUR_MS, LATE, NOW, reading, zone_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -19,7 +19,7 @@ NO_VALUE = "\N{EN DASH}"
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(desk: Desk, site: str) -> Page:
-    """A dashboard with one zone, `office`, at 20.0 °C, of a server that tells no trust."""
+    """A dashboard with one zone, `office`, at 20.0 °C; its server sends no trust states."""
     page = await desk.window()
     await begin(page, site, reading(NOW, 200, received=NOW, age_ms=0))
     return page
@@ -34,7 +34,7 @@ async def page(desk: Desk, site: str) -> Page:
         ("unreadable", "Device fault", "its message could not be read"),
     ],
 )
-async def test_a_fault_without_a_temperature_says_what_is_wrong(
+async def test_a_card_names_the_cause_of_a_fault_without_a_temperature(
     page: Page, reason: str | None, state: str, words: str
 ) -> None:
     why = {"fault_reason": reason} if reason else {}
@@ -51,7 +51,7 @@ async def test_a_fault_without_a_temperature_says_what_is_wrong(
     await expect(page.locator("#summary")).to_contain_text("1 with a fault")
 
 
-async def test_a_temperature_that_a_failed_sensor_sent_is_struck_out(page: Page) -> None:
+async def test_a_temperature_from_a_failed_sensor_is_struck_through(page: Page) -> None:
     await send(page, "telemetry", reading(NOW + 1, 0, **FAULT))
 
     temperature = card(page, "office").locator(".temperature")
@@ -59,7 +59,7 @@ async def test_a_temperature_that_a_failed_sensor_sent_is_struck_out(page: Page)
     await expect(temperature).to_have_css("text-decoration-line", "line-through")
 
 
-async def test_relays_in_a_zones_safe_state_are_not_said_to_be_off(page: Page) -> None:
+async def test_a_warning_names_the_zones_safe_state_when_a_relay_stays_on(page: Page) -> None:
     await send(page, "telemetry", reading(NOW + 1, None, **FAULT | {"heat_active": True}))
 
     office = card(page, "office")
@@ -68,12 +68,12 @@ async def test_relays_in_a_zones_safe_state_are_not_said_to_be_off(page: Page) -
     await expect(office.locator(".warning")).not_to_contain_text("off")
 
 
-async def test_relays_told_without_a_reading_are_shown_at_once(page: Page) -> None:
+async def test_a_zone_event_without_a_reading_updates_the_relays_at_once(page: Page) -> None:
     await send(page, "telemetry", reading(NOW - 60_000, 300, **COOLING))
     office = card(page, "office")
     await expect(office.locator(".state")).to_have_text("Stale")
 
-    await send(page, "zone", told(NOW + 1))
+    await send(page, "zone", zone_event(NOW + 1))
 
     await expect(office.locator(".cooler")).to_have_text("Off")
     await expect(office.locator(".heat")).to_have_text("Off")
@@ -85,9 +85,9 @@ async def test_relays_told_without_a_reading_are_shown_at_once(page: Page) -> No
     )
 
 
-async def test_a_zone_first_told_of_without_a_reading_has_no_values_yet(page: Page) -> None:
+async def test_a_zone_that_was_created_by_a_zone_event_has_no_values_yet(page: Page) -> None:
     fault = {"state": "fault", "since": NOW, "reason": "no_value"}
-    await send(page, "zone", told(NOW + 1, device_id="attic", state="FAULT", trust=fault))
+    await send(page, "zone", zone_event(NOW + 1, device_id="attic", state="FAULT", trust=fault))
 
     attic = card(page, "attic")
     await expect(attic.locator(".state")).to_have_text("Sensor fault")
@@ -102,16 +102,16 @@ async def test_a_zone_first_told_of_without_a_reading_has_no_values_yet(page: Pa
     await expect(form).to_have_attribute("placeholder", "")
 
 
-async def test_relays_that_nobody_can_know_are_shown_as_not_confirmed(page: Page) -> None:
-    await send(page, "zone", told(NOW + 1, relays_known=False, **COOLING))
+async def test_relays_in_an_unknown_state_are_shown_as_not_confirmed(page: Page) -> None:
+    await send(page, "zone", zone_event(NOW + 1, relays_known=False, **COOLING))
 
     await expect(card(page, "office").locator(".cooler")).to_have_text("On, not confirmed")
 
 
-async def test_late_dates_are_said_in_words_and_not_taken_for_silence(page: Page) -> None:
+async def test_a_card_explains_late_dates_and_does_not_call_the_zone_silent(page: Page) -> None:
     await send(page, "telemetry", reading(NOW - 60_000, 200))
 
-    await send(page, "zone", told(NOW + 1, trust=LATE))
+    await send(page, "zone", zone_event(NOW + 1, trust=LATE))
 
     office = card(page, "office")
     await expect(office.locator(".state")).to_have_text("Late dates")
@@ -124,7 +124,7 @@ async def test_late_dates_are_said_in_words_and_not_taken_for_silence(page: Page
     await expect(page.locator("#summary")).to_have_text("1 zone · 0 cooling · 1 with late dates")
 
 
-async def test_a_row_of_a_backlog_changes_no_card(page: Page) -> None:
+async def test_a_reading_of_a_backlog_changes_no_card(page: Page) -> None:
     before = await card(page, "office").locator("dl, .temperature, .state").all_inner_texts()
 
     await send(
@@ -139,7 +139,7 @@ async def test_a_row_of_a_backlog_changes_no_card(page: Page) -> None:
     assert texts == before
 
 
-async def test_a_device_five_hours_behind_is_not_stale(page: Page) -> None:
+async def test_a_device_whose_clock_is_five_hours_behind_is_not_stale(page: Page) -> None:
     await send(page, "telemetry", reading(NOW - 5 * HOUR_MS, 210, received=NOW + 1))
 
     office = card(page, "office")
@@ -148,7 +148,7 @@ async def test_a_device_five_hours_behind_is_not_stale(page: Page) -> None:
     await expect(office.locator(".age")).to_contain_text("Last reading 0 s ago")
 
 
-async def test_a_reading_received_long_ago_is_stale_until_the_next_one(page: Page) -> None:
+async def test_a_zone_with_an_old_reading_is_stale_until_the_next_reading(page: Page) -> None:
     office = card(page, "office")
     await send(page, "telemetry", reading(NOW + 1, 210, received=NOW - 330_000))
     await expect(office.locator(".age")).to_have_text("Last reading 5 min ago")
@@ -162,7 +162,9 @@ async def test_a_reading_received_long_ago_is_stale_until_the_next_one(page: Pag
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_warnings_stand_out_and_fit_a_small_phone(desk: Desk, site: str, scheme: str) -> None:
+async def test_warnings_have_enough_contrast_and_fit_a_small_phone(
+    desk: Desk, site: str, scheme: str
+) -> None:
     page = await desk.window(color_scheme=scheme, viewport={"width": 320, "height": 640})
     unknown = {"relays_known": False, "trust": LATE}
 

@@ -1,25 +1,23 @@
-"""What the dashboard shows of the zones."""
+"""The dashboard shows the zones of a real server."""
 
 from __future__ import annotations
 
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.desk import Desk, card, is_live, log_in, post_reading
+from tests.e2e.desk import SOON_MS, Desk, card, is_live, log_in, post_reading
 from tests.e2e.looks import WEAKEST_CONTRAST, overflow
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-HOSTILE = "<img src=x onerror=alert(1)>"
 
-
-async def test_a_reading_is_on_the_page_within_a_second(desk: Desk, site: str) -> None:
+async def test_a_reading_appears_on_the_page_within_a_second(desk: Desk, site: str) -> None:
     page = await desk.logged_in(site, "reader")
 
     await post_reading(site, "office", 215)
 
     zone = card(page, "office")
-    await expect(zone.locator(".temperature")).to_have_text("21.5 °C", timeout=1000)
+    await expect(zone.locator(".temperature")).to_have_text("21.5 °C", timeout=SOON_MS)
     await expect(zone.locator(".state")).to_have_text("Idle")
     await expect(zone.locator(".setpoint")).to_have_text("23.0 °C")
     await expect(zone.locator(".deadband")).to_have_text("1.0 °C")
@@ -28,7 +26,7 @@ async def test_a_reading_is_on_the_page_within_a_second(desk: Desk, site: str) -
     await expect(zone.locator(".age")).to_have_text("Last reading 0 s ago")
 
 
-async def test_a_zone_that_was_heard_before_is_there_when_the_page_opens(
+async def test_a_page_shows_a_zone_that_posted_before_the_page_was_opened(
     desk: Desk, site: str
 ) -> None:
     await post_reading(site, "cold store", -5)
@@ -65,7 +63,7 @@ async def test_a_sensor_fault_is_shown_and_announced(desk: Desk, site: str) -> N
     await expect(page.locator("#announcer")).to_contain_text("attic: sensor fault.")
 
 
-async def test_a_reading_grows_old_on_the_page_and_the_server_says_when_that_is_too_old(
+async def test_the_age_of_a_reading_grows_but_only_the_server_makes_the_zone_stale(
     desk: Desk, site: str
 ) -> None:
     page = await desk.window()
@@ -84,21 +82,7 @@ async def test_a_reading_grows_old_on_the_page_and_the_server_says_when_that_is_
     await expect(page.locator("#connection")).to_have_text("Live")
 
 
-async def test_the_name_of_a_device_is_text_whatever_it_holds(desk: Desk, site: str) -> None:
-    page = await desk.logged_in(site, "operator")
-    dialogs: list[str] = []
-    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-
-    await post_reading(site, HOSTILE, 220)
-
-    await expect(card(page, HOSTILE).locator(".name")).to_have_text(HOSTILE)
-    options = page.get_by_label("Zone", exact=True).locator("option")
-    await expect(options.filter(has_text=HOSTILE)).to_have_count(1)
-    assert await page.locator("main img").count() == 0
-    assert dialogs == []
-
-
-async def test_zones_are_in_the_order_of_their_names_and_numbers(desk: Desk, site: str) -> None:
+async def test_zones_are_sorted_by_name_and_by_the_numbers_in_it(desk: Desk, site: str) -> None:
     page = await desk.logged_in(site, "reader")
 
     for name in ("floor 10", "floor 2", "floor 1"):
@@ -109,7 +93,7 @@ async def test_zones_are_in_the_order_of_their_names_and_numbers(desk: Desk, sit
 
 
 @pytest.mark.parametrize("path", ["/", "/auth/login"])
-async def test_nothing_is_wider_than_a_small_phone(desk: Desk, site: str, path: str) -> None:
+async def test_the_page_is_not_wider_than_a_small_phone(desk: Desk, site: str, path: str) -> None:
     await post_reading(site, "W" * 128, 1234)
     page = await desk.logged_in(site, "operator", viewport={"width": 360, "height": 640})
     await page.goto(site + path)
@@ -119,7 +103,7 @@ async def test_nothing_is_wider_than_a_small_phone(desk: Desk, site: str, path: 
     assert await overflow(page) <= 0
 
 
-async def test_text_stands_out_in_light_and_dark(desk: Desk, site: str) -> None:
+async def test_text_has_enough_contrast_in_light_and_dark_mode(desk: Desk, site: str) -> None:
     await post_reading(site, "contrast", 220)
     await post_reading(site, "contrast fault", 0, sensor_ok=False)
     for scheme in ("light", "dark"):

@@ -1,16 +1,18 @@
-"""A session that is over leaves no dashboard behind, in any tab."""
+"""Logging out closes the dashboard in every tab."""
 
 from __future__ import annotations
 
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.desk import STREAM, Desk, is_live, log_in
+from tests.e2e.desk import SOON_MS, STREAM, Desk, is_live, log_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_logging_out_in_one_tab_ends_the_other_one(desk: Desk, site: str) -> None:
+async def test_logging_out_in_one_tab_closes_the_dashboard_in_the_other_tab(
+    desk: Desk, site: str
+) -> None:
     desk.expect_complaint(rf"status of 401 .*{STREAM}$")
     first = await desk.logged_in(site, "reader")
     other = await first.context.new_page()
@@ -21,13 +23,13 @@ async def test_logging_out_in_one_tab_ends_the_other_one(desk: Desk, site: str) 
 
     await first.wait_for_url("**/auth/login?reason=out")
     await expect(first.get_by_role("status")).to_have_text("You are logged out.")
-    await other.wait_for_url("**/auth/login?*", timeout=5000)
+    await other.wait_for_url("**/auth/login?*", timeout=SOON_MS)
     await expect(other.get_by_role("status")).to_contain_text("Your session has ended")
     await first.goto(site)
     await first.wait_for_url("**/auth/login?*")
 
 
-async def test_the_dashboard_does_not_come_back_by_the_back_button_after_logging_out(
+async def test_the_back_button_does_not_show_the_dashboard_after_logging_out(
     desk: Desk, site: str
 ) -> None:
     page = await desk.window()

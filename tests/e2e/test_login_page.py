@@ -1,4 +1,4 @@
-"""The log-in page as people use it."""
+"""The log-in page in a real browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.e2e.desk import Desk, is_live, log_in
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_somebody_can_log_in_with_the_keyboard_alone(desk: Desk, site: str) -> None:
+async def test_a_user_can_log_in_with_the_keyboard_alone(desk: Desk, site: str) -> None:
     page = await desk.window()
     await page.goto(f"{site}/auth/login")
     await expect(page.get_by_label("User name")).to_be_focused()
@@ -28,9 +28,7 @@ async def test_somebody_can_log_in_with_the_keyboard_alone(desk: Desk, site: str
     await expect(page.locator("#who")).to_have_text("operator (operator)")
 
 
-async def test_a_wrong_password_is_said_in_words_and_can_be_corrected(
-    desk: Desk, site: str
-) -> None:
+async def test_a_wrong_password_shows_an_error_and_can_be_corrected(desk: Desk, site: str) -> None:
     desk.expect_complaint(r"status of 401 .*/auth/login$")
     page = await desk.window()
     await page.goto(site)
@@ -45,7 +43,7 @@ async def test_a_wrong_password_is_said_in_words_and_can_be_corrected(
     await is_live(page)
 
 
-async def test_a_locked_account_is_told_how_long_to_wait(desk: Desk, site: str) -> None:
+async def test_the_page_says_how_long_an_account_is_locked(desk: Desk, site: str) -> None:
     desk.expect_complaint(r"status of 423 .*/auth/login$")
     async with httpx.AsyncClient(base_url=site) as client:
         for _ in range(5):
@@ -60,7 +58,7 @@ async def test_a_locked_account_is_told_how_long_to_wait(desk: Desk, site: str) 
     await expect(alert).to_contain_text("Try again in 15 minutes.")
 
 
-async def test_the_form_tells_password_managers_what_its_fields_are(desk: Desk, site: str) -> None:
+async def test_the_form_marks_its_fields_for_password_managers(desk: Desk, site: str) -> None:
     page = await desk.window()
     await page.goto(f"{site}/auth/login")
 
@@ -71,9 +69,7 @@ async def test_the_form_tells_password_managers_what_its_fields_are(desk: Desk, 
     await expect(page.locator("form")).to_have_attribute("method", "post")
 
 
-async def test_a_password_is_not_sent_before_the_page_is_ready_for_it(
-    desk: Desk, site: str
-) -> None:
+async def test_the_form_cannot_be_sent_before_the_script_has_loaded(desk: Desk, site: str) -> None:
     page = await desk.window(java_script_enabled=False)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
@@ -87,7 +83,9 @@ async def test_a_password_is_not_sent_before_the_page_is_ready_for_it(
     assert [line for line in asked if "/auth/" in line] == [f"GET {site}/auth/login"]
 
 
-async def test_somebody_without_a_session_is_led_to_log_in_and_back(desk: Desk, site: str) -> None:
+async def test_a_user_without_a_session_is_redirected_to_log_in_and_back(
+    desk: Desk, site: str
+) -> None:
     page = await desk.window()
     await page.goto(f"{site}/?from=bookmark")
     await page.wait_for_url("**/auth/login?*")
@@ -110,8 +108,10 @@ async def test_somebody_without_a_session_is_led_to_log_in_and_back(desk: Desk, 
         "/auth/login",
     ],
 )
-async def test_log_in_leads_to_no_other_site(desk: Desk, site: str, elsewhere: str) -> None:
-    # The one that is a path of this site is not found there.
+async def test_log_in_never_redirects_to_another_site(
+    desk: Desk, site: str, elsewhere: str
+) -> None:
+    # One of the addresses is a path of this site, which answers 404.
     desk.expect_complaint(rf"status of 404 .*{site}(//evil|/favicon.ico)")
     page = await desk.window()
     asked: list[str] = []
@@ -126,7 +126,9 @@ async def test_log_in_leads_to_no_other_site(desk: Desk, site: str, elsewhere: s
     assert [url for url in asked if not url.startswith(f"{site}/")] == []
 
 
-async def test_without_log_in_the_dashboard_opens_at_once(desk: Desk, tmp_path: Path) -> None:
+async def test_a_server_with_authentication_off_opens_the_dashboard_at_once(
+    desk: Desk, tmp_path: Path
+) -> None:
     server = desk.serve(tmp_path / "data", BAS_AUTH_MODE="disabled")
     page = await desk.window()
 

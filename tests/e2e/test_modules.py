@@ -1,4 +1,4 @@
-"""The page's own modules, run in the browser: what a whole page cannot show reliably."""
+"""The page's JavaScript modules, run alone in the browser with chosen events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import pytest_asyncio
 from playwright.async_api import Page
 
 from tests.e2e.desk import Desk
-from tests.e2e.zone_events import COOLING, HOUR_MS, LATE, NOW, TRUSTED, reading, setpoint, told
+from tests.e2e.zone_events import (
+    COOLING,
+    HOUR_MS,
+    LATE,
+    NOW,
+    TRUSTED,
+    reading,
+    setpoint,
+    zone_event,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -20,7 +29,7 @@ def hello() -> dict[str, Any]:
 
 
 async def play(page: Page, *events: tuple[str, dict[str, Any]]) -> list[Any]:
-    """After each event, the temperature and the setpoint that `office` stands at."""
+    """The temperature and the setpoint of `office` after each event; None if there is no zone."""
     shown: list[Any] = await page.evaluate(
         """async (events) => {
           const { Zones } = await import("/static/zones.js");
@@ -37,7 +46,7 @@ async def play(page: Page, *events: tuple[str, dict[str, Any]]) -> list[Any]:
 
 
 async def after(page: Page, *events: tuple[str, Any]) -> dict[str, Any]:
-    """`office` after these events, and whether the last one changed a zone (`changed`)."""
+    """The zone `office` after these events; `changed` is the result of the last event."""
     zone: dict[str, Any] = await page.evaluate(
         """async (events) => {
           const { Zones } = await import("/static/zones.js");
@@ -46,8 +55,8 @@ async def after(page: Page, *events: tuple[str, Any]) -> dict[str, Any]:
           for (const [name, data] of events) answer = zones[name](data);
           const zone = zones.get("office");
           if (zone === undefined) return { changed: answer };
-          const { age, stale, fault, late, heard, faultReason, relaysNewer } = zone;
-          const got = { age, stale, fault, late, heard, faultReason, relaysNewer };
+          const { age, stale, fault, late, hasReading, faultReason, relaysNewer } = zone;
+          const got = { age, stale, fault, late, hasReading, faultReason, relaysNewer };
           return { ...zone, ...got, changed: answer };
         }""",
         list(events),
@@ -62,7 +71,7 @@ async def page(desk: Desk, site: str) -> Page:
     return page
 
 
-async def test_a_temperature_is_read_back_as_it_was_written(page: Page) -> None:
+async def test_every_temperature_survives_formatting_and_parsing(page: Page) -> None:
     wrong = await page.evaluate(
         """async () => {
           const { degrees, tenths } = await import("/static/units.js");
@@ -73,7 +82,7 @@ async def test_a_temperature_is_read_back_as_it_was_written(page: Page) -> None:
     assert wrong == []
 
 
-async def test_a_replayed_reading_does_not_take_a_zone_back(
+async def test_a_replayed_reading_does_not_replace_a_newer_one(
     page: Page, hello: dict[str, Any]
 ) -> None:
     shown = await play(
@@ -88,11 +97,11 @@ async def test_a_replayed_reading_does_not_take_a_zone_back(
         ("telemetry", reading(NOW + 3, 204)),
     )
 
-    # Two readings share a millisecond with the snapshot's: the one before it and the one after.
+    # 202 and 204 have the same millisecond as the reading of the snapshot, 203.
     assert [temp for temp, _ in shown[3:]] == [203, 203, 203, 203, 204]
 
 
-async def test_a_device_whose_clock_is_set_back_does_not_stand_still(
+async def test_readings_are_still_taken_after_the_devices_clock_is_set_back(
     page: Page, hello: dict[str, Any]
 ) -> None:
     known = reading(NOW, 200)
@@ -109,7 +118,7 @@ async def test_a_device_whose_clock_is_set_back_does_not_stand_still(
     assert [temp for temp, _ in shown[1:]] == [200, 201, 201, 201, 202]
 
 
-async def test_a_heartbeat_ends_the_wait_for_a_reading_that_never_comes(
+async def test_a_heartbeat_ends_a_replay_that_never_reaches_the_snapshots_reading(
     page: Page, hello: dict[str, Any]
 ) -> None:
     shown = await play(
@@ -139,7 +148,7 @@ async def test_a_replayed_setpoint_does_not_undo_a_later_one(
     assert [value for _, value in shown[1:]] == [250, 250, 250, 260]
 
 
-async def test_a_reading_decided_before_a_new_setpoint_does_not_bring_the_old_one_back(
+async def test_a_reading_decided_before_a_setpoint_change_does_not_restore_the_old_setpoint(
     page: Page, hello: dict[str, Any]
 ) -> None:
     shown = await play(
@@ -151,11 +160,13 @@ async def test_a_reading_decided_before_a_new_setpoint_does_not_bring_the_old_on
         ("telemetry", reading(NOW + 11, 202, setpoint_tenths=255)),
     )
 
-    # The last one heals a setpoint whose event was lost.
+    # A later reading corrects a setpoint whose event was lost.
     assert shown[2:] == [[200, 260], [201, 260], [202, 255]]
 
 
-async def test_a_snapshot_is_all_there_is(page: Page, hello: dict[str, Any]) -> None:
+async def test_a_snapshot_after_a_reset_replaces_all_zones(
+    page: Page, hello: dict[str, Any]
+) -> None:
     shown = await play(
         page,
         ("hello", hello),
@@ -167,7 +178,7 @@ async def test_a_snapshot_is_all_there_is(page: Page, hello: dict[str, Any]) -> 
     assert shown[-1] is None
 
 
-async def test_a_zone_is_as_old_as_its_receipt_whatever_its_device_says_of_the_time(
+async def test_the_age_of_a_zone_counts_from_the_receipt_and_not_from_the_devices_date(
     page: Page, hello: dict[str, Any]
 ) -> None:
     five_hours_behind = NOW - 5 * HOUR_MS
@@ -190,7 +201,7 @@ async def test_a_zone_is_as_old_as_its_receipt_whatever_its_device_says_of_the_t
     assert not zone["stale"]
 
 
-async def test_a_reading_with_no_moment_of_receipt_was_received_at_its_date(
+async def test_a_reading_without_a_receipt_time_counts_as_received_at_its_date(
     page: Page, hello: dict[str, Any]
 ) -> None:
     zone = await after(page, ("hello", hello), ("telemetry", reading(NOW - 330_000, 150)))
@@ -199,10 +210,10 @@ async def test_a_reading_with_no_moment_of_receipt_was_received_at_its_date(
     assert zone["stale"]
 
 
-async def test_the_server_says_how_old_a_reading_of_its_snapshot_is(
+async def test_the_age_of_a_snapshots_reading_is_the_one_that_the_server_sends(
     page: Page, hello: dict[str, Any]
 ) -> None:
-    # Another process received it, whose clock is an hour ahead.
+    # It was received by another process, whose clock is an hour ahead.
     status = reading(NOW, 200, received=NOW + HOUR_MS, age_ms=45_000)
 
     zone = await after(page, ("hello", hello), ("snapshot", {"zones": [status]}))
@@ -210,7 +221,7 @@ async def test_the_server_says_how_old_a_reading_of_its_snapshot_is(
     assert 45_000 <= zone["age"] < 47_000
 
 
-async def test_the_same_reading_told_again_is_not_younger(
+async def test_the_same_reading_in_a_second_snapshot_is_not_younger(
     page: Page, hello: dict[str, Any]
 ) -> None:
     status = reading(NOW - HOUR_MS, 200, received=NOW, age_ms=8000)
@@ -226,7 +237,7 @@ async def test_the_same_reading_told_again_is_not_younger(
     assert zone["age"] >= 8000
 
 
-async def test_a_device_whose_date_stands_still_is_not_stale(
+async def test_a_device_whose_date_does_not_change_is_not_stale(
     page: Page, hello: dict[str, Any]
 ) -> None:
     zone = await after(
@@ -244,16 +255,16 @@ async def test_a_device_whose_date_stands_still_is_not_stale(
     [
         ("ok", 24 * 60, False),
         ("suspect", 24 * 60, False),
-        # These hide that a zone is silent, which the server would say.
+        # In these states the server does not report that a zone is silent.
         ("stuck", 59, False),
         ("stuck", 61, True),
         ("refused", 61, True),
         ("fault", 61, True),
-        # The server has not heard it: it watches nothing.
+        # The server has had no post of this zone, so it does not watch it.
         ("never", 1, True),
     ],
 )
-async def test_a_live_page_leaves_silence_to_the_server_where_the_server_would_tell_it(
+async def test_a_live_page_calls_a_zone_stale_only_where_the_server_reports_no_silence(
     page: Page, hello: dict[str, Any], state: str, minutes: int, stale: bool
 ) -> None:
     trust = {"state": state, "since": NOW, "reason": None}
@@ -267,7 +278,7 @@ async def test_a_live_page_leaves_silence_to_the_server_where_the_server_would_t
     assert zone["stale"] == stale
 
 
-async def test_late_posts_bring_no_new_values_so_the_page_calls_them_old(
+async def test_a_zone_with_late_dates_is_stale_because_late_posts_change_no_value(
     page: Page, hello: dict[str, Any]
 ) -> None:
     zone = await after(
@@ -285,7 +296,7 @@ async def test_late_posts_bring_no_new_values_so_the_page_calls_them_old(
     [(False, {"trust": TRUSTED}), (True, {})],
     ids=["not live", "no trust"],
 )
-async def test_a_page_that_is_not_live_or_hears_no_trust_judges_by_itself(
+async def test_a_page_that_is_not_live_or_gets_no_trust_calls_a_zone_stale_by_its_age(
     page: Page, hello: dict[str, Any], live: bool, more: dict[str, Any]
 ) -> None:
     zone = await after(
@@ -298,7 +309,7 @@ async def test_a_page_that_is_not_live_or_hears_no_trust_judges_by_itself(
     assert zone["stale"]
 
 
-async def test_a_zone_that_is_first_heard_while_the_page_is_live_is_not_stale(
+async def test_a_zone_whose_first_reading_arrives_on_a_live_page_is_not_stale(
     page: Page, hello: dict[str, Any]
 ) -> None:
     zone = await after(
@@ -312,7 +323,7 @@ async def test_a_zone_that_is_first_heard_while_the_page_is_live_is_not_stale(
     assert not zone["stale"]
 
 
-async def test_a_backlog_tells_that_a_silent_device_posts_again(
+async def test_a_reading_of_a_backlog_ends_the_silence_of_a_zone(
     page: Page, hello: dict[str, Any]
 ) -> None:
     silent = {"state": "silent", "since": NOW, "reason": "no_reading"}
@@ -329,19 +340,19 @@ async def test_a_backlog_tells_that_a_silent_device_posts_again(
     assert (zone["temp_tenths"], zone["cool_active"]) == (200, False)
 
 
-async def test_a_zone_without_a_present_reading_was_not_heard(
+async def test_a_zone_without_a_present_reading_counts_as_one_that_never_posted(
     page: Page, hello: dict[str, Any]
 ) -> None:
     status = reading(NOW, 0, received=0, age_ms=None, sensor_ok=False, state="IDLE")
 
     zone = await after(page, ("hello", hello), ("snapshot", {"zones": [status]}))
 
-    assert not zone["heard"]
+    assert not zone["hasReading"]
     assert not zone["stale"]
     assert not zone["fault"]
 
 
-async def test_a_replay_is_in_the_order_of_receipt_not_of_the_devices_dates(
+async def test_a_replay_is_ordered_by_receipt_and_not_by_the_devices_dates(
     page: Page, hello: dict[str, Any]
 ) -> None:
     # The device's clock was set back by an hour between 201 and 202.
@@ -358,7 +369,7 @@ async def test_a_replay_is_in_the_order_of_receipt_not_of_the_devices_dates(
     assert [temp for temp, _ in shown[1:]] == [203, 203, 203, 203, 204]
 
 
-async def test_a_reading_later_than_the_snapshot_is_taken_though_its_date_is_earlier(
+async def test_a_reading_received_after_the_snapshot_is_taken_despite_its_earlier_date(
     page: Page, hello: dict[str, Any]
 ) -> None:
     shown = await play(
@@ -371,7 +382,7 @@ async def test_a_reading_later_than_the_snapshot_is_taken_though_its_date_is_ear
     assert [temp for temp, _ in shown[1:]] == [200, 201]
 
 
-async def test_a_reading_is_decided_at_its_receipt_so_its_date_holds_no_setpoint_back(
+async def test_a_setpoint_is_compared_with_the_receipt_of_a_reading_and_not_with_its_date(
     page: Page, hello: dict[str, Any]
 ) -> None:
     behind, ahead = NOW - 5 * HOUR_MS, NOW + 120_000
@@ -387,7 +398,7 @@ async def test_a_reading_is_decided_at_its_receipt_so_its_date_holds_no_setpoint
     assert [value for _, value in shown[2:]] == [260, 260, 255]
 
 
-async def test_a_reading_that_is_not_the_present_changes_nothing(
+async def test_a_reading_that_is_not_present_changes_nothing(
     page: Page, hello: dict[str, Any]
 ) -> None:
     backlog = reading(
@@ -406,7 +417,7 @@ async def test_a_reading_that_is_not_the_present_changes_nothing(
     assert zone | {"age": 0, "changed": None} == before | {"age": 0, "changed": None}
 
 
-async def test_a_reading_that_is_not_the_present_makes_no_zone(
+async def test_a_reading_that_is_not_present_creates_no_zone(
     page: Page, hello: dict[str, Any]
 ) -> None:
     backlog = reading(NOW - HOUR_MS, 300, received=NOW, present=False)
@@ -414,7 +425,7 @@ async def test_a_reading_that_is_not_the_present_makes_no_zone(
     assert await after(page, ("hello", hello), ("telemetry", backlog)) == {"changed": None}
 
 
-async def test_a_reading_that_is_not_the_present_does_not_end_a_replay(
+async def test_a_reading_that_is_not_present_does_not_end_a_replay(
     page: Page, hello: dict[str, Any]
 ) -> None:
     shown = await play(
@@ -428,7 +439,7 @@ async def test_a_reading_that_is_not_the_present_does_not_end_a_replay(
     assert [temp for temp, _ in shown[1:]] == [200, 200, 200]
 
 
-async def test_a_late_zone_is_late_until_a_reading_is_the_present_again(
+async def test_a_zone_is_late_until_its_next_present_reading(
     page: Page, hello: dict[str, Any]
 ) -> None:
     late_row = reading(NOW - HOUR_MS, 300, received=NOW + 1, present=False, trust=LATE, **COOLING)
@@ -446,7 +457,7 @@ async def test_a_late_zone_is_late_until_a_reading_is_the_present_again(
     assert not zone["late"]
 
 
-async def test_a_late_row_of_a_replay_does_not_make_a_zone_late_that_no_longer_is(
+async def test_a_replayed_late_reading_does_not_make_a_trusted_zone_late(
     page: Page, hello: dict[str, Any]
 ) -> None:
     late_row = reading(NOW - HOUR_MS, 300, received=NOW - 10, present=False, trust=LATE)
@@ -474,10 +485,10 @@ async def test_a_failed_sensor_has_no_temperature(page: Page, hello: dict[str, A
     assert zone["faultReason"] == "no_value"
 
 
-async def test_relays_told_without_a_reading_leave_temperature_and_age_as_they_are(
+async def test_a_zone_event_without_a_reading_changes_neither_temperature_nor_age(
     page: Page, hello: dict[str, Any]
 ) -> None:
-    cut = told(
+    cut = zone_event(
         NOW + 1,
         state="FAULT",
         trust={"state": "fault", "since": NOW, "reason": "out_of_range"},
@@ -499,10 +510,10 @@ async def test_relays_told_without_a_reading_leave_temperature_and_age_as_they_a
 
     zone = await after(page, *events, ("telemetry", reading(NOW + 2, 299)))
 
-    assert not zone["relaysNewer"]  # the reading is the newest word again
+    assert not zone["relaysNewer"]  # the reading is newer than the zone event
 
 
-async def test_a_fault_is_over_when_the_state_says_so_though_no_reading_was_stored(
+async def test_a_zone_event_ends_a_fault_although_no_reading_was_stored(
     page: Page, hello: dict[str, Any]
 ) -> None:
     fault = {"state": "FAULT", "sensor_ok": False}
@@ -510,31 +521,33 @@ async def test_a_fault_is_over_when_the_state_says_so_though_no_reading_was_stor
         page,
         ("hello", hello),
         ("snapshot", {"zones": [reading(NOW, None, **fault)]}),
-        ("zone", told(NOW + 1)),
+        ("zone", zone_event(NOW + 1)),
     )
 
     assert not zone["fault"]
 
 
-async def test_relays_told_before_the_snapshot_do_not_come_back_in_a_replay(
+async def test_a_replayed_zone_event_does_not_replace_the_relays_of_the_snapshot(
     page: Page, hello: dict[str, Any]
 ) -> None:
     events: list[tuple[str, dict[str, Any]]] = [
         ("hello", hello),
         ("snapshot", {"zones": [reading(NOW - 5, 300, **COOLING)]}),
-        ("zone", told(NOW - 9)),
+        ("zone", zone_event(NOW - 9)),
     ]
     zone = await after(page, *events)
     assert zone["changed"] is None
     assert zone["cool_active"]
 
-    # After the replay they are followed, whatever the clock of the server that tells them says.
-    zone = await after(page, *events, ("heartbeat", {"ts": NOW + 20_000}), ("zone", told(NOW - 8)))
+    # After the replay a zone event is applied whatever its timestamp, since clocks differ.
+    zone = await after(
+        page, *events, ("heartbeat", {"ts": NOW + 20_000}), ("zone", zone_event(NOW - 8))
+    )
 
     assert not zone["cool_active"]
 
 
-async def test_the_replayed_reading_of_the_snapshot_does_not_bring_its_relays_back(
+async def test_replaying_the_snapshots_reading_does_not_restore_its_relays(
     page: Page, hello: dict[str, Any]
 ) -> None:
     newest = reading(NOW - 20, 300, **COOLING)
@@ -544,7 +557,7 @@ async def test_the_replayed_reading_of_the_snapshot_does_not_bring_its_relays_ba
         ("hello", hello),
         ("snapshot", {"zones": [newest | cut]}),
         ("telemetry", newest),
-        ("zone", told(NOW - 10, **cut)),
+        ("zone", zone_event(NOW - 10, **cut)),
     )
 
     assert not zone["cool_active"]

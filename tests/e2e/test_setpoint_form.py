@@ -1,24 +1,24 @@
-"""Changing setpoint and deadband in the browser, and seeing others do it."""
+"""Users change the setpoint and the deadband in the browser and see each other's changes."""
 
 from __future__ import annotations
 
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.e2e.desk import Desk, card, post_reading
+from tests.e2e.desk import SOON_MS, Desk, card, post_reading
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def change(page: Page, zone: str, setpoint: str = "", deadband: str = "") -> None:
-    """Fill in the form and send it; it says what came of it."""
+    """Fill in and send the form."""
     await page.get_by_label("Zone", exact=True).select_option(label=zone)
     await page.get_by_label("Setpoint in °C").fill(setpoint)
     await page.get_by_label("Deadband in °C").fill(deadband)
     await page.get_by_role("button", name="Apply").click()
 
 
-async def test_a_change_is_seen_by_everyone_within_a_second(desk: Desk, site: str) -> None:
+async def test_every_page_shows_a_change_within_a_second(desk: Desk, site: str) -> None:
     await post_reading(site, "lab", 220)
     first = await desk.logged_in(site, "operator")
     second = await desk.logged_in(site, "second")
@@ -26,15 +26,15 @@ async def test_a_change_is_seen_by_everyone_within_a_second(desk: Desk, site: st
 
     await change(first, "lab", setpoint="19.3", deadband="0,7")
 
-    await expect(card(second, "lab").locator(".setpoint")).to_have_text("19.3 °C", timeout=1000)
-    await expect(card(second, "lab").locator(".deadband")).to_have_text("0.7 °C", timeout=1000)
+    await expect(card(second, "lab").locator(".setpoint")).to_have_text("19.3 °C", timeout=SOON_MS)
+    await expect(card(second, "lab").locator(".deadband")).to_have_text("0.7 °C", timeout=SOON_MS)
     await expect(card(second, "lab").locator(".changed")).to_contain_text("Set by operator")
     await expect(first.locator("#change-message")).to_have_text(
         "Done: lab, setpoint 19.3 °C, deadband 0.7 °C."
     )
 
 
-async def test_what_is_left_empty_stays_as_it_is(desk: Desk, site: str) -> None:
+async def test_an_empty_field_keeps_its_value(desk: Desk, site: str) -> None:
     await post_reading(site, "kitchen", 220)
     page = await desk.logged_in(site, "operator")
     await change(page, "kitchen", setpoint="20.0", deadband="1.5")
@@ -47,7 +47,7 @@ async def test_what_is_left_empty_stays_as_it_is(desk: Desk, site: str) -> None:
     await expect(zone.locator(".deadband")).to_have_text("1.5 °C")
 
 
-async def test_all_zones_can_be_set_at_once(desk: Desk, site: str) -> None:
+async def test_a_user_can_set_all_zones_at_once(desk: Desk, site: str) -> None:
     await post_reading(site, "east", 220)
     await post_reading(site, "west", 220)
     page = await desk.logged_in(site, "operator")
@@ -58,7 +58,7 @@ async def test_all_zones_can_be_set_at_once(desk: Desk, site: str) -> None:
         await expect(card(page, name).locator(".setpoint")).to_have_text("24.4 °C")
 
 
-async def test_the_button_of_a_zone_leads_to_the_form_for_it(desk: Desk, site: str) -> None:
+async def test_the_button_of_a_zone_opens_the_form_for_that_zone(desk: Desk, site: str) -> None:
     await post_reading(site, "hall", 220)
     page = await desk.logged_in(site, "operator")
     setpoint = page.get_by_label("Setpoint in °C")
@@ -71,7 +71,7 @@ async def test_the_button_of_a_zone_leads_to_the_form_for_it(desk: Desk, site: s
     await expect(card(page, "hall").locator(".setpoint")).to_have_text("22.2 °C")
 
 
-async def test_a_chosen_zone_stays_chosen_when_zones_come(desk: Desk, site: str) -> None:
+async def test_a_chosen_zone_stays_chosen_when_another_zone_appears(desk: Desk, site: str) -> None:
     await post_reading(site, "mill", 220)
     page = await desk.logged_in(site, "operator")
     chosen = page.get_by_label("Zone", exact=True)
@@ -94,7 +94,7 @@ async def test_a_chosen_zone_stays_chosen_when_zones_come(desk: Desk, site: str)
         ("22", "5.1", "The deadband must be from 0.0 to 5.0 °C."),
     ],
 )
-async def test_what_the_server_refuses_is_said_in_words_and_changes_nothing(
+async def test_a_value_that_the_server_refuses_shows_the_reason_and_changes_nothing(
     desk: Desk, site: str, setpoint: str, deadband: str, answer: str
 ) -> None:
     desk.expect_complaint(r"status of 400 .*/api/set_setpoint$")
@@ -109,7 +109,9 @@ async def test_what_the_server_refuses_is_said_in_words_and_changes_nothing(
 
 
 @pytest.mark.parametrize("text", ["22.55", "warm", "1e1", "2 2", "0x10"])
-async def test_what_is_no_temperature_is_not_sent(desk: Desk, site: str, text: str) -> None:
+async def test_the_form_does_not_send_a_text_that_is_not_a_temperature(
+    desk: Desk, site: str, text: str
+) -> None:
     page = await desk.logged_in(site, "operator")
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url))
@@ -121,7 +123,7 @@ async def test_what_is_no_temperature_is_not_sent(desk: Desk, site: str, text: s
     assert [url for url in sent if url.endswith("/api/set_setpoint")] == []
 
 
-async def test_nothing_is_set_until_a_zone_is_chosen(desk: Desk, site: str) -> None:
+async def test_the_form_asks_for_a_zone_if_none_is_chosen(desk: Desk, site: str) -> None:
     page = await desk.logged_in(site, "operator")
 
     await change(page, "Choose a zone…", setpoint="22")

@@ -1,6 +1,6 @@
-"""What the dashboard says where the server does not trust a zone, or the page has lost the server.
+"""The dashboard of zones that the server does not trust, or of a server that was lost.
 
-The test writes the stream, and at times the clock.
+The test writes the stream and, where it needs to, sets the clock.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.desk import Desk, card
 from tests.e2e.looks import WEAKEST_CONTRAST, overflow
-from tests.e2e.written_stream import begin, lose, send, tell_all
-from tests.e2e.zone_events import COOLING, NOW, TRUSTED, reading, told
+from tests.e2e.written_stream import begin, lose, send, send_snapshot
+from tests.e2e.zone_events import COOLING, NOW, TRUSTED, reading, zone_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -25,7 +25,7 @@ MINUTE_MS = 60_000
 WELL = {"trust": TRUSTED, "received": NOW, "age_ms": 0}
 OFF = {"cool_active": False, "heat_active": False, "state": "FAULT", "sensor_ok": False}
 
-# State, reason, what the card is called, what it says.
+# State, reason, name of the state on the card, text on the card.
 SUSPECT = [
     (
         "suspect",
@@ -93,7 +93,7 @@ def trust(state: str, reason: str | None, since: int = NOW) -> dict[str, Any]:
 
 
 def relays(state: str) -> dict[str, Any]:
-    """A fault switches off; whatever else is wrong leaves the relays as they are."""
+    """The control state that goes with a trust state: only a fault switches the relays off."""
     return {"state": "FAULT"} if state == "fault" else {"state": "IDLE_WITH_LEDS"}
 
 
@@ -107,7 +107,7 @@ async def page(desk: Desk, site: str) -> Page:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def timed(desk: Desk, site: str) -> Page:
-    """The same, with a clock that the test can set on; it is 14:13 UTC."""
+    """The same dashboard, with a clock at 14:13 UTC that the test can advance."""
     page = await desk.window(timezone_id="UTC", locale="en-GB")
     await page.clock.install(time=datetime.fromtimestamp(NOW / 1000, UTC))
     await begin(page, site, reading(NOW, 200, **WELL))
@@ -115,10 +115,10 @@ async def timed(desk: Desk, site: str) -> Page:
 
 
 @pytest.mark.parametrize(("state", "reason", "name", "words"), DISTRUSTED)
-async def test_a_zone_that_is_not_trusted_says_so_and_why(
+async def test_a_card_shows_why_its_zone_is_not_trusted(
     page: Page, state: str, reason: str | None, name: str, words: str
 ) -> None:
-    await send(page, "zone", told(NOW + 1, trust=trust(state, reason), **relays(state)))
+    await send(page, "zone", zone_event(NOW + 1, trust=trust(state, reason), **relays(state)))
 
     office = card(page, "office")
     await expect(office.locator(".state")).to_have_text(name)
@@ -128,7 +128,7 @@ async def test_a_zone_that_is_not_trusted_says_so_and_why(
     await expect(page).to_have_title(f"(1) {TITLE}")
 
 
-async def test_a_zone_that_is_trusted_again_is_called_what_it_was_called_before(
+async def test_a_zone_that_is_trusted_again_shows_its_control_state_again(
     page: Page,
 ) -> None:
     office = card(page, "office")
@@ -144,18 +144,20 @@ async def test_a_zone_that_is_trusted_again_is_called_what_it_was_called_before(
     await expect(page).to_have_title(TITLE)
 
 
-async def test_a_zone_is_not_trusted_from_the_snapshot_on(page: Page) -> None:
+async def test_a_snapshot_can_contain_a_zone_that_is_not_trusted(page: Page) -> None:
     refused = trust("refused", "DEVICE_KEY_REQUIRED")
 
-    await tell_all(page, reading(NOW, 200, **WELL | {"trust": refused}))
+    await send_snapshot(page, reading(NOW, 200, **WELL | {"trust": refused}))
 
     await expect(card(page, "office").locator(".state")).to_have_text("Refused")
 
 
-async def test_a_card_says_since_when_and_for_how_long(timed: Page) -> None:
+async def test_a_card_shows_since_when_and_for_how_long_its_zone_is_not_trusted(
+    timed: Page,
+) -> None:
     silent = trust("silent", "no_reading", since=NOW - 10 * MINUTE_MS)
 
-    await send(timed, "zone", told(NOW + 1, trust=silent))
+    await send(timed, "zone", zone_event(NOW + 1, trust=silent))
 
     since = card(timed, "office").locator(".since")
     await expect(since).to_have_text("Since 14:03, for 10 min")
@@ -168,32 +170,32 @@ async def test_a_card_says_since_when_and_for_how_long(timed: Page) -> None:
     await expect(since).to_have_text("Since 14:03, for 12 min")
 
 
-async def test_since_another_day_is_said_with_the_date(timed: Page) -> None:
+async def test_a_card_shows_the_date_if_the_state_began_on_another_day(timed: Page) -> None:
     silent = trust("silent", "no_reading", since=NOW - 24 * 60 * MINUTE_MS)
 
-    await send(timed, "zone", told(NOW + 1, trust=silent))
+    await send(timed, "zone", zone_event(NOW + 1, trust=silent))
 
     since = card(timed, "office").locator(".since")
     await expect(since).to_have_text("Since 20 Sept, 14:13, for 24 h")
 
 
-async def test_relays_that_nobody_can_know_are_not_confirmed(page: Page) -> None:
+async def test_relays_in_an_unknown_state_are_shown_as_not_confirmed(page: Page) -> None:
     silent = trust("silent", "no_reading")
     office = card(page, "office")
 
-    await send(page, "zone", told(NOW + 1, trust=silent, relays_known=False, **COOLING))
+    await send(page, "zone", zone_event(NOW + 1, trust=silent, relays_known=False, **COOLING))
 
     await expect(office.locator(".cooler")).to_have_text("On, not confirmed")
     await expect(office.locator(".heat")).to_have_text("On, not confirmed")
     await send(page, "telemetry", reading(NOW + 2, 200))
     await expect(office.locator(".cooler")).to_have_text("Off")
 
-    await tell_all(page, reading(NOW, 200, **WELL, relays_known=False))
+    await send_snapshot(page, reading(NOW, 200, **WELL, relays_known=False))
 
     await expect(office.locator(".cooler")).to_have_text("Off, not confirmed")
 
 
-async def test_a_command_that_the_device_denies_is_not_confirmed_by_its_readings(
+async def test_the_readings_of_a_device_that_does_not_obey_do_not_confirm_its_relays(
     page: Page,
 ) -> None:
     stuck = trust("stuck", "not_obeyed")
@@ -203,7 +205,9 @@ async def test_a_command_that_the_device_denies_is_not_confirmed_by_its_readings
     await expect(card(page, "office").locator(".cooler")).to_have_text("On, not confirmed")
 
 
-async def test_the_title_counts_zones_and_the_summary_their_kinds(page: Page) -> None:
+async def test_the_title_counts_problem_zones_and_the_summary_counts_them_by_kind(
+    page: Page,
+) -> None:
     zones = [
         reading(NOW, 200, **WELL | {"trust": trust(state, reason)}, device_id=f"zone {n}")
         for n, (state, reason) in enumerate(
@@ -221,7 +225,7 @@ async def test_the_title_counts_zones_and_the_summary_their_kinds(page: Page) ->
         )
     ]
 
-    await tell_all(page, *zones)
+    await send_snapshot(page, *zones)
 
     await expect(page).to_have_title(f"(7) {TITLE}")
     await expect(page.locator("#summary")).to_have_text(
@@ -230,14 +234,14 @@ async def test_the_title_counts_zones_and_the_summary_their_kinds(page: Page) ->
     )
 
 
-async def test_the_title_of_a_tab_that_is_not_drawn_tells_of_a_problem(
+async def test_a_tab_in_the_background_reports_a_problem_in_its_title(
     desk: Desk, site: str
 ) -> None:
     page = await desk.window()
     await begin(page, site, reading(NOW, 200, **WELL))
-    await page.evaluate("window.requestAnimationFrame = () => 1")  # as in another tab
+    await page.evaluate("window.requestAnimationFrame = () => 1")  # as in a background tab
 
-    await send(page, "zone", told(NOW + 1, trust=trust("silent", "no_reading")))
+    await send(page, "zone", zone_event(NOW + 1, trust=trust("silent", "no_reading")))
 
     await expect(page).to_have_title(f"(1) {TITLE}")
     await expect(card(page, "office").locator(".state")).to_have_text("Idle")
@@ -246,7 +250,7 @@ async def test_the_title_of_a_tab_that_is_not_drawn_tells_of_a_problem(
 async def test_a_device_that_posts_every_ten_minutes_is_not_stale(timed: Page) -> None:
     office = card(timed, "office")
 
-    for minute in range(1, 10):  # the server is heard all the while
+    for minute in range(1, 10):  # heartbeats keep the page live
         await timed.clock.fast_forward(20_000)
         await send(timed, "heartbeat", {"ts": NOW + minute * 20_000})
     await send(timed, "telemetry", reading(NOW + 1, 210, received=NOW - 9 * MINUTE_MS))
@@ -265,14 +269,14 @@ async def test_the_age_of_a_reading_counts_from_its_receipt(timed: Page) -> None
     age = card(timed, "office").locator(".age")
     await expect(age).to_have_text("Last reading 30 s ago")
     await expect(age).to_have_attribute("title", "14:12:50")
-    await tell_all(timed, behind | {"age_ms": 45_000, "trust": TRUSTED})
+    await send_snapshot(timed, behind | {"age_ms": 45_000, "trust": TRUSTED})
     await expect(age).to_have_text("Last reading 45 s ago")
 
 
 async def test_a_zone_is_stale_ten_seconds_after_the_stream_is_lost(timed: Page) -> None:
     office = card(timed, "office")
     old = {"received": NOW - 9 * MINUTE_MS, "age_ms": 9 * MINUTE_MS}
-    await tell_all(timed, reading(NOW + 1, 210, **WELL | old))
+    await send_snapshot(timed, reading(NOW + 1, 210, **WELL | old))
     await lose(timed)
     await timed.clock.fast_forward(5000)
     await expect(office.locator(".age")).to_contain_text("9 min")
@@ -285,17 +289,17 @@ async def test_a_zone_is_stale_ten_seconds_after_the_stream_is_lost(timed: Page)
     await expect(office.locator(".since")).to_be_hidden()
     await expect(timed).to_have_title(f"Not live \N{EN DASH} (1) {TITLE}")
 
-    await tell_all(timed, reading(NOW + 1, 210, **WELL | old))
+    await send_snapshot(timed, reading(NOW + 1, 210, **WELL | old))
 
     await expect(office.locator(".state")).to_have_text("Idle")
     await expect(timed).to_have_title(TITLE)
 
 
-async def test_a_zone_of_a_server_that_tells_no_trust_is_stale_after_ten_seconds(
+async def test_a_zone_of_a_server_without_trust_states_is_stale_after_ten_seconds(
     timed: Page,
 ) -> None:
     office = card(timed, "office")
-    await tell_all(timed, reading(NOW, 200, received=NOW, age_ms=0))
+    await send_snapshot(timed, reading(NOW, 200, received=NOW, age_ms=0))
     await timed.clock.fast_forward(8000)
     await expect(office.locator(".state")).to_have_text("Idle")
 
@@ -310,7 +314,7 @@ async def test_a_zone_of_a_server_that_tells_no_trust_is_stale_after_ten_seconds
 
 
 def every_kind() -> list[dict[str, Any]]:
-    """A zone of each state and reason, and a well one."""
+    """One zone for each state and reason, and one without a problem."""
     zones = [reading(NOW, 215, device_id="a well one", **WELL)]
     for state, reason, _, _ in DISTRUSTED:
         more = WELL | {"trust": trust(state, reason, since=NOW - 26 * 60 * MINUTE_MS)}
@@ -321,7 +325,7 @@ def every_kind() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_each_problem_stands_out_and_fits_a_small_phone(
+async def test_each_problem_has_enough_contrast_and_fits_a_small_phone(
     desk: Desk, site: str, scheme: str
 ) -> None:
     page = await desk.window(color_scheme=scheme, viewport={"width": 320, "height": 640})

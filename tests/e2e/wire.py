@@ -1,4 +1,4 @@
-"""Wire: the network between browser and server, which a test can cut and mend."""
+"""Wire: a proxy between browser and server, which a test can cut and mend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 
 
 class Wire:
-    """Forwards connections on a port of its own to another port, unless it is cut."""
+    """Forwards connections from a new port to the given port, unless it is cut."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -31,7 +31,7 @@ class Wire:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
-        """Break every connection, and each new one."""
+        """Break every open connection and every new one."""
         self._whole = False
         for writer in self._pairs:
             writer.transport.abort()

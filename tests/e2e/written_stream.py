@@ -1,4 +1,4 @@
-"""A dashboard whose stream the test writes: the test is the server, for what the page hears."""
+"""A dashboard whose live stream is written by the test instead of the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from tests.e2e.desk import is_live, log_in
 from tests.e2e.zone_events import NOW
 
-# In the place of the browser's EventSource: `send` is the server, `lose` the network.
+# Replaces the browser's EventSource: `send` delivers an event, `lose` breaks the connection.
 STREAM_OF_THE_TEST = """
 window.EventSource = class extends EventTarget {
   static CONNECTING = 0;
@@ -27,12 +27,12 @@ window.EventSource = class extends EventTarget {
 
 
 async def send(page: Page, name: str, data: dict[str, Any]) -> None:
-    """What the server tells."""
+    """Send an event to the page as the server does."""
     await page.evaluate("([name, data]) => send(name, data)", [name, data])
 
 
 async def lose(page: Page) -> None:
-    """Break the connection."""
+    """Break the connection of the page's stream."""
     await page.evaluate("lose()")
     await expect(page.locator("#connection")).to_contain_text("Connection lost")
 
@@ -43,13 +43,14 @@ async def begin(page: Page, site: str, *zones: dict[str, Any]) -> None:
     await page.goto(site)
     await log_in(page, "operator")
     await expect(page.locator("#who")).to_contain_text("operator")  # then it opens the stream
-    await tell_all(page, *zones)
-    # The first drawing of a card says nothing: what the test tells next is a change of it.
+    await send_snapshot(page, *zones)
+    # The page does not announce the first state of a card. Wait for it, so that the page
+    # announces the next event of the test as a change.
     await expect(page.locator(".zone")).to_have_count(len(zones))
 
 
-async def tell_all(page: Page, *zones: dict[str, Any]) -> None:
-    """How each stream begins."""
+async def send_snapshot(page: Page, *zones: dict[str, Any]) -> None:
+    """Send the first events of a stream: hello and a snapshot with these zones."""
     await send(page, "hello", {"resume": "fresh", "ts": NOW, "heartbeat_s": 20})
     await send(page, "snapshot", {"zones": list(zones)})
     await is_live(page)

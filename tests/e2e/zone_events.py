@@ -1,4 +1,4 @@
-"""Events of the live stream, as the server writes them, for tests that are the server."""
+"""Events of the live stream in the server's format, for tests that write the stream."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def setpoint(timestamp: int, tenths: int) -> dict[str, Any]:
     }
 
 
-def told(timestamp: int, **more: Any) -> dict[str, Any]:
-    """The relays of `office`, told without a stored reading: both off."""
+def zone_event(timestamp: int, **more: Any) -> dict[str, Any]:
+    """A `zone` event of `office`: a command without a stored reading, both relays off."""
     return {
         "device_id": "office",
         "trust": TRUSTED,

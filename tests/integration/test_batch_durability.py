@@ -1,4 +1,4 @@
-"""kill -9 in the middle of batches: every row that was accepted is there, and none comes twice."""
+"""After kill -9 during batches every accepted row is stored once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 
 from tests.integration.test_durability import OPEN, stored
-from tests.support.process import ServerProcess
 from tests.support.stream import caller
+from tools.process import ServerProcess
 
 GATEWAYS, DEVICES, ROWS, BATCHES_MIN = 3, 5, 400, 6
 
 
 @dataclass
 class Gateway:
-    """Posts batches of readings that are all different, by their timestamp, until it is cut."""
+    """Posts batches of readings, each with a unique timestamp, until the connection breaks."""
 
     name: str
     first_ms: int
@@ -45,7 +45,7 @@ class Gateway:
         ]
 
     def timestamps(self, device: str, numbers: list[int]) -> list[int]:
-        """When a device's readings of these batches were made."""
+        """The timestamps of a device's readings in these batches."""
         return [
             self.timestamp(number, row)
             for number in numbers
@@ -54,11 +54,14 @@ class Gateway:
         ]
 
     async def post(self, client: httpx.AsyncClient, number: int) -> None:
-        """Post a batch with its key. Raises httpx.TransportError when the server is gone."""
+        """Post a batch with its key. Raises httpx.TransportError without a server."""
         self.attempted = max(self.attempted, number)
         headers = {"Idempotency-Key": f"{self.name}/{number}"}
         body = self.batch(number)
         answer = await client.post("/api/sensor_data/batch", json=body, headers=headers)
+        while answer.status_code == 503:  # on a busy machine; a gateway repeats it then
+            assert answer.json()["code"] == "STORE_UNAVAILABLE"
+            answer = await client.post("/api/sensor_data/batch", json=body, headers=headers)
         assert answer.status_code == 200, answer.text
         assert answer.json()["accepted"] == ROWS, answer.text
         self.answered.append(number)
@@ -72,15 +75,15 @@ class Gateway:
                     return
 
 
-async def test_after_a_kill_every_accepted_row_is_there_once_and_a_repeat_adds_what_is_missing(
+async def test_a_killed_server_keeps_accepted_rows_and_a_repeat_adds_only_missing_ones(
     tmp_path: Path,
 ) -> None:
-    # Dates of now: those of a device that was never in time are not believed at once.
+    # Recent dates, since the server does not trust a new device with old dates at once.
     first_ms = time.time_ns() // 1_000_000 - 30_000
     gateways = [Gateway(f"g{number}", first_ms) for number in range(GATEWAYS)]
     with ServerProcess(tmp_path, **OPEN) as server:
         load = asyncio.gather(*(gateway.post_until_cut(server.url) for gateway in gateways))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while min(len(gateway.answered) for gateway in gateways) < BATCHES_MIN:
                 assert not load.done()
                 await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Readings of the existing server, faults and fractions among them, in real stores of each kind."""
+"""Readings of the existing server, with faults and fractions, in SQLite and in Firestore."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import math
 import sqlite3
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,17 @@ import pytest
 
 from bas_server import open_base, open_both
 from server.config.config import ServerConfig
-from server.services.firestore.base import Document, DocumentClient, Fields, Put, Query
-from server.services.firestore.firestore_connection import emulator_client
-from server.services.firestore.models import Reading
+from server.services.firestore.google.connection import emulator_client
 from server.services.firestore.telemetry_store import TelemetryStore
+from server.services.history.documents import reading_from
+from server.services.ports.documents import Fields, Put
+from server.services.ports.readings import Reading
 from tests.support import legacy
 from tests.support.commands import results, run
-from tests.support.firestore import SWITCHES, FirestoreEmulator, on_firestore
+from tests.support.firestore import on_firestore
+from tests.support.histories import contents, scan_all
 from tests.support.measured import CELLS, STORED
+from tools.firestore_emulator import SWITCHES, FirestoreEmulator
 
 THEN_MS = 1_734_398_405_123
 READING = {
@@ -39,13 +41,13 @@ TO_SQLITE = ("copy-store", "--from", "firestore", "--to", "sqlite")
 
 @pytest.fixture
 def config(tmp_path: Path, firestore: FirestoreEmulator) -> ServerConfig:
-    """A folder and a database of the emulator that are both empty."""
+    """An empty folder and an empty project of the emulator."""
     return on_firestore(ServerConfig(data_dir=tmp_path / "data"), firestore.host)
 
 
 @pytest.fixture(params=["sqlite", "firestore"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ServerConfig:
-    """An empty store of each kind."""
+    """An empty SQLite store, then an empty Firestore store."""
     settings = ServerConfig(data_dir=tmp_path / "data")
     if request.param == "sqlite":
         return settings
@@ -53,7 +55,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ServerConfig:
 
 
 def document(temp: object, sensor_ok: object, number: int) -> Fields:
-    """The first is the newest."""
+    """A stored reading; number 0 is the newest."""
     measured = {"temp_tenths": temp, "sensor_ok": sensor_ok}
     return READING | measured | {"timestamp_ms": THEN_MS - number}
 
@@ -65,16 +67,6 @@ def documents() -> dict[str, Fields]:
     }
 
 
-async def held(client: DocumentClient) -> dict[str, Fields]:
-    found: list[Document] = (await client.query(Query("telemetry"), 1000)).documents
-    return {document.id: document.fields for document in found}
-
-
-def exactly(stored: Mapping[str, Fields]) -> dict[str, str]:
-    """Tells 1, 1.0 and True apart."""
-    return {doc_id: repr(sorted(fields.items())) for doc_id, fields in stored.items()}
-
-
 def read_of(readings: list[Reading]) -> list[tuple[int | None, bool, str]]:
     return [(one.temp_tenths, one.sensor_ok, one.fault_reason) for one in readings]
 
@@ -84,13 +76,13 @@ async def telemetry_copied(config: ServerConfig, arguments: tuple[str, ...]) -> 
     return [line for line in results(done) if line.startswith("telemetry")]
 
 
-async def test_rows_of_the_existing_server_are_read_as_a_devices_are(
+async def test_imported_rows_are_interpreted_like_readings_of_a_device(
     store: ServerConfig, tmp_path: Path
 ) -> None:
-    """A column of integers keeps what is no integer: NULL, a fraction, a text."""
+    """A SQLite column of integers can hold other values: NULL, a fraction, a text."""
     now = int(time.time() * 1000)
     old = legacy.empty(tmp_path / "bas_telemetry.db")
-    # Such columns make integers of 1.0 and of texts that look like a number.
+    # Such a column converts 1.0 and texts that look like a number to integers.
     cells = [
         case for case in CELLS if case.temp != "235" and repr(case.sensor_ok) not in ("'1'", "1.0")
     ]
@@ -120,28 +112,29 @@ async def test_rows_of_the_existing_server_are_read_as_a_devices_are(
 
 
 @pytest.mark.parametrize("arguments", [TO_FIRESTORE, TO_SQLITE], ids=["firestore", "sqlite"])
-async def test_a_copy_has_every_value_as_it_was_and_a_second_one_writes_nothing(
+async def test_a_copy_keeps_every_value_and_a_second_copy_writes_nothing(
     config: ServerConfig, arguments: tuple[str, ...]
 ) -> None:
     there = documents()
     async with open_both(config) as stores:
         puts = [Put("telemetry", doc_id, fields) for doc_id, fields in there.items()]
-        await stores[arguments[2]].write(puts)
+        await stores[arguments[2]].documents.write(puts)
     for written in (len(there), 0):
         assert await telemetry_copied(config, arguments) == [
             f"telemetry: {len(there)} of {len(there)} there, {written} written now"
         ]
     async with open_both(config) as stores:
-        for client in stores.values():
-            assert exactly(await held(client)) == exactly(there)
-            readings = await TelemetryStore(client).query_recent("default", "roof", 1000)
+        for end in stores.values():
+            expected = [reading_from(fields) for fields in there.values()]
+            assert contents(await scan_all(end.readings)) == contents(expected)
+            readings = await TelemetryStore(end.readings).query_recent("default", "roof", 1000)
             assert read_of(readings) == [case.read for case in STORED]
 
 
-async def test_numbers_that_are_none_are_read_from_firestore_and_null_in_sqlite(
+async def test_nan_and_infinity_are_read_from_firestore_and_become_null_in_sqlite(
     config: ServerConfig, firestore: FirestoreEmulator
 ) -> None:
-    """Python reads the word NaN of a JSON body as a number, and Firestore keeps it."""
+    """Python parses NaN in a JSON body as a number, and Firestore stores it."""
     values: list[tuple[Any, Any, int | None]] = [
         *((math.nan, True, None), (math.inf, True, None), (-math.inf, False, None)),
         *((215.5, True, 216), (236, math.nan, 236)),
@@ -156,17 +149,15 @@ async def test_numbers_that_are_none_are_read_from_firestore_and_null_in_sqlite(
             f"telemetry: 5 of 5 there, {written} written now"
         ]
     async with open_both(config) as stores:
-        for kind, client in stores.items():
-            store = TelemetryStore(client)
+        for kind, end in stores.items():
+            store = TelemetryStore(end.readings)
             readings = await store.query_recent("default", "roof", 1000)
             assert [one.temp_tenths for one in readings] == [read for *_, read in values]
             assert [one.sensor_ok for one in readings] == [False, False, False, True, False]
             found = await store.get_device_statistics("default", "roof", THEN_MS - 9, THEN_MS)
-            assert (found.total_records, found.sensor_failures) == (5, 2)
+            assert found.total_records == 5
             assert found.min_temperature == 216
-            # What is infinite has no average; in SQLite it is null, and does not count.
-            assert found.avg_temperature == (None if kind == "firestore" else 216)
-        kept = await held(stores["sqlite"])
-    assert kept["reading-0"]["temp_tenths"] is None
-    assert kept["reading-0"]["more"] == [{"deep": None}]
-    assert kept["reading-3"]["temp_tenths"] == 215.5
+            # Firestore counts by the stored `sensor_ok`, and infinite values have no average there.
+            # In SQLite a reading without a temperature is a fault.
+            expected = (2, None) if kind == "firestore" else (4, 216)
+            assert (found.sensor_failures, found.avg_temperature) == expected

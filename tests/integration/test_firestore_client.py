@@ -1,4 +1,4 @@
-"""FirestoreClient beyond the contract: lost answers, group commit, what Firestore itself holds."""
+"""FirestoreClient beyond its contract: lost answers, group commits, the limits of Firestore."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from server.clock import SystemClock
-from server.metrics import Metrics
-from server.services.firestore.base import (
+from server.common.clock import SystemClock
+from server.common.metrics import Metrics
+from server.services.firestore.google.client import FirestoreClient
+from server.services.firestore.google.connection import emulator_client
+from server.services.ports.documents import (
     AlreadyExists,
     Create,
     Delete,
@@ -23,10 +25,9 @@ from server.services.firestore.base import (
     VersionConflict,
     Write,
 )
-from server.services.firestore.client import FirestoreClient
-from server.services.firestore.firestore_connection import emulator_client
 from tests.support.cutting_proxy import CuttingProxy
-from tests.support.firestore import INDEXES, FirestoreEmulator, fresh_project, opened
+from tests.support.firestore import INDEXES, opened
+from tools.firestore_emulator import FirestoreEmulator, fresh_project
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ async def shaky(proxy: CuttingProxy) -> AsyncIterator[FirestoreClient]:
 
 @pytest.mark.parametrize("answers", [1, 2])
 @pytest.mark.parametrize("kind", ["create", "put", "put_version", "update", "update_version"])
-async def test_a_write_whose_answer_was_lost_is_known_to_have_succeeded(
+async def test_a_write_whose_answer_was_lost_returns_the_stored_version(
     shaky: FirestoreClient, proxy: CuttingProxy, kind: str, answers: int
 ) -> None:
     (old,) = await shaky.write([Create("things", "old", {"n": 1})])
@@ -68,7 +69,7 @@ async def test_a_write_whose_answer_was_lost_is_known_to_have_succeeded(
     assert await shaky.get("things", write.id) == Document(write.id, version, {"n": 2})
 
 
-async def test_a_batch_whose_answer_was_lost_has_one_version_for_all_it_wrote(
+async def test_a_batch_whose_answer_was_lost_returns_the_stored_versions(
     shaky: FirestoreClient, proxy: CuttingProxy
 ) -> None:
     (old,) = await shaky.write([Create("things", "old", {})])
@@ -95,7 +96,7 @@ async def test_a_conflict_after_a_lost_answer_is_still_a_conflict(
     assert document.fields == {"n": 2}
 
 
-async def test_a_deletion_of_a_version_whose_answer_was_lost_is_not_called_a_conflict(
+async def test_a_conditional_deletion_whose_answer_was_lost_raises_no_conflict(
     shaky: FirestoreClient, proxy: CuttingProxy
 ) -> None:
     (old,) = await shaky.write([Create("things", "a", {})])
@@ -105,7 +106,7 @@ async def test_a_deletion_of_a_version_whose_answer_was_lost_is_not_called_a_con
     assert await shaky.get("things", "a") is None
 
 
-async def test_writes_that_shared_a_commit_whose_answer_was_lost_are_each_told_the_truth(
+async def test_each_write_of_a_commit_whose_answer_was_lost_gets_its_own_result(
     shaky: FirestoreClient, proxy: CuttingProxy
 ) -> None:
     await shaky.write([Create("things", "taken", {})])
@@ -141,7 +142,7 @@ async def test_of_20_creates_of_one_id_by_two_processes_exactly_one_wins(
         assert document.fields == {"by": winners[0]}
 
 
-async def test_writes_that_wait_go_out_together(client: FirestoreClient) -> None:
+async def test_waiting_writes_are_committed_together(client: FirestoreClient) -> None:
     await client.write([Put("things", "first", {})])
     before = client.writer.commits
     await asyncio.gather(
@@ -155,7 +156,7 @@ async def test_writes_that_wait_go_out_together(client: FirestoreClient) -> None
     assert (await client.aggregate(Query("things"))).count == 509
 
 
-async def test_one_refused_batch_leaves_those_that_waited_with_it_alone(
+async def test_a_refused_batch_does_not_fail_the_batches_that_waited_with_it(
     client: FirestoreClient,
 ) -> None:
     await client.write([Create("things", "taken", {})])
@@ -170,7 +171,7 @@ async def test_one_refused_batch_leaves_those_that_waited_with_it_alone(
     assert (await client.aggregate(Query("things"))).count == 61
 
 
-async def test_what_was_accepted_is_stored_before_the_client_closes(
+async def test_a_closing_client_first_stores_the_writes_that_it_accepted(
     firestore: FirestoreEmulator,
 ) -> None:
     project = fresh_project()
@@ -187,7 +188,7 @@ async def test_what_was_accepted_is_stored_before_the_client_closes(
         assert (await client.aggregate(Query("things"))).count == 300
 
 
-async def test_a_time_of_expiry_is_a_time_in_firestore_and_a_number_here(
+async def test_expire_at_is_a_timestamp_in_firestore_and_a_number_in_the_client(
     firestore: FirestoreEmulator,
 ) -> None:
     project = fresh_project()
@@ -222,7 +223,7 @@ async def test_a_time_of_expiry_is_a_time_in_firestore_and_a_number_here(
     await raw._firestore_api.transport.close()
 
 
-async def test_names_that_firestore_keeps_for_itself_or_that_mean_something_here_are_free(
+async def test_field_names_that_firestore_or_the_client_reserve_can_be_stored(
     client: FirestoreClient,
 ) -> None:
     names = ["", "~", "~[", "~x", "_write", "__name__", "__x__", "a.b", "`", "\\", "A b", "ü\n"]
@@ -238,7 +239,7 @@ async def test_names_that_firestore_keeps_for_itself_or_that_mean_something_here
 
 
 @pytest.mark.parametrize("fault", ["y" * 1_200_000, [[[[[[[[[[[[]]]]]]]]]]]]], ids=["long", "deep"])
-async def test_a_document_that_firestore_refuses_is_a_wrong_value_and_harms_no_other(
+async def test_a_document_that_firestore_refuses_raises_valueerror_and_fails_no_other_write(
     client: FirestoreClient, fault: Any
 ) -> None:
     names = [f"a{n}" for n in range(60)]
@@ -250,7 +251,9 @@ async def test_a_document_that_firestore_refuses_is_a_wrong_value_and_harms_no_o
     assert [one for one in outcomes if isinstance(one, Exception)] == []
 
 
-async def test_a_text_that_is_none_harms_no_other_write(client: FirestoreClient) -> None:
+async def test_a_text_that_is_not_valid_unicode_fails_no_other_write(
+    client: FirestoreClient,
+) -> None:
     outcomes = await asyncio.gather(
         *(
             client.write([Create("things", f"a{n}", {"x": "\ud800" * (n == 40)})])
@@ -262,7 +265,7 @@ async def test_a_text_that_is_none_harms_no_other_write(client: FirestoreClient)
     assert [one for one in outcomes if isinstance(one, Exception)] == []
 
 
-async def test_a_commit_stays_below_what_firestore_takes(client: FirestoreClient) -> None:
+async def test_a_commit_stays_below_the_size_limit_of_firestore(client: FirestoreClient) -> None:
     text = "x" * 900_000
     outcomes = await asyncio.gather(
         *(client.write([Create("things", f"a{n}", {"x": text})]) for n in range(30))
@@ -270,7 +273,7 @@ async def test_a_commit_stays_below_what_firestore_takes(client: FirestoreClient
     assert len(outcomes) == 30
 
 
-async def test_a_queue_that_is_full_refuses_at_once(firestore: FirestoreEmulator) -> None:
+async def test_a_full_queue_refuses_a_write_at_once(firestore: FirestoreEmulator) -> None:
     google = emulator_client(firestore.host, fresh_project())
     client = FirestoreClient(google, INDEXES, SystemClock(), Metrics(), max_waiting=10)
     outcomes = await asyncio.gather(

@@ -1,5 +1,5 @@
-"""A server at full load whose Firestore is killed, hangs, or loses answers: what it says is stored
-is stored once, what it cannot store it says in time, and it recovers by itself."""
+"""A server at full load whose Firestore is killed, hangs, or loses answers: every acknowledged
+reading is stored once, other posts are answered in time as not stored, and the server recovers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,18 +17,15 @@ from typing import Any
 import httpx
 import pytest
 
-from server.services.firestore.base import PAGE_MAX, Document, Query
+from server.services.ports.documents import PAGE_MAX, Document, Query
 from tests.support.cutting_proxy import CuttingProxy
-from tests.support.firestore import (
-    SWITCHES,
-    FirestoreEmulator,
-    fresh_project,
-    need_firestore,
-    opened,
-)
-from tests.support.process import ServerProcess
+from tests.support.firestore import opened
 from tests.support.stream import caller, eventually, figures, log_in
 from tests.support.switches import MIN_TIME_MS
+from tools.firestore_emulator import SWITCHES, FirestoreEmulator, fresh_project
+from tools.process import ServerProcess
+
+pytestmark = pytest.mark.alone
 
 POSTERS = 8
 # A device gives up after 5 s.
@@ -36,23 +33,16 @@ ANSWERED_S = 3.0
 RECOVERY_S = 8.0
 REPORTED_S = 15.0
 UNAVAILABLE = (503, "STORE_UNAVAILABLE")
-# What is not stored is answered from memory, and with a key of the caller's refused beside.
+# (stored, status, code) of an answer. A reading that is not stored is answered from the cache; with
+# an idempotency key it is refused instead, so that the device posts it again.
 ANSWERS = {(True, 200, None), (False, 200, None)}
 ANSWERS_TO_KEYS = {(True, 200, None), (False, *UNAVAILABLE)}
 UNSTORED_PAUSE_S = 0.02
 
 
-@pytest.fixture
-def emulator() -> Iterator[FirestoreEmulator]:
-    """An emulator of the test's own, to be stopped and killed."""
-    need_firestore()
-    with FirestoreEmulator() as one:
-        yield one
-
-
 @dataclass(frozen=True)
 class Post:
-    """One request and what it was answered, with the command; times are monotonic seconds."""
+    """A request and its answer; times are monotonic seconds."""
 
     number: int
     began: float
@@ -65,8 +55,8 @@ class Post:
 
 @dataclass
 class Load:
-    """Devices that post without a pause, each reading with a number of its own. With `again`, what
-    is not stored is posted again under its key, as a device does that keeps what it measured."""
+    """Devices that post without a pause; each reading has a unique number. With `again` they repeat
+    a reading with its key until it is stored, as a device with a queue does."""
 
     url: str
     again: bool = False
@@ -78,7 +68,7 @@ class Load:
         return [post.number for post in self.posts if post.stored]
 
     async def more(self, posters_each: int = 20) -> float:
-        """Wait until every device was acknowledged so many times more; the seconds it took."""
+        """Wait until each device has this many more acknowledged readings; returns the seconds."""
         began = time.monotonic()
 
         def check() -> bool:
@@ -88,18 +78,18 @@ class Load:
         return await eventually(check, f"{posters_each} readings of each device", REPORTED_S)
 
     async def none_is_stored(self, from_s: float = 0.0) -> None:
-        """Wait until every device was told that what it posted `from_s` from now is not stored."""
+        """Wait until each device has an unstored post that began `from_s` from now or later."""
         since = time.monotonic() + from_s
 
         def check() -> bool:
-            told = {p.number % POSTERS for p in self.posts if not p.stored and p.began > since}
-            return len(told) == POSTERS
+            unstored = {p.number % POSTERS for p in self.posts if not p.stored and p.began > since}
+            return len(unstored) == POSTERS
 
-        await eventually(check, "every device is told that nothing is stored", REPORTED_S)
+        await eventually(check, "every device gets answers that say unstored", REPORTED_S)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Post meanwhile; then wait for the last answers."""
+        """Post while the block runs; at the end wait for the last answers."""
         async with asyncio.TaskGroup() as group:
             for poster in range(POSTERS):
                 group.create_task(self._device(poster))
@@ -128,16 +118,16 @@ class Load:
         while True:
             began = time.monotonic()
             answer = await client.post("/api/sensor_data", json=body, headers=headers)
-            ended, told = time.monotonic(), answer.json()
-            stored = answer.status_code == 200 and told.get("stored", True)
+            ended, content = time.monotonic(), answer.json()
+            stored = answer.status_code == 200 and content.get("stored", True)
             post = Post(
                 number,
                 began,
                 ended,
                 answer.status_code,
-                told.get("code"),
+                content.get("code"),
                 stored,
-                told["cool_active"],
+                content["cool_active"],
             )
             self.posts.append(post)
             if stored:
@@ -148,7 +138,7 @@ class Load:
 
 
 def settings(host: str, project: str) -> dict[str, str]:
-    """The environment of a server that keeps everything in Firestore."""
+    """The environment of a server that stores everything in Firestore."""
     used = {"USE_EMULATORS": "1", "FIRESTORE_EMULATOR_HOST": host, "GOOGLE_CLOUD_PROJECT": project}
     return used | {f"USE_FIRESTORE_{switch.upper()}": "1" for switch in SWITCHES}
 
@@ -167,12 +157,12 @@ async def kept(host: str, project: str) -> list[Document]:
 
 
 def numbers(documents: list[Document]) -> Counter[int]:
-    """How often each reading is stored."""
+    """How often each reading is stored, by its number."""
     return Counter(document.fields["device_ticks_ms"] for document in documents)
 
 
 async def failures(client: httpx.AsyncClient) -> float:
-    """How many calls to the store failed, as /metrics counts them."""
+    """The number of failed calls to the store in /metrics."""
     found = await figures(client)
     return sum(n for name, n in found.items() if name.startswith("bas_store_failures_total"))
 
@@ -187,12 +177,12 @@ async def is_ready(client: httpx.AsyncClient) -> bool:
 
 
 def all_in_time(posts: list[Post], answers: set[tuple[bool, int, str | None]]) -> None:
-    """Every answer is one of these, and none came late."""
+    """Check that every answer is one of these and that it came in time."""
     assert {(post.stored, post.status, post.code) for post in posts} <= answers
     assert max(post.ended - post.began for post in posts) < ANSWERED_S
 
 
-async def test_a_firestore_that_is_killed_under_load_costs_only_what_it_held(
+async def test_killing_firestore_under_load_loses_only_the_readings_that_it_held(
     tmp_path: Path, emulator: FirestoreEmulator
 ) -> None:
     project = fresh_project()
@@ -225,7 +215,7 @@ async def test_a_firestore_that_is_killed_under_load_costs_only_what_it_held(
             await load.more(1)
             assert time.monotonic() - answers < RECOVERY_S
             await load.more()
-            # Whoever was logged in is not known to the new one: told so, and not that it is away.
+            # The new emulator is empty and has no session: the answer is 401 and no longer 503.
             assert (await client.get("/api/telemetry")).status_code == 401
         async with caller(server.url) as client:
             counts = await figures(client)
@@ -239,8 +229,10 @@ async def test_a_firestore_that_is_killed_under_load_costs_only_what_it_held(
     assert not any(post.stored for post in outage)
     for poster in range(POSTERS):
         own = [p for p in load.posts if p.number % POSTERS == poster and p.ended < starting]
-        told = [post for post in own if post.began <= killed][-1:] + [p for p in own if p in outage]
-        assert not any(b.cool and not a.cool for a, b in itertools.pairwise(told)), "switched on"
+        posts = [post for post in own if post.began <= killed][-1:] + [
+            p for p in own if p in outage
+        ]
+        assert not any(b.cool and not a.cool for a, b in itertools.pairwise(posts)), "switched on"
     after = {post.number for post in load.posts if post.began > killed and post.stored}
     assert set(found) >= after
     assert set(found) <= {post.number for post in load.posts if post.ended > starting}
@@ -248,7 +240,7 @@ async def test_a_firestore_that_is_killed_under_load_costs_only_what_it_held(
     assert "Traceback" not in server.output
 
 
-async def test_what_is_posted_until_acknowledged_is_stored_once_through_hangs_and_lost_answers(
+async def test_a_reading_repeated_until_acknowledged_is_stored_once_despite_lost_answers(
     tmp_path: Path, emulator: FirestoreEmulator
 ) -> None:
     project = fresh_project()
@@ -263,7 +255,7 @@ async def test_what_is_posted_until_acknowledged_is_stored_once_through_hangs_an
                     await load.more()
                     proxy.lose = lost
                     await eventually(lambda: not proxy.lose, "the answers are lost", REPORTED_S)
-                # Readings are stored, and for longer than a call may take no answer tells so.
+                # Readings are stored, but every answer is lost for longer than a call may take.
                 await load.more()
                 proxy.after, proxy.lose = b"received_ms", 1_000_000
                 await load.none_is_stored()
@@ -288,13 +280,13 @@ async def test_what_is_posted_until_acknowledged_is_stored_once_through_hangs_an
         documents = await kept(emulator.host, project)
     assert counts["bas_readings_repeated_total"] > 0
     all_in_time(load.posts, ANSWERS_TO_KEYS)
-    # Each device went on only when its reading was acknowledged.
+    # Each device posted its next reading only when the last one was acknowledged.
     assert numbers(documents) == dict.fromkeys(sorted(load.acknowledged), 1)
     for poster in range(POSTERS):
-        told = [post for post in load.posts if post.number % POSTERS == poster]
-        switched = [b for a, b in itertools.pairwise(told) if a.cool is not b.cool]
+        own = [post for post in load.posts if post.number % POSTERS == poster]
+        switched = [b for a, b in itertools.pairwise(own) if a.cool is not b.cool]
         assert switched
-        # What a device is told, stored or not, keeps its minimum times.
+        # The commands keep the minimum times, whether or not the readings were stored.
         for one, next_one in itertools.pairwise(switched):
             assert 1000 * (next_one.ended - one.began) >= MIN_TIME_MS
     assert "Traceback" not in server.output

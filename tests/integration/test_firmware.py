@@ -1,4 +1,4 @@
-"""The firmware in the field, byte for byte: what it sends, and by which rules it obeys."""
+"""The firmware in the field, byte for byte: its requests, and the answers that it obeys."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.process import ServerProcess
 from tests.support.readings import telemetry
+from tools.process import ServerProcess
 
 GIVES_UP_S = 5.0
 PIECE = 1024
@@ -19,7 +19,7 @@ TICKS_MAX = 2**30
 
 
 class Firmware:
-    """A Pico W: one connection a reading, 1 KB pieces, and a naive look at the answer."""
+    """A Pico W: one connection per reading, reads of 1 KB, and a simple check of the answer."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -38,12 +38,12 @@ class Firmware:
     def post(
         self, temp_tenths: int | None, *, ok: bool = True, ticks: int = 123_456
     ) -> dict | None:
-        """Post a reading; the command, or None if the firmware would not obey."""
+        """Post a reading; returns the command, or None if the firmware would not obey."""
         body = {"temp_tenths": temp_tenths, "sensor_ok": ok, "timestamp": ticks}
         return self.send(self.request(json.dumps(body).encode()))
 
     def send(self, *packets: bytes) -> dict | None:
-        """Send these packets, read the answer as the firmware does, and obey it or not."""
+        """Send these packets and read the answer as the firmware does; returns the command."""
         deadline = time.monotonic() + GIVES_UP_S
         self.answer = b""
         with socket.create_connection(("127.0.0.1", self.port), timeout=GIVES_UP_S) as sock:
@@ -93,7 +93,7 @@ def test_the_firmware_obeys_the_command(pico):
     assert pico.post(300)["cool_active"] is True
 
 
-def test_the_answer_is_plain_with_its_length_and_the_connection_is_closed(pico):
+def test_the_answer_has_a_length_and_no_encoding_and_closes_the_connection(pico):
     pico.post(235)
     head = pico.answer.split(b"\r\n\r\n")[0].lower()
     assert head.startswith(b"http/1.1 200 ok\r\n")
@@ -103,14 +103,14 @@ def test_the_answer_is_plain_with_its_length_and_the_connection_is_closed(pico):
     assert b"connection: close" in head
 
 
-def test_a_failed_sensor_cuts_the_relays_at_once(pico):
+def test_a_failed_sensor_switches_the_relays_off_at_once(pico):
     assert pico.post(300)["cool_active"] is True
     command = pico.post(300, ok=False)
     assert (command["cool_active"], command["heat_active"]) == (False, False)
 
 
-def test_a_failed_sensor_sends_null_and_its_relays_are_cut_at_once(pico):
-    """The body of the firmware in the field: a refusal would leave the compressor running."""
+def test_a_failed_sensor_that_sends_null_switches_the_relays_off_at_once(pico):
+    """The firmware in the field sends this body: a refusal would leave the compressor running."""
     assert pico.post(300)["cool_active"] is True
     command = pico.post(None, ok=False)
     assert command is not None, pico.answer
@@ -119,31 +119,31 @@ def test_a_failed_sensor_sends_null_and_its_relays_are_cut_at_once(pico):
 
 
 @pytest.mark.parametrize("body", [b'{"temp_tenths": 9999}', b'{"temp_tenths": "200 OK"}'])
-def test_a_body_without_a_reading_in_it_is_a_fault_and_cuts_the_relays(pico, body):
+def test_a_body_without_a_valid_reading_is_a_fault_and_switches_the_relays_off(pico, body):
     assert pico.post(300)["cool_active"] is True
     command = pico.send(pico.request(body))
     assert command is not None, pico.answer
     assert (command["cool_active"], command["heat_active"]) == (False, False)
 
 
-def test_the_firmware_obeys_no_refusal(pico):
+def test_the_firmware_ignores_an_answer_that_refuses_the_body(pico):
     for body in (b"", b"{}", b"{", b"\xff"):
         assert pico.send(pico.request(body)) is None
         assert re.match(rb"HTTP/1\.1 400 Bad Request\r\n", pico.answer)
 
 
-def test_a_request_that_comes_in_single_bytes_is_understood(pico):
+def test_a_request_that_arrives_in_single_bytes_is_understood(pico):
     body = b'{"temp_tenths": 300, "sensor_ok": true, "timestamp": 7}'
     whole = pico.request(body)
     assert pico.send(*(whole[i : i + 1] for i in range(len(whole))))["cool_active"] is True
 
 
-def test_head_and_body_may_come_apart(pico):
+def test_head_and_body_may_arrive_separately(pico):
     body = b'{"temp_tenths": 300, "sensor_ok": true, "timestamp": 7}'
     assert pico.send(pico.request(body)[: -len(body)], body)["cool_active"] is True
 
 
-def test_ticks_are_kept_beside_the_time_of_receipt_though_they_wrap(pico, server):
+def test_ticks_are_stored_with_the_time_of_receipt_even_when_they_wrap(pico, server):
     began = time.time_ns() // 1_000_000
     for temp, ticks in ((201, TICKS_MAX - 2000), (202, TICKS_MAX - 1), (203, 0), (204, 2000)):
         assert pico.post(temp, ticks=ticks) is not None
@@ -155,13 +155,13 @@ def test_ticks_are_kept_beside_the_time_of_receipt_though_they_wrap(pico, server
     assert {row["device_id"] for row in rows} == {"unknown"}
 
 
-def test_the_same_reading_twice_in_a_row_is_two_readings(pico, server):
+def test_two_equal_readings_in_a_row_are_stored_as_two(pico, server):
     for _ in range(2):
         assert pico.post(235, ticks=5) is not None
     assert len(telemetry(server, server.password)) == 2
 
 
-def test_a_reading_that_was_answered_outlives_the_death_of_the_server(tmp_path):
+def test_an_acknowledged_reading_is_still_stored_after_the_server_was_killed(tmp_path):
     with ServerProcess(tmp_path) as server:
         pico = Firmware(server.port)
         for temp in range(200, 210):
@@ -170,20 +170,20 @@ def test_a_reading_that_was_answered_outlives_the_death_of_the_server(tmp_path):
         server.kill()
     with ServerProcess(tmp_path) as server:
         rows = telemetry(server, password)
-    # Two readings may fall into one millisecond, and then come in either order.
+    # Two readings of the same millisecond may be in either order.
     assert sorted(row["temp_tenths"] for row in rows) == list(range(200, 210))
 
 
-def test_a_running_cooler_is_still_commanded_on_after_the_death_of_the_server(tmp_path):
+def test_a_running_cooler_stays_on_after_the_server_was_killed(tmp_path):
     with ServerProcess(tmp_path) as server:
         assert Firmware(server.port).post(300)["cool_active"] is True
         server.kill()
     with ServerProcess(tmp_path) as server:
-        # Cold enough to stop, but within the minimum on time: a forgotten zone would be off.
+        # Cold enough to stop, but the minimum on time is not over; a new zone would be off.
         assert Firmware(server.port).post(200)["cool_active"] is True
 
 
-def test_a_site_of_picos_is_answered_before_any_gives_up(server):
+def test_twenty_concurrent_picos_are_all_answered_in_time(server):
     def reads(number: int) -> list[bool]:
         pico = Firmware(server.port)
         return [pico.post(200 + number) is not None for _ in range(5)]
@@ -194,14 +194,14 @@ def test_a_site_of_picos_is_answered_before_any_gives_up(server):
     assert len(telemetry(server, server.password)) == 100
 
 
-def test_a_pico_that_goes_away_before_the_answer_harms_nobody(pico, server):
+def test_a_pico_that_disconnects_before_the_answer_does_not_disturb_others(pico, server):
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=3) as sock:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as sock:
             sock.sendall(pico.request(b'{"temp_tenths": 210, "sensor_ok": true}'))
     assert pico.post(300)["heat_active"] is True
 
 
-def test_readings_are_answered_while_the_server_drains_or_not_at_all(server, pico):
+def test_a_stopped_server_refuses_the_connection_of_a_pico(server, pico):
     assert pico.post(235) is not None
     assert server.terminate() == 0
     with pytest.raises(ConnectionRefusedError):

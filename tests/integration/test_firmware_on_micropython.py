@@ -1,4 +1,4 @@
-"""The firmware in the field on a real MicroPython: after each mishap, what its relay pins are."""
+"""The firmware on a real MicroPython: the state of its relay pins after each kind of failure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import time
 import pytest
 
 from tests.support.micropython import MicroPythonPico, need_micropython
-from tests.support.process import ServerProcess
 from tests.support.readings import telemetry
 from tests.support.spoiling_proxy import SpoilingProxy
+from tools.process import ServerProcess
 
-# The pins of cooler and heat. With the defaults 24.0 degrees is the last without cooling.
+# The pins of cooler and heater. With the default settings the cooler starts above 24.0 °C.
 OFF = (False, False)
 HEAT = (False, True)
 BOTH = (True, True)
@@ -36,7 +36,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def line(server):
-    """A bad line to the server, good until a test spoils it."""
+    """A connection to the server that works until the test disturbs it."""
     with SpoilingProxy(server.port) as proxy:
         yield proxy
 
@@ -47,7 +47,7 @@ def pico(line):
         yield device
 
 
-def test_it_sends_the_bytes_of_the_contract_but_for_the_order_of_keys(pico, line):
+def test_the_firmware_sends_the_bytes_of_the_contract_with_its_keys_in_any_order(pico, line):
     sent = pico.reads(WARM).sent
     assert line.requests == [
         b"POST /api/sensor_data HTTP/1.1\r\n"
@@ -58,19 +58,19 @@ def test_it_sends_the_bytes_of_the_contract_but_for_the_order_of_keys(pico, line
         b"\r\n"
         b"%s" % (line.port, len(sent), sent.encode())
     ]
-    # MicroPython's dictionaries are in the order of their hashes.
+    # MicroPython orders the keys of a dictionary by their hashes.
     pairs = ['"sensor_ok": true', '"temp_tenths": 300', '"timestamp": 0']
     assert sorted(sent.strip("{}").split(", ")) == pairs
 
 
-def test_its_pins_follow_the_commands(pico):
+def test_the_pins_follow_the_commands(pico):
     mild = pico.reads(MILD)
     assert (mild.obeyed, mild.pins, mild.changed) == (True, HEAT, ["heat"])
     warm = pico.reads(WARM)
     assert (warm.obeyed, warm.pins, warm.changed) == (True, BOTH, ["cool"])
 
 
-def test_a_sensor_that_is_missing_at_power_on_leaves_the_pins_off(pico, line, server):
+def test_the_pins_stay_off_if_the_sensor_is_missing_at_power_on(pico, line, server):
     for _ in range(3):
         missing = pico.reads("unplugged")
         assert '"temp_tenths": null' in missing.sent
@@ -80,14 +80,14 @@ def test_a_sensor_that_is_missing_at_power_on_leaves_the_pins_off(pico, line, se
     assert [(row["temp_tenths"], row["sensor_ok"]) for row in rows] == [(None, False)] * 3
 
 
-def test_unplugging_the_sensor_while_it_cools_switches_both_pins_off_in_that_cycle(pico, line):
+def test_unplugging_the_sensor_during_cooling_switches_both_pins_off_in_that_cycle(pico, line):
     assert pico.reads(WARM).pins == BOTH
     unplugged = pico.reads("unplugged")
     assert unplugged.obeyed, line.let_through[-1]
     assert (unplugged.pins, sorted(unplugged.changed)) == (OFF, ["cool", "heat"])
 
 
-def test_crc_errors_cut_at_once_and_the_cooler_rests_its_minimum_time_after_the_first(line):
+def test_a_crc_error_stops_the_cooler_and_later_errors_do_not_extend_its_minimum_rest(line):
     with MicroPythonPico(line.port, cycle_ms=300) as pico:
         assert pico.reads(WARM).pins == BOTH
         before = time.monotonic()
@@ -103,7 +103,7 @@ def test_crc_errors_cut_at_once_and_the_cooler_rests_its_minimum_time_after_the_
         assert pico.reads("crc").pins == OFF
 
 
-def test_the_power_on_value_of_85_degrees_starts_nothing(pico):
+def test_the_sensors_power_on_value_of_85_degrees_does_not_start_the_cooler(pico):
     power_on = pico.reads(850)
     assert (power_on.obeyed, power_on.pins) == (True, OFF)
     assert pico.reads(MILD).pins == HEAT
@@ -111,9 +111,7 @@ def test_the_power_on_value_of_85_degrees_starts_nothing(pico):
 
 
 @pytest.mark.parametrize(("value", "written"), [(-1270, "-1270"), ("nan", "nan")])
-def test_a_value_that_no_sensor_measures_switches_both_pins_off_though_it_says_ok(
-    pico, line, value, written
-):
+def test_an_impossible_value_with_sensor_ok_true_switches_both_pins_off(pico, line, value, written):
     assert pico.reads(WARM).pins == BOTH
     wrong = pico.reads(value)
     assert f'"temp_tenths": {written}' in wrong.sent
@@ -137,7 +135,7 @@ def test_ticks_that_wrap_between_two_posts_change_nothing(server):
 
 
 def test_a_device_that_restarts_obeys_the_command_in_force_at_once(server):
-    """Its pins were off meanwhile. The server cannot see that, and grants the cooler no rest."""
+    """Its pins were off during the restart. The server cannot know that, so it demands no rest."""
     with MicroPythonPico(server.port, ticks=500_000) as pico:
         assert pico.reads(WARM).pins == BOTH
     with MicroPythonPico(server.port, ticks=0) as pico:
@@ -153,20 +151,20 @@ def test_an_answer_after_three_seconds_is_obeyed(pico, line):
     assert (late.obeyed, late.pins) == (True, BOTH)
 
 
-def test_an_answer_after_six_seconds_is_not_obeyed_and_the_next_one_is(pico, line):
+def test_an_answer_after_six_seconds_is_ignored_and_the_next_one_is_obeyed(pico, line):
     assert pico.reads(MILD).pins == HEAT
     line.hold_s = 6.0
     began = time.monotonic()
     late = pico.reads(WARM)
     assert time.monotonic() - began >= 5
-    # The server believes that it cools from now on.
+    # From now on the server assumes that the cooler runs.
     assert (late.obeyed, late.pins, late.changed) == (False, HEAT, [])
     line.hold_s = 0.0
     assert pico.reads(WARM).pins == BOTH
 
 
 def test_an_answer_that_is_cut_leaves_the_pins_as_they_were(pico, line):
-    """From "200 OK" on it would be obeyed, but what there is of the command is no JSON."""
+    """The firmware obeys any answer with "200 OK", but a truncated command is not valid JSON."""
     assert pico.reads(MILD).pins == HEAT
     for cut_after in (b"1.1 200 O", b"200 OK", b"\r\n\r\n", b'"cool_active":true', b'active":'):
         line.cut_after = cut_after
@@ -177,21 +175,21 @@ def test_an_answer_that_is_cut_leaves_the_pins_as_they_were(pico, line):
     assert pico.reads(WARM).pins == BOTH
 
 
-def test_while_answers_to_faults_are_lost_the_cooler_runs_on(pico, line):
+def test_the_cooler_runs_on_as_long_as_the_answers_to_faults_are_lost(pico, line):
     assert pico.reads(WARM).pins == BOTH
     line.cut_after = b""
     for _ in range(3):
-        unheard = pico.reads("unplugged")
-        assert (unheard.obeyed, unheard.pins) == (False, BOTH)
+        unanswered = pico.reads("unplugged")
+        assert (unanswered.obeyed, unanswered.pins) == (False, BOTH)
     assert line.let_through[-3:] == [b""] * 3
     line.cut_after = None
-    heard = pico.reads("unplugged")
-    assert heard.obeyed, line.let_through[-1]
-    assert heard.pins == OFF
+    answered = pico.reads("unplugged")
+    assert answered.obeyed, line.let_through[-1]
+    assert answered.pins == OFF
 
 
-def test_when_the_server_is_dead_the_pins_stay_as_they_were_for_ever(server):
-    """Whatever the sensor says: the firmware has no rule of its own. The server cannot help it."""
+def test_the_pins_keep_their_state_for_ever_if_the_server_is_dead(server):
+    """The firmware has no control rule, so no value of the sensor changes the pins."""
     with MicroPythonPico(server.port) as pico:
         assert pico.reads(WARM).pins == BOTH
         server.kill()

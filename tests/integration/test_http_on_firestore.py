@@ -1,4 +1,8 @@
-"""The whole HTTP suite once more, with every store in Firestore."""
+"""Runs the HTTP tests again with every store in Firestore.
+
+The short form runs each test with the first of its parameters: most parameters are of requests that
+are refused before any store is asked.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,21 @@ import re
 import subprocess
 import sys
 
-from tests.conftest import ON_FIRESTORE
-from tests.support.firestore import FirestoreEmulator
-from tests.support.process import REPOSITORY
+import pytest
 
-SUITE = ("tests/unit/routes", "tests/unit/auth", "tests/unit/control", "tests/unit/adapters")
+from tests.conftest import ON_FIRESTORE
+from tools.firestore_emulator import FirestoreEmulator
+from tools.process import REPOSITORY
+
+PARTS = ("routes", "auth", "security", "control", "sync_api")
 SUITE_S = 1200
 
 
-def test_the_http_suite_holds_on_firestore(firestore: FirestoreEmulator) -> None:
-    options = ("-q", "-p", "no:cacheprovider", "-m", "not sqlite_only")
+def passes(firestore: FirestoreEmulator, which: str, *parts: str) -> None:
+    """Runs the tests of these folders on Firestore; AssertionError if one fails or is skipped."""
+    options = ["-q", "-p", "no:cacheprovider", "-m", f"not sqlite_only and {which}"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *SUITE],
+        [sys.executable, "-m", "pytest", *options, *(f"tests/component/{part}" for part in parts)],
         cwd=REPOSITORY,
         env=os.environ | {ON_FIRESTORE: firestore.host},
         stdout=subprocess.PIPE,
@@ -29,3 +36,13 @@ def test_the_http_suite_holds_on_firestore(firestore: FirestoreEmulator) -> None
     )
     assert done.returncode == 0, done.stdout
     assert not re.search(r"\d+ skipped", done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_http_tests_pass_on_firestore(firestore: FirestoreEmulator, part: str) -> None:
+    passes(firestore, "not alone", part)
+
+
+@pytest.mark.alone
+def test_the_http_tests_that_measure_pass_on_firestore(firestore: FirestoreEmulator) -> None:
+    passes(firestore, "alone", *PARTS)

@@ -1,4 +1,4 @@
-"""import-legacy as an operator runs it: real files of the existing server into real stores."""
+"""import-legacy, run as an operator runs it: files of the existing server into each store."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import pytest
 
 from bas_server import open_base, open_both
 from server.config.config import ServerConfig
-from server.services.firestore.base import Query
+from server.services.ports.documents import DocumentClient, Filter, Query
 from tests.support import legacy
 from tests.support.commands import results, run, settings
-from tests.support.firestore import SWITCHES, FirestoreEmulator, on_firestore
-from tests.support.process import (
+from tests.support.firestore import on_firestore
+from tests.support.stream import caller, log_in
+from tools.firestore_emulator import SWITCHES, FirestoreEmulator
+from tools.process import (
     ServerProcess,
     kill_when_shown,
 )
-from tests.support.stream import caller, log_in
 
 Result = subprocess.CompletedProcess[str]
 MANY = 20_000
@@ -34,7 +35,7 @@ def now_ms() -> int:
 
 @pytest.fixture(params=["sqlite", "firestore"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ServerConfig:
-    """An empty store of each kind."""
+    """An empty SQLite store, then an empty Firestore store."""
     config = ServerConfig(data_dir=tmp_path / "data")
     if request.param == "sqlite":
         return config
@@ -53,19 +54,27 @@ def old(tmp_path: Path) -> Path:
 
 
 def imported(config: ServerConfig, path: Path) -> list[str]:
-    """What an import that went well said, but for how far it was meanwhile."""
+    """Run an import, which must succeed; returns its output without the progress lines."""
     return results(run(config, "import-legacy", str(path)))
+
+
+async def imports(client: DocumentClient) -> int:
+    """The number of entries about imports, which no row of the existing server has become."""
+    about = Query("audit_log", (Filter("event_type", "==", "LEGACY_IMPORTED"),))
+    return (await client.aggregate(about)).count
 
 
 async def counts(config: ServerConfig) -> dict[str, int]:
     async with open_base(config) as base:
-        return {
-            name: (await base.client.aggregate(Query(name))).count
-            for name in ("users", "telemetry", "audit_log")
-        }
+        users, entries = [
+            (await base.client.aggregate(Query(name))).count for name in ("users", "audit_log")
+        ]
+        readings = await base.stores.telemetry.history.count()
+        entries -= await imports(base.client)
+        return {"users": users, "telemetry": readings, "audit_log": entries}
 
 
-async def test_a_server_goes_on_with_the_old_accounts_readings_and_audit_log(
+async def test_the_server_works_with_the_imported_accounts_readings_and_audit_log(
     store: ServerConfig, old: Path
 ) -> None:
     now = now_ms()
@@ -115,7 +124,7 @@ async def test_a_server_goes_on_with_the_old_accounts_readings_and_audit_log(
     assert b"sess_secret" not in kept
 
 
-def test_a_second_import_writes_nothing_and_a_later_one_only_what_is_new(
+def test_a_second_import_writes_nothing_and_a_later_one_only_new_rows(
     store: ServerConfig, old: Path
 ) -> None:
     legacy.filled(old, 1200, 700)
@@ -143,9 +152,7 @@ def test_a_second_import_writes_nothing_and_a_later_one_only_what_is_new(
     assert asyncio.run(counts(store)) == {"users": 3, "telemetry": 1203, "audit_log": 700}
 
 
-def test_an_import_that_was_killed_in_the_middle_is_completed_by_the_next(
-    store: ServerConfig, old: Path
-) -> None:
+def test_the_next_import_completes_one_that_was_killed(store: ServerConfig, old: Path) -> None:
     legacy.filled(old, MANY, 10)
     shown = kill_when_shown(
         ["import-legacy", str(old)], f"telemetry: 1000 of {MANY}", **settings(store)
@@ -162,7 +169,9 @@ def test_an_import_that_was_killed_in_the_middle_is_completed_by_the_next(
     assert asyncio.run(counts(store)) == {"users": 2, "telemetry": MANY, "audit_log": 10}
 
 
-def test_two_old_servers_readings_stand_side_by_side(sqlite: ServerConfig, tmp_path: Path) -> None:
+def test_imports_of_two_old_servers_keep_the_readings_of_both(
+    sqlite: ServerConfig, tmp_path: Path
+) -> None:
     now = now_ms()
     for name, temp in (("one.db", 200), ("two.db", 300)):
         path = legacy.empty(tmp_path / name)
@@ -176,7 +185,7 @@ def hostile_cells() -> list[Any]:
     return [None, b"\xff\0", *texts, 0, 2**63 - 1, -(2**63), 1e300, float("inf"), -0.5]
 
 
-def test_a_database_full_of_what_nobody_expects_is_imported_without_an_error(
+def test_a_database_with_values_of_wrong_types_is_imported_without_an_error(
     store: ServerConfig, old: Path
 ) -> None:
     now = now_ms()
@@ -213,7 +222,7 @@ def test_a_database_full_of_what_nobody_expects_is_imported_without_an_error(
         assert int(written) >= 5
 
 
-async def test_an_account_that_is_there_already_keeps_its_password(
+async def test_an_existing_account_keeps_its_password_and_its_role(
     sqlite: ServerConfig, old: Path
 ) -> None:
     legacy.filled(old, 0, 0)
@@ -229,7 +238,7 @@ async def test_an_account_that_is_there_already_keeps_its_password(
     }
 
 
-async def test_both_servers_may_run_meanwhile(sqlite: ServerConfig, old: Path) -> None:
+async def test_both_servers_may_run_during_an_import(sqlite: ServerConfig, old: Path) -> None:
     legacy.filled(old, 5000, 0)
     existing = sqlite3.connect(old, timeout=1, isolation_level=None)
     statement = "INSERT INTO telemetry (timestamp, temp_tenths) VALUES (?, 235)"
@@ -250,7 +259,7 @@ async def test_both_servers_may_run_meanwhile(sqlite: ServerConfig, old: Path) -
     assert (await counts(sqlite))["telemetry"] == 5000 + posted
 
 
-async def test_each_part_lands_in_the_store_that_is_configured_for_it(
+async def test_each_collection_is_imported_into_the_store_that_is_configured_for_it(
     sqlite: ServerConfig, old: Path, firestore: FirestoreEmulator
 ) -> None:
     legacy.filled(old, 3, 4)
@@ -258,8 +267,9 @@ async def test_each_part_lands_in_the_store_that_is_configured_for_it(
     await asyncio.to_thread(imported, config, old)
     async with open_both(config) as stores:
         for kind, expected in (("firestore", [0, 3, 0]), ("sqlite", [2, 0, 4])):
-            found = [
-                (await stores[kind].aggregate(Query(name))).count
-                for name in ("users", "telemetry", "audit_log")
+            users, entries = [
+                (await stores[kind].documents.aggregate(Query(name))).count
+                for name in ("users", "audit_log")
             ]
-            assert found == expected
+            entries -= await imports(stores[kind].documents)
+            assert [users, await stores[kind].readings.count(), entries] == expected

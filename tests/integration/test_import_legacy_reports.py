@@ -1,4 +1,4 @@
-"""What import-legacy says: how far it is, what it left out and why, and what went wrong."""
+"""The output of import-legacy: its progress, the rows that it skipped and why, and errors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from typing import Any
 
 import pytest
 
-from bas_server import Base, open_base, open_both, open_container
-from server.cli import main
+from bas_server import INDEXES, Base, open_base, open_both, open_container
+from server.commands.main import main
+from server.commands.one_at_a_time import alone
 from server.config.config import ServerConfig
-from server.services.embedded.legacy_database import LegacyDatabase
-from server.services.firestore.base import Delete, Write
+from server.legacy.database import LegacyDatabase
 from server.services.firestore.models import DAY_MS
+from server.services.ports.documents import Write
+from server.services.ports.readings import NewRow
+from server.services.sqlite.factory import SqliteFiles
 from tests.support import legacy
 from tests.support.commands import Result, command, refused, results, run, settings
-from tests.support.process import clean_environment
+from tests.support.firestore import on_firestore
+from tools.firestore_emulator import FirestoreEmulator
+from tools.process import clean_environment
 
 
 @pytest.fixture
@@ -38,7 +43,9 @@ def import_legacy(config: ServerConfig, path: Path) -> Result:
     return run(config, "import-legacy", str(path))
 
 
-def test_what_is_not_copied_is_counted_with_its_reason(config: ServerConfig, old: Path) -> None:
+def test_an_import_counts_skipped_and_changed_rows_with_their_reasons(
+    config: ServerConfig, old: Path
+) -> None:
     now = int(time.time() * 1000)
     legacy.empty(old)
     users = [
@@ -59,7 +66,7 @@ def test_what_is_not_copied_is_counted_with_its_reason(config: ServerConfig, old
     legacy.insert(old, "audit_log", [legacy.entry(now, details="{"), legacy.entry(now - 10**12)])
     assert results(import_legacy(config, old)) == [
         "users: 3 rows; 1 of 1 there, 1 written now",
-        "  1 not copied (not a name that an account can have here): row 2: 'a b'",
+        "  1 not copied (not a valid user name): row 2: 'a b'",
         "  1 not copied (the password's hash is not one of PBKDF2-SHA256): row 3: 'dora'",
         "  1 copied (of a role that is not known here: read-only now): anna",
         "telemetry: 17 rows; 12 of 12 there, 12 written now",
@@ -81,7 +88,7 @@ def test_what_is_not_copied_is_counted_with_its_reason(config: ServerConfig, old
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database\n" * 100])
-def test_a_file_that_is_none_is_told_and_leaves_no_trace(
+def test_an_import_of_a_file_that_is_not_a_database_fails_and_creates_nothing(
     config: ServerConfig, old: Path, content: bytes | None
 ) -> None:
     if content is not None:
@@ -91,7 +98,7 @@ def test_a_file_that_is_none_is_told_and_leaves_no_trace(
     assert (old.read_bytes() if old.exists() else None) == content
 
 
-async def test_this_servers_own_database_is_told_from_an_existing_ones(
+async def test_an_import_refuses_a_database_of_the_new_server(
     config: ServerConfig, old: Path
 ) -> None:
     async with open_base(config):
@@ -100,14 +107,14 @@ async def test_this_servers_own_database_is_told_from_an_existing_ones(
     refused(done, str(config.database), "not the existing server's database")
 
 
-def test_on_a_terminal_a_count_runs_along(config: ServerConfig, old: Path) -> None:
+def test_an_import_on_a_terminal_shows_its_progress(config: ServerConfig, old: Path) -> None:
     legacy.filled(old, 1200, 0)
     leader, terminal = pty.openpty()
     done = subprocess.run(
         command("import-legacy", str(old)),
         stdout=terminal,
         env=clean_environment(**settings(config)),
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0
@@ -119,20 +126,21 @@ def test_on_a_terminal_a_count_runs_along(config: ServerConfig, old: Path) -> No
 
 
 def import_with(config: ServerConfig, old: Path, opener: Any, monkeypatch: Any) -> int:
-    """Run the command in this process, on the stores of this opener."""
+    """Run the command in this process with the stores of this opener."""
     for name, value in settings(config).items():
         monkeypatch.setenv(name, value)
-    return main(["import-legacy", str(old)], opener, open_container, open_both, LegacyDatabase)
+    openers = opener, open_container, open_both, LegacyDatabase
+    return main(["import-legacy", str(old)], *openers, SqliteFiles(INDEXES))
 
 
-def test_without_a_terminal_a_line_comes_now_and_then(
+def test_an_import_without_a_terminal_prints_a_progress_line_at_intervals(
     config: ServerConfig,
     old: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     legacy.filled(old, 1200, 0)
-    monkeypatch.setattr("server.copying_commands.SAY_EVERY_S", 0)
+    monkeypatch.setattr("server.commands.meter.SAY_EVERY_S", 0)
     assert import_with(config, old, open_base, monkeypatch) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[3:7] == [
@@ -141,7 +149,7 @@ def test_without_a_terminal_a_line_comes_now_and_then(
     ]
 
 
-def test_rows_that_did_not_arrive_are_told_with_exit_code_1(
+def test_an_import_with_missing_rows_ends_with_exit_code_1_and_reports_them(
     config: ServerConfig,
     old: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -152,15 +160,13 @@ def test_rows_that_did_not_arrive_are_told_with_exit_code_1(
     @asynccontextmanager
     async def forgetful(config: ServerConfig) -> AsyncIterator[Base]:
         async with open_base(config) as base:
-            write = base.client.write
+            history = base.stores.telemetry.history
+            write = history.write
 
-            async def lose_one(writes: Sequence[Write]) -> list[str]:
-                versions = await write(writes)
-                if writes[0].collection == "telemetry":
-                    await write([Delete("telemetry", writes[0].id)])
-                return versions
+            async def lose_one(documents: Sequence[Write], rows: Sequence[NewRow]) -> list[str]:
+                return await write(documents, rows[1:])
 
-            monkeypatch.setattr(base.client, "write", lose_one)
+            monkeypatch.setattr(history, "write", lose_one)
             yield base
 
     assert import_with(config, old, forgetful, monkeypatch) == 1
@@ -170,3 +176,23 @@ def test_rows_that_did_not_arrive_are_told_with_exit_code_1(
     assert "telemetry: 1200 rows; 1200 of 1200 there, 12 written now" in results(
         import_legacy(config, old)
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("import-legacy", "bas_telemetry.db"),
+        ("copy-store", "--from", "firestore", "--to", "sqlite"),
+    ],
+    ids=["import", "copy"],
+)
+def test_a_copy_or_import_beside_another_one_is_refused(
+    config: ServerConfig, old: Path, firestore: FirestoreEmulator, arguments: tuple[str, ...]
+) -> None:
+    legacy.filled(old, 3, 0)
+    config.data_dir.mkdir(exist_ok=True)
+    config = on_firestore(config, firestore.host)
+    arguments = tuple(f"{old}" if one == old.name else one for one in arguments)
+    with alone(config.data_dir):
+        refused(run(config, *arguments), "another copy or import", f"{config.data_dir}")
+    assert run(config, *arguments).returncode == 0

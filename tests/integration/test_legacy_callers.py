@@ -1,4 +1,4 @@
-"""Sync views, the old application and scripts on a real server, under load and at its end."""
+"""Synchronous views, the old application and scripts on a server, under load and as it stops."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import pytest
 
 from bas_server import open_bridge
 from server.config.config import ServerConfig
-from server.services.firestore.base import StoreUnavailable
-from tests.support.process import REPOSITORY, ServerProcess
+from server.services.ports.documents import StoreUnavailable
 from tests.support.stream import StreamClient, caller, eventually
+from tools.process import REPOSITORY, ServerProcess
 
 SITE = ("-m", "tests.support.legacy_site")
 APP = "tests.support.legacy_app:app"
@@ -37,11 +37,13 @@ VIEWS = (
     "publish",
 )
 STREAMS = 100
-# What the hub itself may hold an event back for, and what reading 100 streams costs here.
+# How long the hub may delay an event, and how long this test needs to read 100 streams.
 FLUSH_S, READING_S = 0.02, 0.1
-# What a busy machine and many new connections at once may cost the loop; a slow call on it is 0.8 s
-# at least.
+# How long a busy machine and many new connections may block the loop. A slow call on the loop
+# would block it for at least 0.8 s.
 LOOP_S = 0.6
+# Less than a call that never comes back takes.
+ENDED_S = 30.0
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 @asynccontextmanager
 async def own_delay() -> AsyncIterator[list[float]]:
-    """How late this test's own loop was, meanwhile."""
+    """Records the delays of this test's event loop while the block runs."""
     delays = [0.0]
 
     async def measure() -> None:
@@ -78,8 +80,7 @@ async def view(client: httpx.AsyncClient, name: str, seconds: float) -> httpx.Re
 
 
 async def lateness(stream: StreamClient, count: int) -> list[float]:
-    """How late each of the next events came; those that do not say when they were sent are left
-    out (the load publishes some of its own)."""
+    """The delay of each of the next events since it was sent."""
     late: list[float] = []
     for _ in range(count):
         (frame,) = await stream.live(1, 30)
@@ -92,8 +93,9 @@ def client_of(server: ServerProcess) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits, trust_env=False)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["views", "application"])
-async def test_forty_slow_calls_are_answered_while_no_stream_is_late(
+async def test_forty_slow_calls_are_answered_and_delay_no_stream(
     server: ServerProcess, kind: str, record_property: Any
 ) -> None:
     events, pause_s = 150, 0.02
@@ -102,7 +104,7 @@ async def test_forty_slow_calls_are_answered_while_no_stream_is_late(
         await asyncio.gather(*(stream.opening() for stream in streams))
         await client.get("/probe")
         if kind == "views":
-            # Four of the calls publish an event each as well.
+            # Four of these calls also publish an event each.
             load = [view(client, name, 2) for name in VIEWS * 4]
             expected = events + 4
         else:
@@ -125,7 +127,8 @@ async def test_forty_slow_calls_are_answered_while_no_stream_is_late(
     assert loop_s < LOOP_S
 
 
-async def test_two_hundred_slow_calls_hold_up_neither_the_loop_nor_health(
+@pytest.mark.alone
+async def test_two_hundred_slow_calls_delay_neither_the_loop_nor_healthz(
     server: ServerProcess,
 ) -> None:
     async with client_of(server) as client, caller(server.url) as other:
@@ -168,7 +171,9 @@ async def test_every_view_and_the_application_answer_from_the_same_store(
             assert (await stream.live(1))[0].json == {"from": "legacy"}
 
 
-async def test_headers_are_there_once_whoever_answers(server: ServerProcess) -> None:
+async def test_each_header_occurs_once_in_answers_of_the_old_and_the_new_application(
+    server: ServerProcess,
+) -> None:
     async with client_of(server) as client:
         old = await client.get("/legacy/headers")
         new = await client.get("/api/status")
@@ -182,7 +187,7 @@ async def test_headers_are_there_once_whoever_answers(server: ServerProcess) -> 
     assert "content-security-policy" not in page.headers
 
 
-async def test_an_answer_of_the_application_that_breaks_off_is_seen_to(
+async def test_a_client_sees_that_an_answer_of_the_application_broke_off(
     server: ServerProcess,
 ) -> None:
     async with client_of(server) as client:
@@ -191,7 +196,7 @@ async def test_an_answer_of_the_application_that_breaks_off_is_seen_to(
         assert (await client.get("/legacy/echo")).status_code == 200
 
 
-async def test_an_answer_is_made_as_fast_as_it_is_taken_and_ended_when_its_client_goes(
+async def test_an_endless_answer_is_paced_by_its_client_and_ends_when_the_client_disconnects(
     server: ServerProcess,
 ) -> None:
     async with caller(server.url) as client:
@@ -215,7 +220,7 @@ async def test_an_answer_is_made_as_fast_as_it_is_taken_and_ended_when_its_clien
         await eventually(closed, "the application's iterator is closed")
 
 
-async def test_a_server_in_use_ends_in_time_and_leaves_no_thread(server: ServerProcess) -> None:
+async def test_a_busy_server_stops_in_time_and_leaves_no_thread(server: ServerProcess) -> None:
     async with client_of(server) as client, await StreamClient.open(server.port) as stream:
         await stream.opening()
         slow = [asyncio.create_task(view(client, "locked", 0.3)) for _ in range(40)]
@@ -225,12 +230,12 @@ async def test_a_server_in_use_ends_in_time_and_leaves_no_thread(server: ServerP
             await asyncio.to_thread(sock.recv, 4096)
             began = time.monotonic()
             assert await asyncio.to_thread(server.terminate) == 0
-            assert time.monotonic() - began < 6
+            assert time.monotonic() - began < ENDED_S
         await asyncio.gather(*slow, return_exceptions=True)
     assert json.loads(server.lines[-1]) == {"threads left": []}
 
 
-async def test_a_call_that_never_comes_back_does_not_keep_the_process(
+async def test_a_call_that_never_returns_does_not_keep_the_server_from_stopping(
     server: ServerProcess,
 ) -> None:
     async with client_of(server) as client:
@@ -242,12 +247,12 @@ async def test_a_call_that_never_comes_back_does_not_keep_the_process(
         await eventually(begun, "the view has begun")
         began = time.monotonic()
         assert await asyncio.to_thread(server.terminate) == 0
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < ENDED_S
         await asyncio.gather(call, return_exceptions=True)
     assert "1 view calls did not end in time" in server.output
 
 
-def test_an_application_that_cannot_be_imported_stops_the_server_with_its_variable(
+def test_a_server_exits_and_names_the_variable_if_the_application_cannot_be_imported(
     tmp_path: Path,
 ) -> None:
     server = ServerProcess(tmp_path, BAS_LEGACY_WSGI="no_such_module:app")
@@ -284,7 +289,7 @@ def test_a_script_writes_ten_thousand_readings_and_reads_them_back(tmp_path: Pat
     assert not [one for one in threading.enumerate() if one.name == "bas-loop"]
 
 
-def test_a_script_that_cannot_open_its_store_is_told_why(tmp_path: Path) -> None:
+def test_a_script_that_cannot_open_its_store_gets_an_error_with_the_cause(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder should be")
     with (
         pytest.raises(StoreUnavailable, match="cannot be opened"),

@@ -1,5 +1,5 @@
-"""Many callers at once on two processes over one store, each store in turn: nobody is lost, nobody
-comes twice, and what they were answered is what is stored."""
+"""Concurrent callers at two processes with one store, on SQLite and on Firestore: each request is
+carried out once, and the store agrees with the answers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 
 from bas_server import Container
-from server.clock import SystemClock
+from server.common.clock import SystemClock
 from server.config.config import ServerConfig
 from server.services.firestore.models import Role, User
 from server.services.firestore.users_store import UserExists
 from tests.conftest import PASSWORD
 from tests.support.clock import ManualClock
-from tests.support.firestore import SWITCHES, FirestoreEmulator, on_firestore
+from tests.support.firestore import on_firestore
 from tests.support.http import Caller, audited, reading, served, stored
 from tests.support.switches import MIN_TIME_MS, switches
+from tools.firestore_emulator import SWITCHES, FirestoreEmulator
 
 LOGINS = 50
 ROLES: tuple[Role, ...] = ("operator", "admin")
@@ -32,7 +33,7 @@ Pair = tuple[Container, Container]
 
 @pytest.fixture(params=["sqlite", "firestore"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> ServerConfig:
-    """All stores in one of the two."""
+    """All stores on SQLite, or all on Firestore."""
     settings = ServerConfig(data_dir=tmp_path / "data")
     if request.param == "sqlite":
         return settings
@@ -49,13 +50,13 @@ async def opened_pair(
 
 @pytest.fixture
 async def pair(config: ServerConfig) -> AsyncIterator[Pair]:
-    """Two processes' containers over one store, on the machine's clock."""
+    """The containers of two processes with one store, on the machine's clock."""
     async with AsyncExitStack() as stack:
         yield await opened_pair(config, SystemClock(), stack)
 
 
 async def create_users(container: Container, prefix: str, count: int) -> list[str]:
-    """So many operators, who all have the same password."""
+    """Create this many operators, all with the same password."""
     names = [f"{prefix}{number}" for number in range(count)]
     password_hash = await container.base.auth.passwords.hash(PASSWORD)
     users = container.base.stores.users
@@ -66,7 +67,7 @@ async def create_users(container: Container, prefix: str, count: int) -> list[st
 
 
 async def log_in_all(pair: Pair, names: list[str], *, addresses: int) -> list[Caller]:
-    """All log in at once, on both in turn, from so many addresses; they must all be let in."""
+    """All users log in at once, by turns at both processes; every log-in must succeed."""
     callers = [
         Caller(pair[number % 2].app, f"203.0.113.{number % addresses}")
         for number in range(len(names))
@@ -79,13 +80,15 @@ async def log_in_all(pair: Pair, names: list[str], *, addresses: int) -> list[Ca
 
 
 async def statuses(callers: list[Caller]) -> Counter[int]:
-    """What the callers' sessions are told now."""
+    """The statuses that the callers' sessions get now."""
     answers = await asyncio.gather(*(caller.get("/auth/status") for caller in callers))
     return Counter(answer.status for answer in answers)
 
 
 @pytest.mark.parametrize("addresses", [LOGINS, 1])
-async def test_fifty_users_who_log_in_at_once_are_all_let_in(pair: Pair, addresses: int) -> None:
+async def test_fifty_concurrent_log_ins_of_different_users_all_succeed(
+    pair: Pair, addresses: int
+) -> None:
     names = await create_users(pair[0], "user", LOGINS)
     callers = await log_in_all(pair, names, addresses=addresses)
     assert await statuses(callers) == {200: LOGINS}
@@ -94,7 +97,7 @@ async def test_fifty_users_who_log_in_at_once_are_all_let_in(pair: Pair, address
     assert [len(await sessions.sessions_of(name)) for name in names] == [1] * LOGINS
 
 
-async def test_of_fifty_log_ins_of_one_user_at_once_as_many_sessions_live_as_may(
+async def test_fifty_concurrent_log_ins_of_one_user_leave_only_the_allowed_sessions(
     pair: Pair,
 ) -> None:
     allowed = pair[0].base.config.max_concurrent_sessions
@@ -102,13 +105,13 @@ async def test_of_fifty_log_ins_of_one_user_at_once_as_many_sessions_live_as_may
     assert await statuses(callers) == {200: allowed, 401: LOGINS - allowed}
     assert len(await audited(pair[1], "LOGIN_SUCCESS")) == LOGINS
     assert await audited(pair[1], "LOGIN_FAILURE") == []
-    # A log-in too many would be put right by the next one: look after each two.
+    # The next log-in would end a session too many, so check after each pair.
     for _ in range(10):
         await log_in_all(pair, ["operator"] * 2, addresses=2)
         assert len(await pair[0].base.stores.sessions.sessions_of("operator")) == allowed
 
 
-async def test_of_twenty_who_create_one_username_at_once_one_does_and_it_is_theirs(
+async def test_of_twenty_concurrent_creations_of_one_user_exactly_one_succeeds(
     pair: Pair,
 ) -> None:
     outcomes = await asyncio.gather(
@@ -130,7 +133,7 @@ async def test_of_twenty_who_create_one_username_at_once_one_does_and_it_is_thei
     assert len(await audited(pair[0], "USER_CREATED", user.tenant_id)) == 1
 
 
-async def test_a_zone_that_ten_switch_at_once_keeps_its_minimum_times(
+async def test_a_zone_keeps_its_minimum_times_under_ten_concurrent_posts(
     config: ServerConfig, clock: ManualClock
 ) -> None:
     chance = random.Random(1)
@@ -139,7 +142,7 @@ async def test_a_zone_that_ten_switch_at_once_keeps_its_minimum_times(
         pair = await opened_pair(config, clock, stack)
 
         async def post(number: int) -> None:
-            # A device that knows no date: its number is kept beside the time of receipt.
+            # A device without a clock: its number is stored with the time of receipt.
             body = reading(chance.choice([200, 300]), device_id="lab", timestamp=number)
             answer = await Caller(pair[number % 2].app).post("/api/sensor_data", body)
             assert answer.status == 200, answer.body
@@ -156,7 +159,7 @@ async def test_a_zone_that_ten_switch_at_once_keeps_its_minimum_times(
     assert min(b - a for a, b in itertools.pairwise(times)) >= MIN_TIME_MS
 
 
-async def test_ten_who_post_to_one_zone_without_a_pause_are_each_stored_once(pair: Pair) -> None:
+async def test_every_post_of_ten_concurrent_devices_of_one_zone_is_stored_once(pair: Pair) -> None:
     answered: dict[int, bool] = {}
 
     async def post(poster: int) -> None:
@@ -164,7 +167,7 @@ async def test_ten_who_post_to_one_zone_without_a_pause_are_each_stored_once(pai
         for number in range(poster, 300, 10):
             body = reading(300, device_id="lab", timestamp=number)
             answer = await caller.post("/api/sensor_data", body)
-            while answer.status == 503:  # on a busy machine; then nothing of it is stored
+            while answer.status == 503:  # on a busy machine; the reading is not stored then
                 assert answer.json()["code"] == "ZONE_BUSY"
                 answer = await caller.post("/api/sensor_data", body)
             assert answer.status == 200, answer.body
@@ -176,7 +179,7 @@ async def test_ten_who_post_to_one_zone_without_a_pause_are_each_stored_once(pai
     assert len(kept) == len(answered) == 300
 
 
-async def test_of_ten_operators_who_set_one_zone_at_once_one_is_in_force_and_all_are_audited(
+async def test_of_ten_concurrent_setpoint_changes_one_is_in_force_and_all_are_audited(
     pair: Pair,
 ) -> None:
     await Caller(pair[0].app).post("/api/sensor_data", reading(device_id="lab"))
@@ -200,5 +203,9 @@ async def test_of_ten_operators_who_set_one_zone_at_once_one_is_in_force_and_all
         status = (await Caller(container.app).get("/api/status?device_id=lab")).json()
         assert (status["setpoint_tenths"], status["deadband_tenths"]) == (300 + number, 20 + number)
     entries = {one.username: one.details for one in await audited(pair[0], "SETPOINT_CHANGE")}
-    assert entries == dict(zip(names, changes, strict=True))
+    new = {name: {key: entry[key] for key in changes[0]} for name, entry in entries.items()}
+    assert new == dict(zip(names, changes, strict=True))
+    # Each change names the value that it replaced: that of the one before.
+    replaced = [entry["old_setpoint_tenths"] for entry in entries.values()]
+    assert sorted([*replaced, 300 + number]) == [230, *range(300, 310)]
     assert len(await audited(pair[0], "SETPOINT_CHANGE")) == 10

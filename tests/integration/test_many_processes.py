@@ -1,5 +1,5 @@
-"""Real server processes on one real Redis that is cut off, stopped and emptied under load: every
-browser shows every acknowledged reading once and in order, or was told that it begins anew."""
+"""Server processes on one Redis that is disconnected, stopped and emptied under load. Every
+browser shows every acknowledged reading once and in order, or is reset with a new snapshot."""
 
 from __future__ import annotations
 
@@ -11,53 +11,54 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import Site, open_site
-from tests.support.process import START_S, ServerProcess
-from tests.support.redis import RedisServer
 from tests.support.stream import StreamClient, caller, eventually, figures, post_reading
+from tools.process import START_S, ServerProcess
+from tools.redis_server import RedisServer
 
 HANGS_S = 5.0
 # A device gives up after 5 s.
-ANSWERED_S = 3.0
-OUTAGE = "Redis does not answer|events were never appended"
-READY = 200, {"status": "ready", "checks": {"store": "ok", "log": "ok"}}
-DEGRADED = 200, {"status": "degraded", "checks": {"store": "ok", "log": "LOG_UNAVAILABLE"}}
+ANSWERED_S = 4.5
+OUTAGE = "Redis does not answer|events were not appended"
+OTHERS_OK = {"store": "ok", "database": "ok", "disk": "ok", "clock": "ok"}
+READY = 200, "ready", OTHERS_OK | {"log": "ok"}
+DEGRADED = 200, "degraded", OTHERS_OK | {"log": "LOG_UNAVAILABLE"}
 
 Pair = tuple[ServerProcess, ServerProcess]
 
 
 @pytest.fixture
 def pair(tmp_path: Path, redis: RedisServer) -> Pair:
-    """Two servers on one folder and one Redis, not started yet."""
+    """Two servers, not started yet, with the same folder and the same Redis."""
     settings = {"REDIS_URL": redis.url, "BAS_AUTH_MODE": "disabled", "BAS_SSE_HEARTBEAT_S": "1"}
     return ServerProcess(tmp_path, **settings), ServerProcess(tmp_path, **settings)
 
 
 @asynccontextmanager
 async def hanging(redis: RedisServer) -> AsyncIterator[None]:
-    """Redis is stopped for HANGS_S, with all connections open."""
+    """Redis hangs for HANGS_S with its connections open; the block must be shorter."""
     over = asyncio.create_task(asyncio.sleep(HANGS_S))
     redis.pause()
     try:
         yield
-        assert not over.done(), "what was to be seen meanwhile took longer"
+        assert not over.done(), "the check of a running process took longer"
         await over
     finally:
         redis.resume()
 
 
 def take_away(redis: RedisServer, how: str) -> None:
-    """For the rest of the test."""
+    """Kill Redis, or let it hang, until the test ends."""
     if how == "gone":
         redis.kill()
     else:
         redis.pause()
 
 
-async def readiness(server: ServerProcess) -> tuple[int, object]:
-    """What /readyz says."""
+async def readiness(server: ServerProcess) -> tuple[int, object, object]:
+    """The HTTP status, the status and the checks of /readyz."""
     async with caller(server.url) as client:
         answer = await client.get("/readyz")
-    return answer.status_code, answer.json()
+    return answer.status_code, answer.json()["status"], answer.json()["checks"]
 
 
 async def is_ready(server: ServerProcess) -> bool:
@@ -69,7 +70,7 @@ async def is_degraded(server: ServerProcess) -> bool:
 
 
 async def counted(server: ServerProcess, name: str) -> float:
-    """A figure of /metrics, over all its labels."""
+    """A figure of /metrics, summed over its labels."""
     async with caller(server.url) as client:
         found = await figures(client)
     return sum(value for key, value in found.items() if key.partition("{")[0] == name)
@@ -78,13 +79,13 @@ async def counted(server: ServerProcess, name: str) -> float:
 async def all_are(
     check: Callable[[ServerProcess], Awaitable[bool]], servers: Pair, what: str
 ) -> None:
-    """Wait until this is so of each server."""
+    """Wait until the check is true for each server."""
     for server in servers:
         await eventually(lambda server=server: check(server), what)
 
 
 async def own_readings_are_streamed(site: Site) -> None:
-    """Every stream gets what its own process acknowledges from now on."""
+    """Check that every stream gets the readings that its process acknowledges from now on."""
     before = site.acknowledged()
 
     def check() -> bool:
@@ -100,12 +101,14 @@ async def own_readings_are_streamed(site: Site) -> None:
 
 
 def slowest_s(site: Site) -> float:
-    """How long the slowest post took; AssertionError if one was not answered."""
+    """The seconds of the slowest post; AssertionError if a post had no answer."""
     assert not any(device.repeated for device in site.devices)
     return max(device.slowest_s for device in site.devices)
 
 
-async def test_what_is_posted_to_one_server_is_streamed_and_resumed_at_another(pair: Pair) -> None:
+async def test_readings_posted_at_one_server_are_streamed_and_replayed_at_another(
+    pair: Pair,
+) -> None:
     a, b = pair
     async with open_site(a, b, devices=0, browsers=0), caller(a.url) as device:
         async with await StreamClient.open(a.port) as at_a, await StreamClient.open(b.port) as at_b:
@@ -125,7 +128,7 @@ async def test_what_is_posted_to_one_server_is_streamed_and_resumed_at_another(p
             assert (await again.live(7))[:6] == events[4:]
 
 
-async def test_subscriptions_that_are_killed_in_a_burst_lose_nothing(
+async def test_killing_the_redis_subscriptions_again_and_again_loses_no_event(
     pair: Pair, redis: RedisServer
 ) -> None:
     async with open_site(*pair) as site:
@@ -140,7 +143,7 @@ async def test_subscriptions_that_are_killed_in_a_burst_lose_nothing(
             assert await counted(server, "bas_events_filled_total") > 0
 
 
-async def test_a_redis_that_hangs_holds_no_answer_up_for_long_and_loses_nothing(
+async def test_a_hanging_redis_delays_answers_only_briefly_and_loses_no_event(
     pair: Pair, redis: RedisServer
 ) -> None:
     async with open_site(*pair, expected=OUTAGE) as site:
@@ -162,7 +165,7 @@ async def test_a_redis_that_hangs_holds_no_answer_up_for_long_and_loses_nothing(
             assert await counted(server, "bas_events_lost_total") == 0
 
 
-async def test_a_redis_that_comes_back_empty_makes_every_browser_begin_anew(
+async def test_a_redis_that_restarts_empty_resets_every_browser(
     pair: Pair, redis: RedisServer
 ) -> None:
     async with open_site(*pair, expected=OUTAGE) as site:
@@ -171,22 +174,22 @@ async def test_a_redis_that_comes_back_empty_makes_every_browser_begin_anew(
             await own_readings_are_streamed(site)
             await asyncio.to_thread(redis.start)
             await site.more()
-        await site.all_told()
+        await site.all_reset()
         assert slowest_s(site) < ANSWERED_S
         await all_are(is_ready, pair, "all is well again")
 
 
-async def test_flushall_makes_every_browser_begin_anew(pair: Pair, redis: RedisServer) -> None:
+async def test_flushall_resets_every_browser(pair: Pair, redis: RedisServer) -> None:
     async with open_site(*pair) as site:
         async with site.load():
             redis.command("FLUSHALL")
             await site.more()
-        await site.all_told()
+        await site.all_reset()
         assert slowest_s(site) < ANSWERED_S
 
 
 @pytest.mark.parametrize("away", ["gone", "hanging"])
-async def test_without_its_redis_a_server_serves_on_and_stops_in_time(
+async def test_a_server_that_lost_its_redis_still_serves_and_stops_in_time(
     pair: Pair, redis: RedisServer, away: str
 ) -> None:
     async with open_site(*pair, expected=OUTAGE) as site:
@@ -199,11 +202,11 @@ async def test_without_its_redis_a_server_serves_on_and_stops_in_time(
                     await late.live(5)
             await own_readings_are_streamed(site)
         assert slowest_s(site) < ANSWERED_S
-    assert all("events were never appended" in server.output for server in pair)
+    assert all("events were not appended" in server.output for server in pair)
 
 
 @pytest.mark.parametrize("away", ["gone", "hanging"])
-def test_a_server_that_starts_without_its_redis_says_what_to_do_and_ends(
+def test_a_server_that_cannot_reach_redis_at_its_start_names_the_remedy_and_exits(
     tmp_path: Path, redis: RedisServer, away: str
 ) -> None:
     take_away(redis, away)
@@ -211,7 +214,7 @@ def test_a_server_that_starts_without_its_redis_says_what_to_do_and_ends(
     server = ServerProcess(tmp_path, REDIS_URL=f"redis://:hunter2@{address}")
     server.launch().wait(START_S)
     assert server.wait() == 1
-    (line,) = [line for line in server.lines if "REDIS_URL" in line]
+    (line,) = [line for line in server.lines if line.startswith("bas_server.py: ")]
     assert line.startswith(f"bas_server.py: Redis does not answer: redis://{address}: ")
     assert "Start it" in line
     assert "hunter2" not in server.output

@@ -1,5 +1,5 @@
-"""Real server processes on one log, of which one is killed, renewed or left: its clients go on at
-another, and every process knows what happened to sessions and streams elsewhere."""
+"""Server processes on one log, one of which is killed or replaced: its clients continue at another
+process, and every process knows the sessions and the streams of the others."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from pathlib import Path
 
 from tests.support.browser import open_site
 from tests.support.crew import Crew
-from tests.support.process import ServerProcess, run_command
-from tests.support.redis import RedisServer
 from tests.support.stream import WAIT_S, StreamClient, caller, eventually, log_in, post_reading
+from tools.process import ServerProcess, run_command
+from tools.redis_server import RedisServer
+
+ROLLED = "all server processes are replaced"
 
 CLIENTS = 50
 PASSWORD = "correct horse"
 # The contract gives a stream 5 s after its session.
 GONE_S = 5.0
-# Every process tells its count at once, and again every 5 s; a killed one's runs out after 15 s.
-TOLD_S, FORGOTTEN_S = 4.0, 20.0
+# A process publishes its count at once and every 5 s; that of a killed one expires after 15 s.
+COUNTED_S, FORGOTTEN_S = 4.0, 20.0
 
 Pair = tuple[ServerProcess, ServerProcess]
 
 
 def two_servers(folder: Path, redis: RedisServer, **settings: str) -> Pair:
-    """Two servers on one folder and one Redis, not started yet."""
+    """Two servers, not started yet, with the same folder and the same Redis."""
     own = {"REDIS_URL": redis.url, "BAS_SSE_HEARTBEAT_S": "1"} | settings
     return ServerProcess(folder, **own), ServerProcess(folder, **own)
 
 
-async def test_the_clients_of_a_killed_server_go_on_at_the_other_and_come_back(
+async def test_clients_of_a_killed_server_continue_at_the_other_and_can_return(
     tmp_path: Path, redis: RedisServer
 ) -> None:
     a, b = two_servers(tmp_path, redis, BAS_AUTH_MODE="disabled")
@@ -52,11 +54,11 @@ async def test_the_clients_of_a_killed_server_go_on_at_the_other_and_come_back(
             ("fresh", "recovered", "recovered")
         }
         assert {tuple(browser.resumes) for browser in site.at(b)} == {("fresh",)}
-        # Each had one post under way when its server was killed.
+        # Each had at most one post in flight when its server was killed.
         assert all(len(device.repeated) <= 1 for device in devices)
 
 
-async def test_a_roll_under_load_fails_no_post_and_no_stream_misses_anything(
+async def test_a_rolling_restart_under_load_fails_no_post_and_loses_no_event(
     tmp_path: Path, redis: RedisServer
 ) -> None:
     crew = Crew(tmp_path / "data", redis, BAS_PROCESSES="2", BAS_SSE_HEARTBEAT_S="1")
@@ -64,7 +66,11 @@ async def test_a_roll_under_load_fails_no_post_and_no_stream_misses_anything(
         before = crew.children
         async with site.load():
             crew.signal(signal.SIGHUP)
-            await eventually(lambda: crew.lines_with(" rolled"), "the roll is over", 3 * WAIT_S)
+            await eventually(
+                lambda: crew.lines_with(ROLLED),
+                "the roll is over",
+                3 * WAIT_S,
+            )
             await site.more()
         await site.all_complete()
         assert crew.children.isdisjoint(before)
@@ -99,7 +105,7 @@ async def test_a_logout_at_one_server_ends_the_streams_at_another(
             await staying.live(1)
 
 
-async def test_health_counts_the_streams_of_all_servers_and_forgets_a_killed_ones(
+async def test_health_counts_the_streams_of_all_servers_and_drops_those_of_a_killed_one(
     tmp_path: Path, redis: RedisServer
 ) -> None:
     a, b = two_servers(tmp_path, redis)
@@ -120,9 +126,9 @@ async def test_health_counts_the_streams_of_all_servers_and_forgets_a_killed_one
                 return (await client.get("/api/health")).json()["sse"]
 
         async def count(
-            ours: int, theirs: int, *servers: ServerProcess, within_s: float = TOLD_S
+            ours: int, theirs: int, *servers: ServerProcess, within_s: float = COUNTED_S
         ) -> None:
-            """Wait until each server says so to each tenant."""
+            """Wait until each server reports these counts to each tenant."""
             expected = [
                 (here, {"scope": "site", "subscribers": {"default": ours}}),
                 (there, {"scope": "site", "subscribers": {"elsewhere": theirs}}),

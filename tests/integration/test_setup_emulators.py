@@ -1,4 +1,4 @@
-"""scripts/setup_emulators.sh: a developer's Redis and Firestore emulator, really started."""
+"""scripts/setup_emulators.sh starts and stops a developer's Redis and Firestore emulator."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import httpx
 import pytest
 import redis
 
-from tests.support.daemon import free_port
-from tests.support.process import REPOSITORY, clean_environment
 from tests.support.redis import need_redis
 from tests.support.stream import eventually
+from tools.daemon import free_port
+from tools.process import REPOSITORY, clean_environment
 
 SCRIPT = REPOSITORY / "scripts" / "setup_emulators.sh"
 READY_S, MEMORY_MB = 60.0, 500.0
@@ -31,7 +31,7 @@ JARS = (
 
 
 class Emulators:
-    """The script, with ports and a state folder of its own."""
+    """The script with free ports and a new state folder."""
 
     def __init__(self, run: Path) -> None:
         run.mkdir(mode=0o700)
@@ -44,18 +44,18 @@ class Emulators:
         )
 
     def __call__(self, action: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run it to its end."""
+        """Run the script and wait for its end."""
         return subprocess.run(
             [str(SCRIPT), action],
             capture_output=True,
             text=True,
-            timeout=READY_S + 30,
+            timeout=3 * READY_S,
             check=False,
             env=self.environment | settings,
         )
 
     def begin(self) -> subprocess.Popen[str]:
-        """`start`, in a process group of its own as a terminal has it."""
+        """Run `start` in a new process group, as a terminal does."""
         return subprocess.Popen(
             [str(SCRIPT), "start"],
             stdout=subprocess.PIPE,
@@ -85,7 +85,7 @@ class Emulators:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether it has ended, though perhaps nobody has asked for its exit code yet."""
+    """Whether the process has ended; a zombie counts as ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -98,7 +98,7 @@ def memory_mb(pid: int) -> float:
 
 
 def path_without(folder: Path, *commands: str) -> str:
-    """A PATH on which these are not found, and nothing can be installed."""
+    """A PATH without these commands and without apt-get, which would install them."""
     folder.mkdir()
     for tool in (*Path("/bin").iterdir(), *Path("/usr/bin").iterdir()):
         copy = folder / tool.name
@@ -137,7 +137,7 @@ def both(emulators: Emulators) -> Emulators:
 
 @pytest.fixture
 def without_firestore(emulators: Emulators) -> Emulators:
-    """Where the emulator cannot be had: a machine like most."""
+    """The script on a machine that has no Firestore emulator."""
     emulators.environment["BAS_FIRESTORE_JAR"] = str(emulators.state / "no.jar")
     return emulators
 
@@ -163,8 +163,8 @@ def test_start_and_env_print_exactly_the_settings(both):
         output = subprocess.run(
             ["bash", "-c", shell], capture_output=True, text=True, env=both.environment, check=True
         ).stdout
-        told = dict(entry.partition("=")[::2] for entry in output.split("\0"))
-        assert {name: told.get(name) for name in settings} == settings
+        environment = dict(entry.partition("=")[::2] for entry in output.split("\0"))
+        assert {name: environment.get(name) for name in settings} == settings
         lines = both(action).stdout.splitlines()
         assert lines == [f"export {name}={value}" for name, value in settings.items()]
 
@@ -176,7 +176,7 @@ def test_a_second_start_keeps_the_processes(both):
     assert both("status").returncode == 0
 
 
-async def test_start_brings_back_the_one_that_died_and_leaves_the_other(both):
+async def test_start_restarts_a_killed_emulator_and_keeps_the_other_running(both):
     for victim, survivor in (("redis", "firestore"), ("firestore", "redis")):
         before = both.pid(survivor)
         os.kill(both.pid(victim), signal.SIGKILL)
@@ -188,17 +188,17 @@ async def test_start_brings_back_the_one_that_died_and_leaves_the_other(both):
         assert both.firestore_answers()
 
 
-def test_stop_leaves_no_process_file_or_folder_and_may_be_repeated(both):
+def test_stop_leaves_no_process_and_no_files_and_can_be_repeated(both):
     pids = both.pid("redis"), both.pid("firestore")
     for _ in range(2):
         assert both("stop").returncode == 0
         assert all(is_gone(pid) for pid in pids)
         assert list(both.state.parent.iterdir()) == []
-    told = both("env")
-    assert (told.returncode, told.stdout) == (1, "")
+    answer = both("env")
+    assert (answer.returncode, answer.stdout) == (1, "")
 
 
-def test_without_the_firestore_emulator_redis_starts_and_the_lack_is_told(without_firestore):
+def test_start_reports_a_missing_firestore_emulator_and_still_starts_redis(without_firestore):
     started = without_firestore("start")
     assert started.returncode == 1
     assert "MISSING: the Firestore emulator" in started.stderr
@@ -207,7 +207,7 @@ def test_without_the_firestore_emulator_redis_starts_and_the_lack_is_told(withou
     assert "FIRESTORE" not in started.stdout
 
 
-def test_without_redis_the_firestore_emulator_starts_and_the_lack_is_told(emulators, tmp_path):
+def test_start_reports_a_missing_redis_and_still_starts_the_firestore_emulator(emulators, tmp_path):
     need_firestore()
     started = emulators("start", PATH=path_without(tmp_path / "bin", "redis-server"))
     assert started.returncode == 1
@@ -216,16 +216,16 @@ def test_without_redis_the_firestore_emulator_starts_and_the_lack_is_told(emulat
     assert "REDIS" not in started.stdout
 
 
-def test_redis_is_for_this_machine_keeps_nothing_and_drops_nothing(without_firestore):
+def test_redis_listens_on_localhost_writes_no_file_and_evicts_no_key(without_firestore):
     without_firestore("start")
     with redis.Redis(port=without_firestore.redis_port, protocol=2) as client:
-        told = client.config_get("*")
-    assert (told["bind"], told["protected-mode"]) == ("127.0.0.1", "yes")
-    assert (told["save"], told["appendonly"]) == ("", "no")
-    assert (told["maxmemory-policy"], int(told["maxmemory"]) > 0) == ("noeviction", True)
+        answer = client.config_get("*")
+    assert (answer["bind"], answer["protected-mode"]) == ("127.0.0.1", "yes")
+    assert (answer["save"], answer["appendonly"]) == ("", "no")
+    assert (answer["maxmemory-policy"], int(answer["maxmemory"]) > 0) == ("noeviction", True)
 
 
-def test_a_port_that_somebody_else_has_is_named_with_its_variable(without_firestore):
+def test_start_names_a_port_in_use_and_its_variable(without_firestore):
     with socket.create_server(("127.0.0.1", without_firestore.redis_port)):
         refused = without_firestore("start")
     assert refused.returncode == 1
@@ -234,7 +234,7 @@ def test_a_port_that_somebody_else_has_is_named_with_its_variable(without_firest
     assert not without_firestore.state.exists()
 
 
-def test_one_that_does_not_come_up_is_told_with_its_log(without_firestore):
+def test_start_prints_the_log_of_an_emulator_that_does_not_start(without_firestore):
     refused = without_firestore("start", BAS_EMULATORS_REDIS_PORT="99999")
     assert refused.returncode == 1
     assert 'port "99999"' in refused.stderr
@@ -242,7 +242,7 @@ def test_one_that_does_not_come_up_is_told_with_its_log(without_firestore):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_start_leaves_nothing_half_started(emulators, number):
+def test_an_interrupted_start_leaves_no_process_and_no_files(emulators, number):
     need_firestore()
     starting = emulators.begin()
     record = emulators.state / "firestore.process"
@@ -253,7 +253,7 @@ def test_an_interrupted_start_leaves_nothing_half_started(emulators, number):
         time.sleep(0.001)
     pids = emulators.pid("redis"), emulators.pid("firestore")
     os.killpg(starting.pid, number)
-    output, _ = starting.communicate(timeout=30)
+    output, _ = starting.communicate(timeout=READY_S)
     assert starting.returncode != 0, output
     while not all(is_gone(pid) for pid in pids):
         assert time.monotonic() < deadline
@@ -261,7 +261,7 @@ def test_an_interrupted_start_leaves_nothing_half_started(emulators, number):
     assert not emulators.state.exists()
 
 
-def test_the_pid_of_a_process_that_is_not_ours_any_more_is_left_alone(without_firestore):
+def test_stop_does_not_kill_another_process_that_has_the_recorded_pid(without_firestore):
     without_firestore("start")
     stranger = subprocess.Popen(["sleep", "60"])
     try:
@@ -277,14 +277,14 @@ def test_the_pid_of_a_process_that_is_not_ours_any_more_is_left_alone(without_fi
         stranger.wait()
 
 
-def test_the_state_is_for_its_owner_alone(without_firestore):
+def test_start_makes_the_state_folder_private(without_firestore):
     without_firestore.state.mkdir(mode=0o777)
     without_firestore.state.chmod(0o777)
     without_firestore("start")
     assert stat.S_IMODE(without_firestore.state.stat().st_mode) == 0o700
 
 
-def test_a_state_folder_of_somebody_else_is_refused(without_firestore, tmp_path):
+def test_start_refuses_a_state_folder_that_is_a_symbolic_link(without_firestore, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     without_firestore.state.symlink_to(elsewhere)
@@ -295,7 +295,7 @@ def test_a_state_folder_of_somebody_else_is_refused(without_firestore, tmp_path)
     without_firestore.state.unlink()
 
 
-def test_help_is_for_the_asking_and_an_unknown_word_is_an_error(emulators):
+def test_the_script_prints_help_and_refuses_an_unknown_action(emulators):
     assert emulators("--help").stdout.startswith("scripts/setup_emulators.sh")
     unknown = emulators("restart")
     assert (unknown.returncode, unknown.stdout) == (2, "")

@@ -1,5 +1,5 @@
-"""Hubs on one real Redis that is cut off, stopped, emptied and rolled back under them: whoever
-comes back has every event once and in order, or was told that it begins anew."""
+"""Hubs on one real Redis that is disconnected, stopped, emptied and rolled back: a browser that
+reconnects gets every event once and in order, or is reset."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import asyncio
 
 import pytest
 
-from server.clock import SystemClock
-from server.metrics import Metrics
-from server.services.sse_service.backend import LogUnavailable
-from server.services.sse_service.factory import redis_client, redis_log, shared_log
-from tests.support.daemon import free_port
-from tests.support.redis import RedisServer
+from server.common.clock import SystemClock
+from server.common.metrics import Metrics
+from server.services.ports.event_log import LogUnavailable
+from server.services.site.factory import redis_client, redis_site, shared_redis
+from server.services.sse_service.stream_request import StreamRequest
 from tests.support.site import HERE, during, open_site
 from tests.support.stream import eventually
+from tools.daemon import free_port
+from tools.redis_server import RedisServer
 
 
-async def test_what_one_process_publishes_reaches_the_streams_of_all_in_one_order(
+async def test_events_of_each_process_reach_all_streams_in_the_same_order(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 3) as site:
@@ -29,7 +30,9 @@ async def test_what_one_process_publishes_reaches_the_streams_of_all_in_one_orde
         assert all(browser.resumes == ["fresh"] for browser in site.browsers)
 
 
-async def test_a_browser_goes_on_at_another_process_where_it_left_off(redis: RedisServer) -> None:
+async def test_a_browser_resumes_at_another_process_without_missing_an_event(
+    redis: RedisServer,
+) -> None:
     async with open_site(redis.url, 2) as site:
         (browser,) = await site.open_browsers(1, site.members[0])
         await site.publish_everywhere(5)
@@ -44,7 +47,9 @@ async def test_a_browser_goes_on_at_another_process_where_it_left_off(redis: Red
         assert browser.resumes == ["fresh"] + ["recovered"] * 20
 
 
-async def test_subscriptions_that_are_killed_in_a_burst_lose_nothing(redis: RedisServer) -> None:
+async def test_killing_the_redis_subscriptions_again_and_again_loses_no_event(
+    redis: RedisServer,
+) -> None:
     async def kill() -> None:
         for _ in range(8):
             redis.command("CLIENT", "KILL", "TYPE", "pubsub")
@@ -59,10 +64,10 @@ async def test_subscriptions_that_are_killed_in_a_burst_lose_nothing(redis: Redi
         assert all(member.figure("bas_events_filled_total") > 0 for member in site.members)
 
 
-async def test_the_last_event_that_was_published_while_nobody_heard_is_found(
+async def test_a_missed_announcement_of_the_last_event_is_noticed(
     redis: RedisServer,
 ) -> None:
-    """Nothing follows it that would show the gap: the comparison of tips does."""
+    """No later event shows the gap; the hub finds it when it compares the tips."""
     async with open_site(redis.url, 1) as site:
         (member,) = site.members
         await site.open_browsers(2, member)
@@ -72,12 +77,12 @@ async def test_the_last_event_that_was_published_while_nobody_heard_is_found(
         followed = member.log._followed.pop("bas:{here}:live")
         await member.publish(1)
         member.log._followed["bas:{here}:live"] = followed
-        await site.all_complete(timeout_s=10)
+        await site.all_complete()
         assert all(browser.resumes == ["fresh"] for browser in site.browsers)
 
 
 @pytest.mark.parametrize("hopping", [False, True], ids=["staying", "hopping"])
-async def test_a_redis_that_hangs_for_five_seconds_loses_nothing(
+async def test_a_redis_that_hangs_for_five_seconds_loses_no_event(
     redis: RedisServer, hopping: bool
 ) -> None:
     async def hang() -> None:
@@ -96,7 +101,9 @@ async def test_a_redis_that_hangs_for_five_seconds_loses_nothing(
         assert all(member.figure("bas_events_waiting") == 0 for member in site.members)
 
 
-async def test_own_streams_get_events_at_once_while_redis_hangs(redis: RedisServer) -> None:
+async def test_a_process_sends_its_events_to_its_own_streams_at_once_while_redis_hangs(
+    redis: RedisServer,
+) -> None:
     async with open_site(redis.url, 2) as site:
         a, b = site.members
         (at_a,) = await site.open_browsers(1, a)
@@ -106,7 +113,7 @@ async def test_own_streams_get_events_at_once_while_redis_hangs(redis: RedisServ
         redis.pause()
         try:
             await a.publish(30)
-            await eventually(at_a.complete, "the process's own stream has them", 5)
+            await eventually(at_a.complete, "the process's own stream has them")
             assert not at_b.complete()
             assert a.figure("bas_events_waiting") == 30
             with pytest.raises(LogUnavailable):
@@ -118,9 +125,11 @@ async def test_own_streams_get_events_at_once_while_redis_hangs(redis: RedisServ
         await a.sse.ping()
 
 
-async def test_a_browser_cut_off_in_an_outage_finds_its_place_again(redis: RedisServer) -> None:
-    """It got events ahead of the history; whether it comes back before or after the history has
-    them, and to whichever process, none comes twice."""
+async def test_a_browser_disconnected_during_an_outage_resumes_without_duplicates(
+    redis: RedisServer,
+) -> None:
+    """The browser got events before the history had them. It gets none twice, whether it reconnects
+    before or after the history has them, and at either process."""
     async with open_site(redis.url, 2) as site:
         a, b = site.members
         browsers = await site.open_browsers(4, a)
@@ -129,15 +138,15 @@ async def test_a_browser_cut_off_in_an_outage_finds_its_place_again(redis: Redis
         redis.pause()
         try:
             await a.publish(10)
-            await eventually(lambda: all(x.complete() for x in browsers), "all have them", 5)
+            await eventually(lambda: all(x.complete() for x in browsers), "all have them")
             for browser in browsers[:2]:
                 await browser.close()
             await a.publish(5)
             browsers[0].open()
-            await eventually(browsers[0].complete, "it is back on the same process", 5)
+            await eventually(browsers[0].complete, "it is back on the same process")
         finally:
             redis.resume()
-        await eventually(lambda: a.figure("bas_events_waiting") == 0, "redis has them", 20)
+        await eventually(lambda: a.figure("bas_events_waiting") == 0, "redis has them")
         browsers[1].home = b
         browsers[1].open()
         await site.publish_everywhere(5)
@@ -150,7 +159,7 @@ async def test_a_browser_cut_off_in_an_outage_finds_its_place_again(redis: Redis
         ]
 
 
-async def test_a_redis_that_comes_back_empty_makes_every_browser_begin_anew(
+async def test_a_redis_that_restarts_empty_resets_every_browser(
     redis: RedisServer,
 ) -> None:
     async def replace() -> None:
@@ -167,7 +176,7 @@ async def test_a_redis_that_comes_back_empty_makes_every_browser_begin_anew(
         await site.all_reset()
 
 
-async def test_flushall_makes_every_browser_begin_anew(redis: RedisServer) -> None:
+async def test_flushall_resets_every_browser(redis: RedisServer) -> None:
     async def flush() -> None:
         await asyncio.sleep(0.2)
         redis.command("FLUSHALL")
@@ -179,7 +188,7 @@ async def test_flushall_makes_every_browser_begin_anew(redis: RedisServer) -> No
         await site.all_reset()
 
 
-async def test_flushall_is_noticed_though_nothing_is_published_any_more(
+async def test_flushall_is_noticed_even_if_no_event_follows(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 1) as site:
@@ -187,14 +196,14 @@ async def test_flushall_is_noticed_though_nothing_is_published_any_more(
         await site.publish_everywhere(3)
         await site.all_complete()
         redis.command("FLUSHALL")
-        await eventually(lambda: browser.resumes[-1] == "reset", "it was told", 15)
+        await eventually(lambda: browser.resumes[-1] == "reset", "the browser was reset")
         await site.all_complete()
 
 
-async def test_a_history_that_was_rolled_back_is_noticed_by_its_content(
+async def test_a_rollback_of_the_history_is_noticed_although_the_positions_exist_again(
     redis: RedisServer,
 ) -> None:
-    """A fail-over to a copy that lacks the newest events: their positions come again."""
+    """As in a fail-over to a replica without the newest events: their positions are used again."""
     async with open_site(redis.url, 2) as site:
         for member in site.members:
             await site.open_browsers(2, member)
@@ -207,16 +216,16 @@ async def test_a_history_that_was_rolled_back_is_noticed_by_its_content(
         assert len(ids) == 1
         redis.kill()
         redis.start()
-        # As many as were lost, so that the old places exist again, with other events.
+        # At least as many events as were lost: the old positions exist again with other events.
         await site.publish_everywhere(30)
         await site.all_reset()
         (old,) = ids
-        stream = await site.members[0].sse.subscribe(HERE, last_event_id=old)
+        stream = await site.members[0].sse.subscribe(StreamRequest(HERE, last_event_id=old))
         assert stream.resumed == "reset"
         stream.close()
 
 
-async def test_what_outgrows_the_waiting_room_is_dropped_told_and_counted(
+async def test_events_that_overflow_the_outbox_are_dropped_and_counted_and_reset_browsers(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 2, max_events=50) as site:
@@ -235,7 +244,7 @@ async def test_what_outgrows_the_waiting_room_is_dropped_told_and_counted(
         await site.all_reset()
 
 
-async def test_the_waiting_room_is_bounded_over_all_tenants(redis: RedisServer) -> None:
+async def test_the_size_of_the_outbox_is_limited_over_all_tenants(redis: RedisServer) -> None:
     async with open_site(redis.url, 1) as site:
         (member,) = site.members
         member.log._sender._outbox._total_bytes = 20_000
@@ -249,16 +258,16 @@ async def test_the_waiting_room_is_bounded_over_all_tenants(redis: RedisServer) 
             assert member.figure("bas_events_lost_total") > 0
         finally:
             redis.resume()
-        await eventually(lambda: member.figure("bas_events_waiting") == 0, "all are out", 20)
+        await eventually(lambda: member.figure("bas_events_waiting") == 0, "all are out")
 
 
-async def test_soon_after_a_long_outage_everything_is_as_before(
+async def test_a_process_recovers_soon_after_a_long_outage_of_redis(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long enough that nothing is asked of Redis any more; the pace is quickened for the test."""
-    monkeypatch.setattr("server.services.sse_service.factory.SOCKET_S", 0.1)
-    for module in ("redis_backend", "shared.subscriber"):
-        monkeypatch.setattr(f"server.services.sse_service.{module}.PROBE_S", 0.2)
+    """The outage opens the circuit breaker; shorter intervals make that quick enough for a test."""
+    monkeypatch.setattr("server.services.site.factory.SOCKET_S", 0.1)
+    monkeypatch.setattr("server.services.site.redis_listener.PROBE_S", 0.2)
+    monkeypatch.setattr("server.services.sse_service.redis_backend.COMPARE_S", 0.2)
     async with open_site(redis.url, 2) as site:
         for member in site.members:
             await site.open_browsers(2, member)
@@ -271,15 +280,15 @@ async def test_soon_after_a_long_outage_everything_is_as_before(
                 )
         finally:
             redis.resume()
-        await site.all_complete(timeout_s=5)
+        await site.all_complete()
         for member in site.members:
-            await eventually(lambda m=member: not m.log._sender.away, "nothing waits", 5)
+            await eventually(lambda m=member: not m.log._sender.away, "nothing waits")
             assert member.figure("bas_log_breaker_open") == 0
             await member.sse.ping()
         assert all(browser.resumes == ["fresh"] for browser in site.browsers)
 
 
-async def test_a_stream_that_opens_during_an_outage_is_served_and_begins_anew_afterwards(
+async def test_a_stream_opened_during_an_outage_gets_events_and_is_reset_afterwards(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 2) as site:
@@ -288,20 +297,20 @@ async def test_a_stream_that_opens_during_an_outage_is_served_and_begins_anew_af
         try:
             (browser,) = await site.open_browsers(1, a)
             await a.publish(5)
-            await eventually(browser.complete, "it gets this process's events", 5)
+            await eventually(browser.complete, "it gets this process's events")
         finally:
             redis.resume()
-        await eventually(lambda: len(browser.resumes) == 2, "it joined the shared history", 20)
+        await eventually(lambda: len(browser.resumes) == 2, "it joined the shared history")
         await b.publish(3)
         await site.all_complete()
         assert browser.resumes == ["fresh", "reset"]
 
 
-async def test_streams_of_all_processes_are_counted_and_a_dead_ones_are_forgotten(
+async def test_the_stream_count_covers_all_processes_and_drops_those_of_a_dead_process(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.services.sse_service.shared.leases.LEASE_S", 1.0)
-    monkeypatch.setattr("server.services.sse_service.shared.leases.RENEW_S", 0.3)
+    monkeypatch.setattr("server.services.sse_service.redis.stream_counts.LEASE_S", 1.0)
+    monkeypatch.setattr("server.services.sse_service.redis.stream_counts.RENEW_S", 0.3)
 
     async with open_site(redis.url, 3) as site:
         a, b, c = site.members
@@ -320,8 +329,8 @@ async def test_streams_of_all_processes_are_counted_and_a_dead_ones_are_forgotte
         assert await a.sse.subscriber_count("elsewhere", "site") == 0
         await last.close()
         await eventually(lambda: count_is(5), "one has gone")
-        # As if it had been killed: it tells nothing any more.
-        for task in list(b.log._tasks):
+        # Like a killed process, it no longer renews its count.
+        for task in list(b.log._tasks._running):
             task.cancel()
         await eventually(
             lambda: _is(a.sse.subscriber_count(HERE, "site"), 2), "its lease has run out"
@@ -332,39 +341,52 @@ async def _is(answer, number: int) -> bool:
     return await answer == number
 
 
-async def test_a_redis_that_is_not_there_is_named_without_its_password() -> None:
+async def test_an_error_names_an_unreachable_redis_without_its_password() -> None:
     url = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
     with pytest.raises(LogUnavailable) as refused:
-        async with redis_log(
-            redis_client(url), url, SystemClock(), Metrics(), max_events=10, max_bytes=1000
-        ):
+        async with redis_site(redis_client(url), url, SystemClock(), Metrics()):
             pass
     assert url.rpartition("@")[2] in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+async def test_a_short_gap_in_the_subscription_counts_as_others_that_cannot_be_reached(
+    redis: RedisServer,
+) -> None:
+    """Otherwise a process would not know that it missed which relays the others switched off."""
+    async with shared_redis(redis.url, SystemClock(), Metrics()) as site:
+        assert site is not None
+        assert site.shared.notices.reach_others
+        redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+        await eventually(
+            lambda: site.listener.up and not site.shared.notices.reach_others,
+            "it is subscribed again, and knows of the gap",
+        )
+        await eventually(lambda: site.shared.notices.reach_others, "the gap is over")
 
 
 async def test_notices_reach_every_other_process_and_are_dropped_while_redis_is_away(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 3) as site:
-        heard: dict[str, list[str]] = {}
+        received: dict[str, list[str]] = {}
         for member in site.members:
-            heard[member.name] = names = []
-            member.log.neighbours.notices.listen("settings", names.append)
-        await eventually(lambda: all(m.log._subscriber.up for m in site.members), "all listen")
-        site.members[0].log.neighbours.notices.tell("settings", "a tenant with spaces")
-        site.members[0].log.neighbours.notices.tell("nothing", "nobody listens to")
-        site.members[1].log.neighbours.notices.tell("settings", "other")
-        await eventually(lambda: len(heard["c"]) == 2, "both were heard")
-        assert heard["a"] == ["other"]
-        assert heard["b"] == ["a tenant with spaces"]
+            received[member.name] = names = []
+            member.redis.shared.notices.listen("settings", names.append)
+        await eventually(lambda: all(m.redis.listener.up for m in site.members), "all listen")
+        site.members[0].redis.shared.notices.publish("settings", "a tenant with spaces")
+        site.members[0].redis.shared.notices.publish("nothing", "nobody listens to")
+        site.members[1].redis.shared.notices.publish("settings", "other")
+        await eventually(lambda: len(received["c"]) == 2, "both were heard")
+        assert received["a"] == ["other"]
+        assert received["b"] == ["a tenant with spaces"]
         redis.kill()
         for number in range(5000):
-            site.members[0].log.neighbours.notices.tell("settings", str(number))
-        assert site.members[0].log.neighbours.notices._waiting.qsize() <= 1000
+            site.members[0].redis.shared.notices.publish("settings", str(number))
+        assert site.members[0].redis.shared.notices._waiting.qsize() <= 1000
 
 
-async def test_own_events_that_the_log_has_and_nobody_heard_are_not_skipped_in_an_outage(
+async def test_events_that_were_logged_but_not_announced_are_not_skipped_during_an_outage(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 2) as site:
@@ -373,14 +395,14 @@ async def test_own_events_that_the_log_has_and_nobody_heard_are_not_skipped_in_a
         await site.open_browsers(1, other)
         await member.publish(3)
         await site.all_complete()
-        subscriber = member.log._subscriber
-        hear, subscriber._on_message = subscriber._on_message, lambda *_: None
+        subscriber = member.redis.listener
+        on_message, subscriber._on_message = subscriber._on_message, lambda *_: None
         await member.publish(2)
         redis.pause()
         try:
             await member.publish(2)
-            subscriber._on_message = hear
-            await eventually(browser.complete, "they are streamed in their order", 5)
+            subscriber._on_message = on_message
+            await eventually(browser.complete, "they are streamed in their order")
         finally:
             redis.resume()
         await member.publish(2)
@@ -389,8 +411,10 @@ async def test_own_events_that_the_log_has_and_nobody_heard_are_not_skipped_in_a
 
 
 @pytest.mark.parametrize("before", [0, 5], ids=["first events", "later events"])
-async def test_who_was_away_during_a_roll_back_is_told_too(redis: RedisServer, before: int) -> None:
-    """Nothing that it has seen was lost, only what it had not seen yet."""
+async def test_a_browser_that_was_away_during_a_rollback_is_reset_too(
+    redis: RedisServer, before: int
+) -> None:
+    """The rollback lost no event that this browser has seen, only events that it has not."""
     async with open_site(redis.url, 2) as site:
         a, b = site.members
         (browser,) = await site.open_browsers(1, a)
@@ -404,13 +428,13 @@ async def test_who_was_away_during_a_roll_back_is_told_too(redis: RedisServer, b
         await site.all_complete_but(browser)
         redis.kill()
         redis.start()
-        await eventually(lambda: watcher.resumes[-1] == "reset", "who had seen them was told", 15)
+        await eventually(lambda: watcher.resumes[-1] == "reset", "its browser was reset")
         browser.open()
         await site.all_complete()
         assert browser.resumes == ["fresh", "reset"]
 
 
-async def test_a_history_with_a_hole_begins_anew_instead_of_ending_streams_for_ever(
+async def test_a_gap_in_the_history_resets_a_browser_once_instead_of_closing_its_streams(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 2) as site:
@@ -421,14 +445,14 @@ async def test_a_history_with_a_hole_begins_anew_instead_of_ending_streams_for_e
         await browser.close()
         await a.publish(1000)
         redis.command("XDEL", "bas:{here}:events", "900-0")
-        # A process that has none of it in memory.
+        # This process has none of these events in its cache.
         browser.home = b
         browser.open()
-        await site.all_reset(timeout_s=10)
+        await site.all_reset()
         assert browser.resumes == ["fresh", "recovered", "reset"]
 
 
-async def test_a_crowd_that_comes_back_at_once_does_not_make_redis_look_dead(
+async def test_150_browsers_that_reconnect_at_once_do_not_open_the_circuit_breaker(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 1) as site:
@@ -450,7 +474,7 @@ async def test_a_crowd_that_comes_back_at_once_does_not_make_redis_look_dead(
         assert not member.log._sender.away
 
 
-async def test_one_tenant_whose_history_cannot_be_written_holds_up_no_other(
+async def test_a_tenant_whose_history_cannot_be_written_does_not_delay_other_tenants(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 1) as site:
@@ -462,36 +486,32 @@ async def test_one_tenant_whose_history_cannot_be_written_holds_up_no_other(
         site.stored.clear()
         (browser,) = await site.open_browsers(1, member)
         await member.publish(5)
-        await site.all_complete(timeout_s=5)
+        await site.all_complete()
         assert browser.resumes == ["fresh"]
         assert member.figure("bas_events_lost_total") == 10
         assert not member.log._sender.away
 
 
-async def test_a_user_of_redis_who_may_not_listen_is_refused_at_the_start(
+async def test_a_redis_user_without_access_to_channels_is_refused_at_the_start(
     redis: RedisServer,
 ) -> None:
     redis.command("ACL", "SETUSER", "deaf", "on", ">pw", "~*", "resetchannels", "+@all")
     url = redis.url.replace("redis://", "redis://deaf:pw@")
     with pytest.raises(LogUnavailable, match=r"(?i)permission|channel"):
-        async with redis_log(
-            redis_client(url), url, SystemClock(), Metrics(), max_events=10, max_bytes=1000
-        ):
+        async with redis_site(redis_client(url), url, SystemClock(), Metrics()):
             pass
 
 
 @pytest.mark.parametrize("more", ["?nonsense=1", "?socket_timeout=x"])
-async def test_options_that_do_not_exist_are_refused_at_the_start(
+async def test_unknown_options_in_the_redis_url_are_refused_at_the_start(
     redis: RedisServer, more: str
 ) -> None:
     with pytest.raises(LogUnavailable, match="REDIS_URL is wrong"):
-        async with shared_log(
-            redis.url + more, SystemClock(), Metrics(), max_events=10, max_bytes=1000
-        ):
+        async with shared_redis(redis.url + more, SystemClock(), Metrics()):
             pass
 
 
-async def test_a_crafted_place_costs_redis_nothing_once_it_is_at_the_tip(
+async def test_a_forged_event_id_at_the_tip_is_answered_with_a_reset(
     redis: RedisServer,
 ) -> None:
     async with open_site(redis.url, 1) as site:
@@ -500,15 +520,15 @@ async def test_a_crafted_place_costs_redis_nothing_once_it_is_at_the_tip(
         await member.publish(3)
         await site.all_complete()
         (made_up,) = (f"{browser.last_id}-{'z' * 14}",)
-        stream = await member.sse.subscribe(HERE, last_event_id=made_up)
+        stream = await member.sse.subscribe(StreamRequest(HERE, last_event_id=made_up))
         assert stream.resumed == "reset"
         stream.close()
 
 
-async def test_a_question_that_was_sent_already_answers_nobody_who_asks_later(
+async def test_a_read_after_an_append_is_not_answered_by_an_earlier_read(
     redis: RedisServer,
 ) -> None:
-    """What somebody heard of can be read, though the same was asked just before it came."""
+    """A published event can be read even if the same read was already sent before it."""
     async with open_site(redis.url, 1) as site:
         (member,) = site.members
         await member.publish(1)

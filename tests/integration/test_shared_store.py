@@ -1,4 +1,4 @@
-"""Server processes on one folder: whichever a device or a browser meets, it meets one server."""
+"""Server processes on one data folder behave as one server towards devices and browsers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from tests.integration.test_durability import MIN_TIME_MS, edges, stored
-from tests.support.process import ServerProcess
-from tests.support.redis import RedisServer
 from tests.support.stream import StreamClient, caller, log_in
+from tools.process import ServerProcess
+from tools.redis_server import RedisServer
 
 PROCESSES = 3
 POSTERS = 8
@@ -30,7 +30,7 @@ OPEN = {"BAS_AUTH_ENABLED": "0"}
 
 
 class Servers:
-    """Server processes on one folder, each on a port of its own."""
+    """Server processes on one data folder, each on another port."""
 
     def __init__(self, folder: Path, redis: RedisServer, stack: ExitStack, **settings: str) -> None:
         self._folder, self._stack = folder, stack
@@ -45,7 +45,7 @@ class Servers:
 
     @property
     def output(self) -> str:
-        """All that every one of them printed, those that were killed too."""
+        """The output of all processes, including those that were killed."""
         return "".join(server.output for server in self.all)
 
 
@@ -65,7 +65,8 @@ class Walker:
     temp_tenths: int = 240
 
     async def walk(self, servers: Servers, until: float) -> None:
-        """Post until then (monotonic); what gets no answer is posted again to the next process."""
+        """Post until this monotonic time; a post without an answer is repeated at the next
+        process."""
         turns = itertools.count(self.chance.randrange(PROCESSES))
         async with caller("") as client:
             while time.monotonic() < until:
@@ -91,7 +92,7 @@ class Walker:
         raise AssertionError("no process answers")
 
 
-async def test_no_minimum_time_is_broken_though_a_process_is_killed_and_redis_dies(
+async def test_zones_keep_their_minimum_times_when_a_process_and_redis_are_killed(
     tmp_path: Path, redis: RedisServer, stack: ExitStack
 ) -> None:
     servers = Servers(tmp_path, redis, stack, **OPEN)
@@ -108,7 +109,7 @@ async def test_no_minimum_time_is_broken_though_a_process_is_killed_and_redis_di
     async with caller(servers.members[0].url) as client:
         for walker in walkers:
             rows = await stored(client, walker.name)
-            # Everything that was answered, once, in the order in which it was posted.
+            # Every acknowledged reading is stored once, in the order of the posts.
             assert [row["temp_tenths"] for row in rows] == walker.posted
             times = [at for at, _ in edges(rows)]
             assert len(times) >= 2, "it never wanted to switch back"
@@ -123,8 +124,8 @@ async def test_processes_under_load_answer_every_post_and_store_each_reading_onc
 ) -> None:
     servers = Servers(tmp_path, redis, stack, **OPEN)
     each = 50
-    # A date of its own for each reading, by which it is found again: ahead, since one that comes
-    # late, or after a newer one, could be a wrong clock's.
+    # Each reading has a unique date, to identify it. The dates are in the future, since the server
+    # does not trust a date that is late or older than the last one.
     first_ms = round(time.time() * 1000) + 60_000
     expected: dict[str, list[int]] = {}
     statuses: Counter[int] = Counter()
@@ -149,7 +150,7 @@ async def test_processes_under_load_answer_every_post_and_store_each_reading_onc
     assert "Traceback" not in servers.output
 
 
-async def test_a_log_out_on_one_process_ends_the_session_and_its_stream_on_another(
+async def test_a_log_out_at_one_process_ends_the_session_and_its_stream_at_another(
     tmp_path: Path, redis: RedisServer, stack: ExitStack
 ) -> None:
     one, other, _ = Servers(tmp_path, redis, stack).members
@@ -164,10 +165,10 @@ async def test_a_log_out_on_one_process_ends_the_session_and_its_stream_on_anoth
         assert (await there.get("/auth/status")).status_code == 200
         assert (await here.post("/auth/logout")).status_code == 200
         assert (await there.get("/auth/status")).status_code == 401
-        await stream.rest(timeout_s=5)
+        await stream.rest()
 
 
-async def test_wrong_passwords_on_all_processes_are_counted_together(
+async def test_wrong_passwords_at_all_processes_are_counted_together(
     tmp_path: Path, redis: RedisServer, stack: ExitStack
 ) -> None:
     servers = Servers(tmp_path, redis, stack).members

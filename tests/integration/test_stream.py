@@ -1,4 +1,4 @@
-"""The live stream of a real server process, as its clients find it."""
+"""The live stream of a real server process, seen by its clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest
 
 from bas_server import open_base
 from server.config.config import ServerConfig
-from tests.support.process import ServerProcess
 from tests.support.stream import (
     WAIT_S,
     StreamClient,
@@ -25,6 +24,7 @@ from tests.support.stream import (
     log_in,
     post_reading,
 )
+from tools.process import ServerProcess
 
 PASSWORD = "correct horse"
 ROW_KEYS = {
@@ -41,7 +41,7 @@ ROW_KEYS = {
 
 
 class Site(NamedTuple):
-    """A running server, with a session of one user of each tenant."""
+    """A running server, and a session of one user in each of two tenants."""
 
     server: ServerProcess
     session: str
@@ -67,8 +67,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(server, here, asyncio.run(log_in(server.url, "stranger", PASSWORD)))
 
 
-def test_the_first_bytes_are_a_comment_and_a_retry_and_come_at_once(site: Site) -> None:
-    with socket.create_connection(("127.0.0.1", site.port), timeout=1) as sock:
+def test_a_stream_begins_at_once_with_a_comment_and_a_retry_field(site: Site) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as sock:
         sock.sendall(
             b"GET /api/sse/telemetry HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bas-tests\r\n"
             b"Cookie: bas_session_id=" + site.session.encode() + b"\r\n\r\n"
@@ -98,11 +98,11 @@ async def test_a_stream_opens_with_hello_and_a_snapshot(site: Site) -> None:
 
 
 def _now_ms(stream: StreamClient) -> float:
-    """The server's own time, to the second."""
+    """The server's time from its Date header, to the second."""
     return parsedate_to_datetime(stream.headers["date"]).timestamp() * 1000
 
 
-async def test_the_headers_are_those_of_the_contract(site: Site) -> None:
+async def test_the_headers_of_a_stream_are_those_of_the_contract(site: Site) -> None:
     async with await StreamClient.open(site.port, session=site.session) as stream:
         assert stream.status == 200
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -117,8 +117,8 @@ async def test_the_headers_are_those_of_the_contract(site: Site) -> None:
 def test_a_head_request_is_answered_with_the_headers_alone(site: Site) -> None:
     session = site.session.encode()
     request = b"%b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bas-tests\r\nX-Session-ID: %b\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", site.port), timeout=2) as sock:
-        # The second answer can only come when the first is over.
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as sock:
+        # The server sends the second answer only after the end of the first.
         sock.sendall(request % (b"HEAD /api/sse/telemetry", session))
         sock.sendall(request % (b"GET /healthz", session))
         received = b""
@@ -134,7 +134,7 @@ def test_a_head_request_is_answered_with_the_headers_alone(site: Site) -> None:
 
 @pytest.mark.parametrize("session", [None, "short", "x" * 43])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_without_a_session_there_is_no_stream(
+async def test_a_stream_without_a_valid_session_is_refused(
     site: Site, session: str | None, method: str
 ) -> None:
     async with await StreamClient.open(site.port, session=session, method=method) as stream:
@@ -161,7 +161,7 @@ async def test_a_posted_reading_arrives_as_it_was_stored(site: Site) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._~-]{1,128}", event.id or "")
 
 
-async def test_a_setpoint_that_is_set_arrives(site: Site) -> None:
+async def test_a_setpoint_change_arrives_on_the_stream(site: Site) -> None:
     async with (
         caller(site.server.url, site.session) as operator,
         await StreamClient.open(site.port, "device_id=setpoint-zone", session=site.session) as one,
@@ -178,7 +178,9 @@ async def test_a_setpoint_that_is_set_arrives(site: Site) -> None:
     assert said == body | {"updated_by": "operator"}
 
 
-async def test_a_client_comes_back_by_header_or_query_and_the_header_wins(site: Site) -> None:
+async def test_a_client_resumes_by_header_or_query_and_the_header_takes_precedence(
+    site: Site,
+) -> None:
     async with (
         caller(site.server.url) as device,
         await StreamClient.open(site.port, session=site.session) as stream,
@@ -211,7 +213,7 @@ async def test_a_client_comes_back_by_header_or_query_and_the_header_wins(site: 
     "last_event_id",
     ["x", "%00", "%0a", "a" * 4000, "12345678-99", "%F0%9F%8C%A1", "%ff", "-1", "1700000000000-0"],
 )
-async def test_an_id_that_is_none_is_answered_with_reset_and_a_snapshot(
+async def test_an_invalid_last_event_id_is_answered_with_a_reset_and_a_snapshot(
     site: Site, last_event_id: str
 ) -> None:
     query = f"last_event_id={last_event_id}"
@@ -222,7 +224,9 @@ async def test_an_id_that_is_none_is_answered_with_reset_and_a_snapshot(
         assert "zones" in frames["snapshot"].json
 
 
-async def test_a_stream_can_be_had_without_snapshot_and_without_names(site: Site) -> None:
+async def test_a_client_can_ask_for_a_stream_without_a_snapshot_and_without_event_names(
+    site: Site,
+) -> None:
     query = "snapshot=0&names=0&device_id=bare"
     async with (
         caller(site.server.url) as device,
@@ -237,7 +241,9 @@ async def test_a_stream_can_be_had_without_snapshot_and_without_names(site: Site
         assert frame.json["temp_tenths"] == 222
 
 
-async def test_a_filtered_stream_has_its_devices_alone_in_snapshot_and_events(site: Site) -> None:
+async def test_a_filtered_stream_has_only_its_devices_in_the_snapshot_and_the_events(
+    site: Site,
+) -> None:
     query = "device_id=left&device_id=right"
     async with caller(site.server.url) as device:
         for name in ("left", "right", "middle"):
@@ -251,7 +257,7 @@ async def test_a_filtered_stream_has_its_devices_alone_in_snapshot_and_events(si
     assert [frame.json["device_id"] for frame in live] == ["left", "right"]
 
 
-async def test_silence_is_filled_with_heartbeats_that_keep_the_place(site: Site) -> None:
+async def test_heartbeats_have_the_id_of_the_last_event(site: Site) -> None:
     async with await StreamClient.open(site.port, session=site.session) as stream:
         opening = await stream.opening()
         frames = [await stream.frame(4), await stream.frame(4)]
@@ -282,7 +288,7 @@ async def test_two_tenants_never_see_each_others_events(site: Site) -> None:
         assert (await stream.opening())["hello"].json["resume"] == "reset"
 
 
-async def test_a_stock_client_reads_the_stream(site: Site) -> None:
+async def test_the_sse_client_of_httpx_reads_the_stream(site: Site) -> None:
     async with caller(site.server.url, site.session) as client:
         events = []
         async with (
@@ -301,7 +307,9 @@ async def test_a_stock_client_reads_the_stream(site: Site) -> None:
     assert events[-1].json()["device_id"] == "stock"
 
 
-async def test_one_stream_too_many_is_refused_until_one_has_gone(tmp_path: Path) -> None:
+async def test_a_stream_over_the_limit_is_refused_until_another_stream_closes(
+    tmp_path: Path,
+) -> None:
     with ServerProcess(tmp_path, BAS_AUTH_ENABLED="0", BAS_SSE_MAX_STREAMS="3") as server:
         streams = [await StreamClient.open(server.port) for _ in range(3)]
         for stream in streams:
@@ -322,7 +330,7 @@ async def test_one_stream_too_many_is_refused_until_one_has_gone(tmp_path: Path)
             await stream.close()
 
 
-async def test_the_figures_add_up(tmp_path: Path) -> None:
+async def test_the_metrics_of_streams_and_events_add_up(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, BAS_AUTH_ENABLED="0") as server:
         async with caller(server.url) as client:
             first = [await StreamClient.open(server.port) for _ in range(5)]
@@ -336,8 +344,8 @@ async def test_the_figures_add_up(tmp_path: Path) -> None:
             assert now["bas_streams_open"] == now["bas_streams_opened_total"] == 5
             assert now["bas_readings_stored_total"] == now["bas_events_published_total"] == 30
             assert now["bas_events_replayed_total"] == 0
-            place = first[0].last_id.rsplit("-", 1)[0] + "-10"
-            async with await StreamClient.open(server.port, last_event_id=place) as again:
+            tenth_id = first[0].last_id.rsplit("-", 1)[0] + "-10"
+            async with await StreamClient.open(server.port, last_event_id=tenth_id) as again:
                 assert len(await again.live(20)) == 20
             for stream in first:
                 await stream.close()

@@ -1,4 +1,4 @@
-"""Many streams and a bad one on a real server: everyone gets everything, at once or later."""
+"""Many streams, and one that is not read, on a real server: no client misses an event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.process import ServerProcess
 from tests.support.stream import (
     StreamClient,
     caller,
@@ -21,11 +20,12 @@ from tests.support.stream import (
     post_reading,
     stalled_reader,
 )
+from tools.process import ServerProcess
 
 STREAMS, DEVICES, READINGS_EACH = 100, 6, 50
 # Enough to fill every buffer between the server and a client that does not read.
 ZONES, ROUNDS_MAX = 150, 200
-# The longest name there is makes the greatest events: 512 bytes each.
+# The longest allowed name makes the largest events: 512 bytes each.
 LONG_NAME = "🌡" * 124
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 
@@ -49,12 +49,12 @@ async def test_a_hundred_streams_get_every_reading_of_many_connections_once_in_o
                 await post_reading(device, device_id, number)
 
     posting = asyncio.gather(*(post_all(f"device-{n}") for n in range(DEVICES)))
-    received = await asyncio.gather(*(stream.live(total, 20) for stream in streams))
+    received = await asyncio.gather(*(stream.live(total, 120) for stream in streams))
     await posting
     async with caller(server.url) as client:
         await post_reading(client, "the-last", 0)
         last = await asyncio.gather(*(stream.live(1) for stream in streams))
-    # What follows is the very next event: nothing came twice at the end either.
+    # The next event is the one that was posted last, so no stream got a duplicate at the end.
     assert {frames[0].json["device_id"] for frames in last} == {"the-last"}
     expected = {f"device-{n}": list(range(READINGS_EACH)) for n in range(DEVICES)}
     order = [frame.id for frame in received[0]]
@@ -68,7 +68,7 @@ async def test_a_hundred_streams_get_every_reading_of_many_connections_once_in_o
     await asyncio.gather(*(stream.close() for stream in streams))
 
 
-async def test_a_client_that_reads_nothing_is_let_go_while_others_get_everything(
+async def test_the_server_closes_a_stream_that_is_not_read_and_the_others_get_every_event(
     server: ServerProcess,
 ) -> None:
     async with (
@@ -86,24 +86,24 @@ async def test_a_client_that_reads_nothing_is_let_go_while_others_get_everything
                 body = {"setpoint_tenths": 200 + round_ % 2}
                 assert (await client.post("/api/set_setpoint", json=body)).status_code == 200
                 seen += [frame.id for frame in await reader.live(ZONES)]
-                if 'bas_streams_closed_total{reason="slow"}' in await figures(client):
+                if (await figures(client))['bas_streams_closed_total{reason="slow"}']:
                     break
             assert (await figures(client))['bas_streams_closed_total{reason="slow"}'] == 1
             positions = [int(str(event_id).rsplit("-", 1)[1]) for event_id in seen]
             assert positions == list(range(1, len(seen) + 1))
             received = await asyncio.to_thread(read_to_the_end, stalled)
             assert not received.endswith(LAST_CHUNK)
-        # It took some of the stream before; from there it gets the rest, each event once.
+        # The client had received some events; a reconnect replays the rest, each once.
         ids = re.findall(rb"\nid: (\S+)\ndata: [^\n]+\n\n", received)
         query = f"last_event_id={ids[-1].decode()}"
         async with await StreamClient.open(server.port, query) as again:
             assert (await again.opening())["hello"].json["resume"] == "recovered"
             missed = seen[seen.index(ids[-1].decode()) + 1 :]
-            assert [frame.id for frame in await again.live(len(missed), 20)] == missed
+            assert [frame.id for frame in await again.live(len(missed))] == missed
 
 
 def read_to_the_end(sock: socket.socket) -> bytes:
-    """What was on its way when the connection was cut."""
+    """The bytes that were in flight when the connection was cut."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while piece := sock.recv(65536):
@@ -118,7 +118,7 @@ async def _open_streams(client: httpx.AsyncClient, count: int) -> bool:
 async def test_a_client_of_http_1_0_gets_events_without_chunks(server: ServerProcess) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /api/sse/telemetry HTTP/1.0\r\nHost: localhost\r\n\r\n")
-    async with asyncio.timeout(10), caller(server.url) as client:
+    async with asyncio.timeout(60), caller(server.url) as client:
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"transfer-encoding" not in head.lower()
         await reader.readuntil(b"event: snapshot")

@@ -1,4 +1,4 @@
-"""A database that cannot be used: the server serves without it and says so, a command fails."""
+"""A file that is not a database: the server serves without it and says so, a command fails."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.process import ServerProcess, run_command
 from tests.support.stream import eventually
+from tools.process import ServerProcess, run_command
 
 HOT = {"temp_tenths": 300, "sensor_ok": True}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data folder whose database is none."""
+    """A data folder whose bas.db is not a database."""
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "bas.db").write_bytes(b"no database\n" * 1000)
     return folder
 
 
-def test_a_server_says_which_file_and_what_to_do_and_answers_devices(folder: Path) -> None:
+def test_a_server_names_the_file_and_the_remedy_and_still_answers_devices(folder: Path) -> None:
     with ServerProcess(folder) as server, httpx.Client(base_url=server.url) as http:
-        (line,) = [line for line in server.lines if "Cannot use the database" in line]
+        (line,) = [line for line in server.lines if "cannot use the database" in line]
         assert "ERROR" in line
         assert f"{folder / 'bas.db'}: file is not a database" in line
-        assert "(move a back-up into its place, or move it away for a new one)" in line
-        told = http.post("/api/sensor_data", json=HOT)
-        assert (told.status_code, told.json()["stored"]) == (200, False)
-        assert (told.json()["cool_active"], told.json()["heat_active"]) == (False, False)
+        remedy = f"stop the server and run `bas_server.py recover {folder / 'bas.db'}`"
+        assert f"({remedy}, or restore a back-up)" in line
+        answer = http.post("/api/sensor_data", json=HOT)
+        assert (answer.status_code, answer.json()["stored"]) == (200, False)
+        assert (answer.json()["cool_active"], answer.json()["heat_active"]) == (False, False)
         ready = http.get("/readyz")
         assert (ready.status_code, ready.json()["checks"]["store"]) == (503, "STORE_UNAVAILABLE")
         assert http.get("/healthz").status_code == 200
@@ -43,7 +44,7 @@ def test_a_server_says_which_file_and_what_to_do_and_answers_devices(folder: Pat
     assert (folder / "bas.db").read_bytes() == b"no database\n" * 1000
 
 
-async def test_once_the_file_is_moved_away_the_server_has_a_new_one_and_stores(
+async def test_a_server_creates_a_new_database_once_the_broken_file_is_moved_away(
     folder: Path,
 ) -> None:
     with ServerProcess(folder) as server:
@@ -53,10 +54,10 @@ async def test_once_the_file_is_moved_away_the_server_has_a_new_one_and_stores(
             async def is_ready() -> bool:
                 return (await http.get("/readyz")).status_code == 200
 
-            await eventually(is_ready, "it is ready", 10)
-            told = (await http.post("/api/sensor_data", json=HOT)).json()
-            assert (told.get("stored", True), told["heat_active"]) == (True, True)
-            await eventually(lambda: server.password, "there is an account", 10)
+            await eventually(is_ready, "it is ready")
+            answer = (await http.post("/api/sensor_data", json=HOT)).json()
+            assert (answer.get("stored", True), answer["heat_active"]) == (True, True)
+            await eventually(lambda: server.password, "the first account")
         assert server.terminate() == 0
     assert "readings are stored again" in server.output
 

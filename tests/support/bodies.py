@@ -1,4 +1,4 @@
-"""Bodies as devices write them, strict JSON or not, and what a zone is to make of each."""
+"""Generated bodies of posts, strict JSON or not, and how the server must interpret each."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ TEMP_MIN, TEMP_MAX = -550, 1250
 
 
 class Number(str):
-    """A number by its own digits, which a float or a Python integer may not hold."""
+    """A number kept as text, because a float or a Python integer may not hold its digits."""
 
     __slots__ = ()
 
 
 def written(value: Any, small: bool = False) -> str:
-    """JSON, with the words that Python, or a `small` MicroPython, writes for floats without one."""
+    """The value as JSON; NaN and infinity as Python, or if `small` as MicroPython, writes them."""
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
@@ -34,7 +34,7 @@ def written(value: Any, small: bool = False) -> str:
 
 
 def tenths_of(value: Any) -> int | None:
-    """The temperature that a value says, rounded half away from zero; None if it is no number."""
+    """The value as a temperature, rounded half away from zero; None if it is not a number."""
     if isinstance(value, Number):
         return int(Decimal(value).to_integral_value(ROUND_HALF_UP))
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -43,13 +43,13 @@ def tenths_of(value: Any) -> int | None:
 
 
 def says_good(body: dict[str, Any]) -> bool:
-    """Whether a body says that its sensor is good, and what it measures there."""
+    """Whether a body reports a good sensor and a temperature in the sensor's range."""
     ok, temp = body.get("sensor_ok"), tenths_of(body.get("temp_tenths"))
     good = ok is True or (type(ok) is int and ok == 1) or (isinstance(ok, Number) and ok == "1")
     return good and temp is not None and TEMP_MIN <= temp <= TEMP_MAX
 
 
-# No float, and no integer of Python's usual kinds, holds these.
+# Neither a float nor a 64-bit integer holds these.
 NUMBERS = [
     Number(text)
     for text in (
@@ -81,7 +81,7 @@ temps = (
     st.integers(-600, 1300) | st.floats(-600, 1300).map(lambda value: round(value, 1)) | anything
 )
 oks = st.sampled_from([True, True, 1, False, 0, None]) | anything
-# Neither a date, nor the age of a reading, nor a key: each is as if it were missing.
+# Invalid dates, ages and keys: the server must treat each as missing.
 no_date = anything.filter(lambda value: not 1e12 < _size(value) < 1e13)
 no_age = anything.filter(lambda value: not 0 <= _size(value) < 2**53)
 no_key = anything.filter(lambda value: not isinstance(value, str) or isinstance(value, Number)) | (
@@ -90,13 +90,13 @@ no_key = anything.filter(lambda value: not isinstance(value, str) or isinstance(
 
 
 def _size(value: Any) -> float:
-    """A number, or -1 for anything else."""
+    """The value if it is a number, otherwise -1."""
     if isinstance(value, Number):
         return float(value)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else -1
 
 
-# Everything but `device_id`: whose reading it is is another question.
+# Every field but `device_id`: these tests are not about which device a reading belongs to.
 fields = {
     "temp_tenths": temps,
     "sensor_ok": oks,

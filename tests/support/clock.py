@@ -1,4 +1,4 @@
-"""A clock that a test sets: the one fake here, since time has no second implementation."""
+"""A clock that a test sets: the only fake, because time has no second real implementation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ HOUR_MS = 3_600_000
 
 
 class ManualClock:
-    """Stands still until `advance`; all its times move together.
+    """A clock that stands still until `advance`; all its times move together.
 
-    A step of the wall clock alone is added to `step_ms`. Two clocks of one `boot` are two
-    processes of one machine, which was started an hour before `now_ms`.
+    `step_ms` moves the wall clock alone. Two clocks with the same `boot` stand for two processes
+    of one machine that booted an hour before `now_ms`. Only a `compared` one is measured against
+    the time of a real Redis or Firestore; to the others, they count as right.
     """
 
-    def __init__(self, now_ms: int = 1_790_000_000_000, boot: str = "first boot") -> None:
+    def __init__(
+        self, now_ms: int = 1_790_000_000_000, boot: str = "first boot", *, compared: bool = False
+    ) -> None:
         self.ms = now_ms
+        self.compared = compared
         self.step_ms = 0
         self.boot = boot
         self._booted_ms = now_ms - HOUR_MS

@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 from server.config.config import ServerConfig
-from tests.support.process import REPOSITORY, clean_environment
+from tools.process import REPOSITORY, clean_environment
 
 Result = subprocess.CompletedProcess[str]
-# Where the data are; what else a config says has no part in copying.
+# The settings that say where the data are: the commands need no others.
 NAMES = {"data_dir", "use_emulators", "firestore_emulator_host", "google_cloud_project"}
 NAMES |= {"use_firestore_telemetry", "use_firestore_auth", "use_firestore_audit"}
 
@@ -40,14 +40,14 @@ def run(config: ServerConfig, *arguments: str) -> Result:
 
 
 def results(done: Result) -> list[str]:
-    """What a command that went well said, but for how far it was meanwhile."""
+    """The output lines of a command that succeeded, without its progress lines."""
     assert (done.returncode, done.stderr) == (0, "")
     progress = re.compile(r"\w+(, checked)?: \d+ of \d+")
     return [line for line in done.stdout.splitlines() if not progress.fullmatch(line)]
 
 
 def refused(done: Result, *words: str) -> None:
-    """It ended with 1 and one clear line that holds these words."""
+    """Check that the command exited with 1 and that its last line contains these words."""
     assert done.returncode == 1, done.stdout
     assert "Traceback" not in done.stderr
     *_, last = done.stderr.splitlines()

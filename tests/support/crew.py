@@ -1,4 +1,4 @@
-"""A server of several processes, devices that post to it, and what the machine knows of it."""
+"""A server of several processes, devices that post to it, and what /proc says about it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import os
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
-from tests.support.process import ServerProcess
-from tests.support.redis import RedisServer
 from tests.support.stream import WAIT_S, caller, eventually
+from tools.process import ServerProcess
+from tools.redis_server import RedisServer
 
 PROCESSES = 3
 POSTERS = 4
-# The firmware in the field gives up after this.
+# The firmware in the field waits this long for an answer.
 PATIENCE_S = 5.0
 
 
 class Crew(ServerProcess):
-    """A server of several processes, without log-in unless told otherwise."""
+    """A server of several processes, without log-in unless `settings` say otherwise."""
 
     def __init__(
         self, data_dir: Path, redis: RedisServer, *arguments: str, **settings: str
@@ -30,9 +30,9 @@ class Crew(ServerProcess):
             "BAS_PROCESSES": str(PROCESSES),
             "REDIS_URL": redis.url,
             "BAS_AUTH_ENABLED": "0",
-            # A child reads this at its start, so that a test can make starts fail.
+            # A child process reads this file when it starts: a broken one makes the start fail.
             "BAS_AUTH_CONFIG": str(data_dir.parent / "auth_config.json"),
-            # What a killed supervisor leaves behind goes with the test.
+            # A killed supervisor leaves files behind: pytest removes them with this folder.
             "TMPDIR": str(data_dir.parent),
         }
         self.file = data_dir.parent / "auth_config.json"
@@ -89,12 +89,12 @@ class Load:
             writer.close()
 
     async def more(self, count: int = 100) -> None:
-        """Wait until this many more were answered."""
+        """Wait until the server has answered `count` more posts."""
         goal = len(self.answered) + count
         await eventually(lambda: len(self.answered) >= goal, f"{count} more posts", 2 * WAIT_S)
 
     async def lost(self) -> set[tuple[str, int]]:
-        """What was answered and is not in the store."""
+        """The readings that the server answered but that are not in the store."""
         stored = set()
         async with caller(self._server.url) as client:
             for device_id in {device_id for device_id, _ in self.answered}:
@@ -105,7 +105,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[Load]:
-        """Post meanwhile; it begins with the first answers."""
+        """Post while the block runs; the block starts after the first answers."""
         async with asyncio.TaskGroup() as group:
             for poster in range(POSTERS):
                 group.create_task(self._post_on(poster))
@@ -117,7 +117,7 @@ class Load:
 
 
 def alive(pid: int) -> bool:
-    """Whether this process exists, and is not only waited for."""
+    """Whether this process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -134,7 +134,7 @@ def sockets(pid: int) -> int:
 
 
 async def complete(crew: Crew, without: Collection[int] = ()) -> set[int]:
-    """The ids of all children once they are as many as they should be, and none of these."""
+    """Wait for the full number of children, none of them in `without`; returns their ids."""
 
     def check() -> bool:
         return len(crew.children) == PROCESSES and crew.children.isdisjoint(without)
@@ -144,7 +144,7 @@ async def complete(crew: Crew, without: Collection[int] = ()) -> set[int]:
 
 
 async def answered(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A new connection on which a request was answered in time."""
+    """Open a connection and check that a request on it is answered in time."""
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -153,7 +153,7 @@ async def answered(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 
 async def dealt(crew: Crew, count: int, pids: set[int]) -> dict[int, int]:
-    """How many of this many new connections, each answered, these processes got."""
+    """Open `count` connections; returns how many of them each process accepted."""
     before = {pid: sockets(pid) for pid in pids}
     connections = [await answered(crew.port) for _ in range(count)]
     gains = {pid: sockets(pid) - before[pid] for pid in pids}

@@ -1,4 +1,4 @@
-"""A proxy for HTTP/2 that can lose a server's answer: the request was carried out, nobody knows."""
+"""A proxy for HTTP/2 that can lose the answer to a request that the server has carried out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _HEADERS = 1
 
 
 class CuttingProxy:
-    """Forwards 127.0.0.1:`port` to a server. `lose` answers, one after the other, are not
-    forwarded: their connection is cut when the answer begins. With `after` that begins once a
-    request with these bytes has gone through."""
+    """Forwards 127.0.0.1:`port` to a server. It does not forward the next `lose` answers: it cuts
+    each connection when the answer begins. With `after` it counts only answers that begin after it
+    forwarded a request with these bytes."""
 
     def __init__(self, upstream_port: int) -> None:
         self.lose = 0
@@ -36,7 +36,7 @@ class CuttingProxy:
                 both.create_task(self._copy_requests(reader, up_writer))
                 both.create_task(self._copy_frames(up_reader, writer))
         except* (OSError, asyncio.IncompleteReadError):
-            pass  # an end of either side ends both
+            pass  # when one side closes, both are closed
         finally:
             for one in pair:
                 one.close()
@@ -66,7 +66,7 @@ class CuttingProxy:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[CuttingProxy]:
-        """Listen meanwhile."""
+        """Listen while the block runs."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         try:

@@ -1,48 +1,34 @@
-"""A real Firestore emulator: on a free port, one for the session or of a test's own."""
+"""A real Firestore emulator on a free port, for the whole session or for one test."""
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import json
 import os
 import shutil
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
-from server.clock import SystemClock
+from server.common.clock import SystemClock
+from server.common.metrics import Metrics
 from server.config.config import ServerConfig
-from server.metrics import Metrics
 from server.services.firestore import init_client
-from server.services.firestore.indexes import Index
-from tests.support.daemon import Daemon
+from server.services.ports.indexes import Index
+from tools.firestore_emulator import JAR, JAVA, FirestoreEmulator, fresh_project
 
 if TYPE_CHECKING:
-    from server.services.firestore.client import FirestoreClient
+    from server.services.firestore.google.client import FirestoreClient
 
-START_S = 40.0
-SWITCHES = ("telemetry", "auth", "audit")
+# Compiles fast and not well: of the time that a test has an emulator, most is its start.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 INDEXES = [Index("things", ("owner",), "expire_at", "asc")]
-_JAR = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
-
-
-def _find_jar() -> Path | None:
-    """The emulator's jar, where scripts/setup_emulators.sh looks for it."""
-    named = os.environ.get("BAS_FIRESTORE_JAR")
-    gcloud = shutil.which("gcloud")
-    folders = [Path(gcloud).resolve().parent.parent] if gcloud else []
-    folders += [Path("/usr/lib/google-cloud-sdk"), Path.home() / "google-cloud-sdk"]
-    downloads = (Path.home() / ".cache/firebase/emulators").glob("cloud-firestore-emulator-v*.jar")
-    found = [Path(named)] if named else [*(one / _JAR for one in folders), *sorted(downloads)[::-1]]
-    return next((jar for jar in found if jar.is_file()), None)
-
-
-JAR = _find_jar()
-JAVA = shutil.which("java")
 
 
 def need_firestore() -> None:
@@ -54,13 +40,8 @@ def need_firestore() -> None:
         pytest.skip(f"{missing} is not installed: the tests with a real Firestore do not run")
 
 
-def fresh_project() -> str:
-    """A project nobody used: its database in the emulator is empty."""
-    return f"test-{uuid.uuid4().hex[:20]}"
-
-
 def on_firestore(config: ServerConfig, host: str, *switches: str) -> ServerConfig:
-    """The configuration with these SWITCHES on, in a fresh project of the emulator at host:port."""
+    """The configuration with these SWITCHES on, in a new project of the emulator at host:port."""
     return dataclasses.replace(
         config,
         use_emulators=True,
@@ -74,7 +55,7 @@ def on_firestore(config: ServerConfig, host: str, *switches: str) -> ServerConfi
 
 @asynccontextmanager
 async def opened(host: str, project: str = "") -> AsyncIterator[FirestoreClient]:
-    """A client of the emulator at host:port, in that project or a fresh one; closed afterwards."""
+    """A client of the emulator at host:port, in that project or a new one; closed at the end."""
     client = init_client(host, INDEXES, SystemClock(), Metrics(), project or fresh_project())
     try:
         yield client
@@ -82,32 +63,50 @@ async def opened(host: str, project: str = "") -> AsyncIterator[FirestoreClient]
         await client.close()
 
 
-class FirestoreEmulator(Daemon):
-    """Firestore's emulator, which keeps everything in memory."""
+class SharedEmulator(FirestoreEmulator):
+    """One emulator for all processes of a test run: the first starts it, the last stops it.
 
-    start_s = START_S
+    A file in `folder`, which all of them share, holds its process id, its port and its user count.
+    """
 
-    def __init__(self) -> None:
-        super().__init__("firestore")
+    def __init__(self, folder: Path) -> None:
+        super().__init__(SHORT_LIVED)
+        self._state = folder / "firestore-emulator.json"
 
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
+    def start(self) -> SharedEmulator:
+        with self._locked() as state:
+            if not state.get("users"):
+                super().start()
+                state |= {"users": 0, "pid": self.pid, "port": self.port, "folder": self._folder}
+            self.port = state["port"]
+            state["users"] += 1
+        return self
 
-    def _command(self) -> list[str]:
-        assert JAVA is not None
-        # Every test's documents stay: a whole run leaves 300 MB, and a full heap answers late.
-        options = ["-Xmx1g", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
-        options += [f"-Djava.io.tmpdir={self._folder}", "-cp", str(JAR)]
-        main = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-        return [JAVA, *options, main, "start", "--host=127.0.0.1", f"--port={self.port}"]
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._locked() as state:
+            state["users"] -= 1
+            if state["users"] == 0:
+                os.kill(state["pid"], signal.SIGKILL)
+                shutil.rmtree(state["folder"], ignore_errors=True)
+        if self._folder != state["folder"]:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._process is not None:
+            # Other processes may still use the emulator, and the last one kills it. Without a
+            # return code, Popen would warn that this child process is still running.
+            self._process.returncode = 0
 
-    def _answers(self) -> bool:
-        """Whether a write is answered; the first one takes a cold emulator seconds."""
-        path = f"projects/{fresh_project()}/databases/(default)/documents"
-        write = {"writes": [{"update": {"name": f"{path}/things/a", "fields": {}}}]}
-        try:
-            asked = httpx.post(f"http://{self.host}/v1/{path}:commit", json=write, timeout=START_S)
-        except httpx.TransportError:
-            return False
-        return asked.status_code == 200
+    @contextmanager
+    def _locked(self) -> Iterator[dict[str, Any]]:
+        """The content of the file, locked for this process; changes are written back."""
+        with self._state.open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            state = json.loads(file.read() or "{}")
+            yield state
+            file.truncate(0)
+            file.write(json.dumps(state))

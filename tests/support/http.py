@@ -1,4 +1,4 @@
-"""Speaks HTTP to the app inside the test process: callers with a session, and raw requests."""
+"""Sends HTTP requests to the app inside the test process, through a session or as raw ASGI."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from quart import Quart
 from werkzeug.datastructures import Headers
 
 from bas_server import Container, open_container
-from server.clock import Clock
+from server.common.clock import Clock
 from server.config.config import ServerConfig
-from server.services.firestore.caching import CachingClient
+from server.services.firestore.cache.client import CachingClient
 from server.services.firestore.routing import RoutingClient
 from tests.conftest import PASSWORD
 
 ADDRESS = "192.0.2.10"
 AGENT = "test browser"
-BOUND_S = 10.0
+BOUND_S = 25.0  # less than an idle connection is kept
 USERS = (
     ("reader", "read-only", "default"),
     ("operator", "operator", "default"),
@@ -34,7 +34,7 @@ USERS = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, read to its end (or, of a stream, as far as was asked for)."""
+    """A response with its whole body (of a stream: as many frames as the test asked for)."""
 
     status: int
     headers: Headers
@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass
 class Caller:
-    """A client of the app at one address; `log_in` gives it a session it sends as a header."""
+    """A client of the app at one address; after `log_in` it sends its session as a header."""
 
     app: Quart
     address: str = ADDRESS
@@ -58,7 +58,7 @@ class Caller:
     headers: dict[str, str] = field(default_factory=lambda: {"User-Agent": AGENT})
 
     async def open(self, method: str, path: str, **request: Any) -> Answer:
-        """One request; `json`, `data`, `headers` and `scheme` are as in Quart's test client."""
+        """Send a request; `json`, `data`, `headers`, `scheme` are those of Quart's test client."""
         headers = self.headers | request.pop("headers", {})
         scheme = request.pop("scheme", self.scheme)
         client = self.app.test_client(use_cookies=False)
@@ -74,18 +74,18 @@ class Caller:
         return await self.open("GET", path, **request)
 
     async def post(self, path: str, body: Any = None, **request: Any) -> Answer:
-        """POST with a JSON body, or with what `data` holds."""
+        """POST a JSON body, or the bytes in `data`."""
         if body is not None:
             request["json"] = body
         return await self.open("POST", path, **request)
 
     async def post_text(self, path: str, text: str | bytes, **request: Any) -> Answer:
-        """POST these very bytes as JSON."""
+        """POST these bytes unchanged, with the content type of JSON."""
         headers = {"Content-Type": "application/json"} | request.pop("headers", {})
         return await self.open("POST", path, data=text, headers=headers, **request)
 
     async def log_in(self, name: str, password: str = PASSWORD) -> Answer:
-        """Log in; the session is used from now on if there is one."""
+        """Log in; if that succeeds, later requests use the session."""
         answer = await self.post("/auth/login", {"username": name, "password": password})
         if answer.status == 200:
             self.headers["X-Session-ID"] = answer.cookie().value
@@ -97,7 +97,7 @@ class Caller:
 
 
 async def logged_in(container: Container, name: str, **about: Any) -> Caller:
-    """A caller with a session of this user."""
+    """A caller that has logged in as this user."""
     caller = Caller(container.app, **about)
     answer = await caller.log_in(name)
     assert answer.status == 200, answer.body
@@ -110,7 +110,7 @@ def reading(temp_tenths: int = 235, sensor_ok: bool = True, **more: Any) -> dict
 
 
 async def stored(container: Container, tenant_id: str = "default") -> list[Any]:
-    """Every reading of a tenant as the store keeps it, newest first."""
+    """Every stored reading of a tenant, newest first."""
     return await container.base.stores.telemetry.query_recent(tenant_id, None, 10_000)
 
 
@@ -121,7 +121,7 @@ async def audited(container: Container, action: str, tenant_id: str = "default")
 
 
 async def lose_store(container: Container) -> None:
-    """Close what keeps the documents: every call to it fails from now on."""
+    """Close the clients of the document store, so that every later call fails."""
     client: Any = container.base.client
     if isinstance(client, CachingClient):
         client = client._client
@@ -134,7 +134,7 @@ async def lose_store(container: Container) -> None:
 
 @asynccontextmanager
 async def served(config: ServerConfig, clock: Clock, **settings: Any) -> AsyncIterator[Container]:
-    """A container with these settings changed, and the usual accounts in its folder."""
+    """A container with these settings changed, and with the accounts in USERS."""
     changed = dataclasses.replace(config, **settings)
     async with open_container(changed, clock) as container:
         if not await container.base.stores.users.any():
@@ -154,7 +154,7 @@ async def exchange(
     address: str = ADDRESS,
     frames: int = 1,
 ) -> Answer:
-    """One request as Hypercorn would hand it over, unchecked; a stream is left after its start."""
+    """Send a request as Hypercorn would; a stream is closed after `frames` frames."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},

@@ -1,4 +1,4 @@
-"""Databases of the existing server: real SQLite files, with whatever rows a test wants."""
+"""Databases of the existing server: real SQLite files with the rows that a test needs."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ def insert(path: Path, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
         iterator = iter(rows)
         first = next(iterator)
         names = ", ".join(first)
-        places = ", ".join(f":{name}" for name in first)
-        statement = f"INSERT INTO {table} ({names}) VALUES ({places})"
+        placeholders = ", ".join(f":{name}" for name in first)
+        statement = f"INSERT INTO {table} ({names}) VALUES ({placeholders})"
         connection.execute(statement, first)
         connection.executemany(statement, iterator)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection of the existing server; what it did is committed at the end."""
+    """A connection to the file, as the existing server has one; commits at the end."""
     connection = sqlite3.connect(path)
     try:
         yield connection
@@ -111,7 +111,7 @@ def empty(path: Path, *, wal: bool = False) -> Path:
 
 
 def filled(path: Path, readings: int, entries: int) -> Path:
-    """A file with two accounts, so many readings (one every 2 s until now) and entries."""
+    """A file with two accounts, `readings` readings (one every 2 s until now) and `entries`."""
     now = int(time.time() * 1000)
     empty(path)
     insert(path, "users", [user("anna", "admin"), user("bob_x")])

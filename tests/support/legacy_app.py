@@ -1,4 +1,4 @@
-"""A small Flask application as it stood before the move: nothing in it knows the new server."""
+"""A small Flask application written for the old server: it uses nothing of the new one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from flask import Flask, Response, abort, jsonify, redirect, request
 
 app = Flask(__name__, static_folder=None)
-# What the tests see of it.
+# The tests read these.
 closed = threading.Event()
 served = threading.Semaphore(0)
 taken: list[int] = []
@@ -59,7 +59,7 @@ def pieces():
 
 @app.get("/legacy/endless")
 def endless():
-    """As fast as it is taken; `taken` counts the pieces."""
+    """An endless body, produced as fast as the server takes it; `taken` counts the pieces."""
 
     def make():
         try:
@@ -132,16 +132,16 @@ def status():
 
 
 def injecting(environ, start_response):
-    """A WSGI application that puts what it was asked into a header as it came."""
+    """A WSGI application whose response header contains a line break."""
     start_response("302 Found", [("Location", "/\r\nSet-Cookie: forged=1")])
     return [b""]
 
 
 def leaving(environ, start_response):
-    """A WSGI application that wants to end the process."""
+    """A WSGI application that tries to end the process."""
     raise SystemExit(3)
 
 
 def broken(environ, start_response):
-    """A WSGI application without a framework around it, which fails."""
+    """A WSGI application that raises an exception, without a framework that catches it."""
     raise KeyError("a bug")

@@ -1,4 +1,4 @@
-"""A server process with the ten legacy views and the old application, which reports on itself."""
+"""A server process with the ten legacy views, the old application and a view of its own state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quart import Blueprint
 
 from bas_server import open_container
 from server.config.config import ServerConfig
-from server.serve import listen, serve, stop_signal
+from server.http.serve import listen, serve, stop_signal
 from tests.support import legacy_app, legacy_views
 
 STEP_S = 0.005
@@ -35,7 +35,7 @@ async def main() -> None:
 
     @probe.get("/probe")
     async def report():
-        """How late the loop was at most since the last question, and what else a test asks for."""
+        """The event loop's worst delay since the last call, and other state that tests check."""
         worst = max(delays, default=0.0)
         delays.clear()
         threads = [one.name.split("-")[0] for one in threading.enumerate()]
@@ -53,7 +53,7 @@ async def main() -> None:
             container.app.register_blueprint(probe)
             measuring = asyncio.create_task(measure())
             drain = container.sse.hub.drain
-            bounds = {"max_connections": 2000, "speaks_for_many": lambda _: True}
+            bounds = {"max_connections": 2000, "is_shared_address": lambda _: True}
             await serve(container.app, container.posts, sock, drain, ready, stop, **bounds)
             measuring.cancel()
             await asyncio.gather(measuring, return_exceptions=True)

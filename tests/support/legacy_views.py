@@ -1,4 +1,4 @@
-"""Ten views as a Flask blueprint had them: plain functions that call stores and the stream."""
+"""Ten views copied from a Flask blueprint: synchronous functions that call stores and stream."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import time
 
 from quart import Blueprint, jsonify
 
-from server.adapters.services import Services
-from server.adapters.views import request
+from server.sync_api.flask_views import request
+from server.sync_api.services import Services
 
 TENANT = "default"
 
 
 def blueprint(services: Services) -> Blueprint:
-    """The views under /old. Each first takes as long as its `seconds` says, as a slow one does."""
+    """The views under /old. Each first sleeps for its `seconds` parameter, as a slow view would."""
     bp = Blueprint("old", __name__, url_prefix="/old")
     sse, telemetry, devices = services.sse, services.telemetry, services.devices
 
@@ -66,7 +66,7 @@ def blueprint(services: Services) -> Blueprint:
 
     @bp.get("/publish")
     def publish():
-        """`count` events, `pause` seconds apart, that say when they were sent."""
+        """Publish `count` events, `pause` seconds apart; each contains the time of its sending."""
         wait()
         deliveries = 0
         for _ in range(int(request.args.get("count", "1"))):

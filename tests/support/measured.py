@@ -1,16 +1,16 @@
-"""Measured values as they came, and how each is read wherever it came from: one table for all."""
+"""Measured values as devices send them, with the result that every parser must produce."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-from server.services.firestore.measured import Measured
-from server.services.firestore.values import INTEGER_MAX, INTEGER_MIN
+from server.services.history.measured import Measured
+from server.services.ports.values import INTEGER_MAX, INTEGER_MIN
 
 
 class Case(NamedTuple):
-    """Two values as they came, and what they are read as."""
+    """The two received values, and the result of parsing them."""
 
     temp: object
     sensor_ok: object
@@ -21,22 +21,22 @@ class Case(NamedTuple):
 
 
 def good(temp: object, read: int, sensor_ok: object = True) -> Case:
-    """A reading that may be acted on."""
+    """A reading that the control rules may act on."""
     return Case(temp, sensor_ok, Measured(read, True, ""))
 
 
 def fault(temp: object, sensor_ok: object, read: int | None) -> Case:
-    """A fault that the sensor reported, or did not deny."""
+    """A fault: `sensor_ok` does not say that the sensor is good."""
     return Case(temp, sensor_ok, Measured(read, False, ""))
 
 
 def no_value(temp: object, sensor_ok: object = True) -> Case:
-    """A sensor that is said to be good, without a temperature."""
+    """A sensor reported as good, without a temperature."""
     return Case(temp, sensor_ok, Measured(None, False, "no_value"))
 
 
 def out_of_range(temp: object, sensor_ok: object = True) -> Case:
-    """A sensor that is said to be good, with a temperature that it cannot measure."""
+    """A sensor reported as good, with a temperature that it cannot measure."""
     return Case(temp, sensor_ok, Measured(None, False, "out_of_range"))
 
 
@@ -45,7 +45,7 @@ CASES = [
     good(235, 235, 1),
     good(0, 0),
     good(-0.0, 0),
-    # A fraction is rounded half away from zero, and the range is asked after that.
+    # A fraction is rounded half away from zero; the range is checked afterwards.
     good(215.0, 215),
     good(215.4, 215, 1),
     good(243.7, 244),
@@ -78,7 +78,7 @@ CASES = [
     no_value(False),
     no_value([235]),
     no_value({"temp_tenths": 235}),
-    # What the field's firmware sends when its sensor fails, and what others do.
+    # The first is what the firmware in the field sends when its sensor fails.
     fault(None, False, None),
     fault(None, 0, None),
     fault(None, None, None),
@@ -119,11 +119,11 @@ def _is_cell(value: object) -> bool:
 
 
 def _in_a_row(case: Case) -> Case:
-    """SQLite has no booleans: 0 and 1 stand for them."""
+    """The case as SQLite stores it, which has 0 and 1 for booleans."""
     ok = case.sensor_ok
     return case._replace(sensor_ok=int(ok)) if isinstance(ok, bool) else case
 
 
-# Those that a document may hold in every store, and those that a row of SQLite may hold.
+# The cases that a document can hold in every store, and those that a row of SQLite can hold.
 STORED = [case for case in CASES if _is_stored(case.temp) and _is_stored(case.sensor_ok)]
 CELLS = [case for case in map(_in_a_row, CASES) if _is_cell(case.temp) and _is_cell(case.sensor_ok)]

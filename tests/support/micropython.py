@@ -1,4 +1,4 @@
-"""A controller with a real MicroPython: tests/support/firmware, its sensor played by a test."""
+"""A controller on a real MicroPython: it runs tests/support/firmware, the test is its sensor."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 PROGRAM = Path(__file__).parent / "firmware" / "main.py"
-# That of the pinned package, not an older one on PATH.
+# The executable of the pinned package, not an older one on PATH.
 EXECUTABLE = shutil.which("micropython", path=sysconfig.get_path("scripts"))
-HEAP = "192k"  # as a Pico W has, though objects are twice as large here
+HEAP = "192k"  # that of a Pico W, although objects are twice as large here
 CYCLE_S = 20.0  # the firmware gives up after 5 s; the rest is for a busy machine
 
 
@@ -35,7 +35,7 @@ def need_micropython() -> None:
 
 @dataclass(frozen=True)
 class Cycle:
-    """One post and what came of it: its body, the pins afterwards, and which of them changed."""
+    """One post and its effect: its body, the pins afterwards, and the pins that changed."""
 
     sent: str
     obeyed: bool
@@ -49,14 +49,14 @@ class Cycle:
 
 
 class MicroPythonPico:
-    """The firmware, powered on: it posts to 127.0.0.1:`port` whenever its sensor is read.
+    """The running firmware: it posts to 127.0.0.1:`port` whenever the test gives a sensor value.
 
-    `ticks` is what its clock says at its first look, `cycle_ms` how long it rests after a post.
+    `ticks` is the first value of its clock, `cycle_ms` its pause after each post.
     """
 
     def __init__(self, port: int, *, ticks: int = 0, cycle_ms: int = 0) -> None:
         assert EXECUTABLE is not None
-        # Not the script's own first line: it names the place where pip once wrote it.
+        # Run it with this Python: its shebang line names the folder where pip installed it.
         command = [sys.executable, EXECUTABLE, "-X", f"heapsize={HEAP}", str(PROGRAM)]
         self._process = subprocess.Popen(
             [*command, "127.0.0.1", str(port), str(cycle_ms), str(ticks)],
@@ -70,9 +70,9 @@ class MicroPythonPico:
         self._reader.start()
 
     def reads(self, value: int | str) -> Cycle:
-        """Its sensor says VALUE: tenths, "nan", or "unplugged" or "crc"; what came of that cycle.
+        """Give it a sensor value (tenths, "nan", "unplugged" or "crc"); returns the cycle.
 
-        AssertionError with what it printed if it died of it.
+        AssertionError with its output if the firmware ended.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(f"{value}\n")
@@ -89,7 +89,7 @@ class MicroPythonPico:
         self._printed.put("")
 
     def _next(self) -> Any:
-        """What the next line says."""
+        """The next line of its output, parsed."""
         line = self._printed.get(timeout=CYCLE_S)
         if line.startswith("{"):
             return json.loads(line)
@@ -98,7 +98,7 @@ class MicroPythonPico:
         raise AssertionError(line or "the firmware ended")
 
     def power_off(self) -> None:
-        """No chance to tidy up."""
+        """Kill the process, so that it cannot clean up."""
         self._process.kill()
         self._process.wait()
         self._reader.join()

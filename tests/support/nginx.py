@@ -1,4 +1,4 @@
-"""A real nginx with infra/nginx.conf in front of any two ports, and its clients over HTTP/2."""
+"""A real nginx with infra/nginx.conf in front of two ports, and HTTP/2 clients for it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from types import TracebackType
 import httpx
 import pytest
 
-from tests.support.daemon import free_port
-from tests.support.process import REPOSITORY
 from tests.support.stream import WAIT_S, Frame, FrameSplitter
+from tools.daemon import free_port
+from tools.nginx import EXECUTABLE
+from tools.process import REPOSITORY
 
 CONFIG = REPOSITORY / "infra" / "nginx.conf"
-EXECUTABLE = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
-START_S = 10.0
+START_S = 60.0
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -41,22 +41,22 @@ def need_nginx() -> None:
 
 
 def _replaced(text: str, old: str, new: str) -> str:
-    """What the configuration must hold, replaced; AssertionError once it holds it no more."""
+    """`text` with `old` replaced; AssertionError if the configuration no longer contains it."""
     replaced, count = re.subn(old, new, text)
     assert count, f"infra/nginx.conf has no {old}"
     return replaced
 
 
 class Nginx:
-    """`nginx` with the repository's configuration: only its ports and its paths are others.
+    """`nginx` with the repository's configuration; only the ports and the paths are changed.
 
-    `settings` changes more, by regular expression: a test that needs it says so.
+    `settings` maps further regular expressions to their replacements.
     """
 
     def __init__(self, *upstream_ports: int, settings: dict[str, str] | None = None) -> None:
         assert len(upstream_ports) == 2
         self.http_port, self.https_port = free_port(), free_port()
-        # Not in pytest's folder, which the user that nginx's workers change to cannot enter.
+        # Not in pytest's folder: nginx's workers run as a user that cannot enter it.
         self.folder = Path(tempfile.mkdtemp(prefix="bas-nginx-"))
         self.certificate = self.folder / "certificate.pem"
         self._key = self.folder / "key.pem"
@@ -86,7 +86,7 @@ class Nginx:
         return text.replace("http {\n", "http {\n" + folders)
 
     def start(self) -> Nginx:
-        """Start, and return once it takes connections."""
+        """Start nginx and wait until it accepts connections."""
         self.folder.chmod(0o755)
         request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         request += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -114,7 +114,7 @@ class Nginx:
         return True
 
     def log(self) -> str:
-        """What it complained about."""
+        """The content of its error log."""
         return (self.folder / "error.log").read_text()
 
     def __enter__(self) -> Nginx:
@@ -142,12 +142,12 @@ def _has_ipv6() -> bool:
 
 
 def tls(nginx: Nginx) -> ssl.SSLContext:
-    """Trust in its certificate."""
+    """A TLS context that trusts this nginx's certificate."""
     return ssl.create_default_context(cafile=nginx.certificate)
 
 
 def browser(nginx: Nginx, address: str = "127.0.0.1", **headers: str) -> httpx.Client:
-    """A client over HTTP/2 that calls from this address."""
+    """An HTTP/2 client that connects from this address."""
     transport = httpx.HTTPTransport(http2=True, verify=tls(nginx), local_address=address)
     return httpx.Client(base_url=nginx.url, transport=transport, headers=headers, timeout=WAIT_S)
 
@@ -162,7 +162,7 @@ class Stream:
         self._frames: deque[Frame] = deque()
 
     async def until(self, *names: str) -> Frame:
-        """The next event of these names."""
+        """The next event with one of these names."""
         async with asyncio.timeout(WAIT_S):
             while True:
                 while self._frames:
@@ -174,7 +174,7 @@ class Stream:
 
 @contextlib.asynccontextmanager
 async def stream(nginx: Nginx) -> AsyncIterator[Stream]:
-    """Open one, and wait for its snapshot."""
+    """Open a stream and wait for its snapshot."""
     async with (
         httpx.AsyncClient(
             base_url=nginx.url, http2=True, verify=tls(nginx), timeout=WAIT_S, trust_env=False

@@ -1,4 +1,4 @@
-"""Ways in which a server's SQLite store goes away and comes back, all of them real."""
+"""Real outages of a server's SQLite store: each begins and ends with a `with` block."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.process import ServerProcess
+from tools.process import ServerProcess
 
 SUFFIXES = ("", "-wal", "-shm")
 DISK_BYTES = 3_000_000
-# Longer than a write is waited for.
+# Longer than the server waits for a write.
 SLOW_S, GAP_S = 3.0, 0.002
 
 Outage = Callable[[Path, ServerProcess], AbstractContextManager[None]]
-"""Of the database in this folder and its server: away within the block."""
+"""Takes the folder of the database and its server; the store fails within the block."""
 
 
 def database(folder: Path) -> Path:
@@ -34,7 +34,7 @@ def database(folder: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path, _: object = None, *, new: bool = False) -> Iterator[None]:
-    """Another process has the file for itself; it made it if it is `new`."""
+    """Another connection locks the file; with `new` it also creates the file."""
     with contextlib.closing(sqlite3.connect(database(folder), isolation_level=None)) as other:
         other.execute("PRAGMA busy_timeout = 5000")
         if new:
@@ -46,7 +46,7 @@ def locked(folder: Path, _: object = None, *, new: bool = False) -> Iterator[Non
 
 @contextmanager
 def slow(folder: Path, _: object = None) -> Iterator[None]:
-    """Every write takes three seconds: another process has the lock, but for moments."""
+    """Every write waits three seconds: another connection releases the lock only for moments."""
     over = threading.Event()
 
     def hold() -> None:
@@ -69,7 +69,7 @@ def slow(folder: Path, _: object = None) -> Iterator[None]:
 
 @contextmanager
 def moved_away(folder: Path, _: object = None) -> Iterator[None]:
-    """The file is somewhere else, and is put back."""
+    """The file is moved to another name, then back."""
     file = database(folder)
     file.rename(folder / "elsewhere")
     yield
@@ -78,7 +78,7 @@ def moved_away(folder: Path, _: object = None) -> Iterator[None]:
 
 @contextmanager
 def folder_gone(folder: Path, _: object = None) -> Iterator[None]:
-    """The whole folder is somewhere else, and is put back."""
+    """The whole folder is moved to another name, then back."""
     elsewhere = folder.with_name(folder.name + "-elsewhere")
     folder.rename(elsewhere)
     yield
@@ -87,7 +87,7 @@ def folder_gone(folder: Path, _: object = None) -> Iterator[None]:
 
 @contextmanager
 def deleted(folder: Path, _: object = None) -> Iterator[None]:
-    """The file is deleted, with what belongs to it; a back-up of before comes in its place."""
+    """The file, its `-wal` and its `-shm` are deleted; at the end a backup replaces them."""
     copy = back_up(folder)
     for suffix in SUFFIXES:
         Path(f"{database(folder)}{suffix}").unlink()
@@ -97,14 +97,14 @@ def deleted(folder: Path, _: object = None) -> Iterator[None]:
 
 @contextmanager
 def replaced(folder: Path, _: object = None) -> Iterator[None]:
-    """A back-up of before is put in the file's place, whose `-wal` stays; then all is well."""
+    """A backup replaces the file at the beginning, but the file's old `-wal` stays."""
     back_up(folder).rename(database(folder))
     yield
 
 
 @contextmanager
 def copied_over(folder: Path, _: object = None) -> Iterator[None]:
-    """A copy of before, with its own `-wal` and `-shm`, comes in the place of all three."""
+    """At the end an older copy of the file, its `-wal` and its `-shm` replaces all three."""
     copy = Path(shutil.copytree(folder, folder.with_name("copy")))
     yield
     for suffix in SUFFIXES[::-1]:
@@ -113,7 +113,7 @@ def copied_over(folder: Path, _: object = None) -> Iterator[None]:
 
 @contextmanager
 def file_too_large(_: Path, server: ServerProcess) -> Iterator[None]:
-    """No file of this server may grow: what it writes fails, but is no full disk to SQLite."""
+    """The server's files may not grow: its writes fail, with another error than a full disk."""
     before = [(pid, resource.prlimit(pid, resource.RLIMIT_FSIZE)) for pid in processes(server)]
     for pid, (_, hard) in before:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, hard))
@@ -123,7 +123,7 @@ def file_too_large(_: Path, server: ServerProcess) -> Iterator[None]:
 
 
 def disk_full(folder: Path, _: object = None) -> AbstractContextManager[None]:
-    """The disk is full to the last byte; `folder` is on a `small_disk`."""
+    """The disk has no free byte; `folder` must be on a `small_disk`."""
     return filled(folder)
 
 
@@ -139,7 +139,7 @@ def filled(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of 3 MB at this folder; the test is skipped, loudly, where nothing can be mounted."""
+    """Mount a disk of 3 MB at this folder; skip the test with a warning if that is impossible."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
@@ -156,7 +156,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def back_up(folder: Path) -> Path:
-    """A copy of the database as it is now, made as operations.md says."""
+    """Copy the database with SQLite's backup command, as operations.md describes."""
     copy = folder / "backup.db"
     with (
         contextlib.closing(sqlite3.connect(database(folder))) as source,
@@ -167,5 +167,5 @@ def back_up(folder: Path) -> Path:
 
 
 def processes(server: ServerProcess) -> set[int]:
-    """The processes of a server that open the database."""
+    """The processes of a server that use the database."""
     return server.children or {server.pid}

@@ -1,9 +1,9 @@
-"""Keeps garbage from being collected within `ast.parse`, which pytest and Hypothesis call often.
+"""Turns the garbage collector off during `ast.parse`, which pytest and Hypothesis call often.
 
-A finalizer may log a traceback, as that of a task does whose exception nobody has asked for (a
-failing test leaves one), and Python 3.11 calls `ast.parse` to format it. Before 3.11.8 the outer
-call then raises SystemError, "AST constructor recursion depth mismatch" (gh-106905), which is an
-INTERNALERROR to pytest and the end of the run.
+A finalizer may log a traceback: a failing test can leave a task whose exception nobody retrieved.
+Python 3.11 calls `ast.parse` to format that traceback. Before 3.11.8 the outer call then raises
+SystemError, "AST constructor recursion depth mismatch" (gh-106905), which pytest reports as an
+INTERNALERROR and ends the run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 
 def undisturbed(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, in which nothing is collected."""
+    """The same function with the garbage collector off."""
 
     @wraps(parse)
     def parse_alone(*args: Any, **kwargs: Any) -> Any:
@@ -32,6 +32,6 @@ def undisturbed(parse: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def install() -> None:
-    """Do this for the rest of the process."""
+    """Replace `ast.parse` in this process."""
     if not hasattr(ast.parse, "__wrapped__"):
         ast.parse = undisturbed(ast.parse)

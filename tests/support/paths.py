@@ -1,4 +1,4 @@
-"""A device's post by every path that there is, and its command whichever it took."""
+"""Posts one reading by each of the server's input paths and returns the command of the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tests.support.http import Answer, Caller
 from tests.support.serving import ask, request
 
 SINGLE, BATCH = "/api/sensor_data", "/api/sensor_data/batch"
-# Before Quart on a socket (where it is ordinary), by Quart, and as a batch of one row.
+# `socket`: the fast path in front of Quart, which takes ordinary posts. `quart`: Quart's route.
+# `json` and `ndjson`: a batch of one row.
 PATHS = ("socket", "quart", "json", "ndjson")
 SINGLES = PATHS[:2]
 ON, OFF = (True, True), (False, False)
@@ -18,7 +19,7 @@ ON, OFF = (True, True), (False, False)
 
 @dataclass(frozen=True)
 class Sender:
-    """Posts one body by one path, with a device's key or with none."""
+    """Posts bodies by one path, with or without a device key."""
 
     container: Container
     port: int
@@ -26,12 +27,12 @@ class Sender:
     key: str | None = None
 
     async def post(self, body: str | bytes, **headers: str) -> Answer:
-        """Post it as it is, in a JSON array where the path is one."""
+        """Post the body, within a JSON array if the path is `json`."""
         raw = body.encode() if isinstance(body, str) else body
         return await self.post_whole(b"[" + raw + b"]" if self.path == "json" else raw, **headers)
 
     async def post_whole(self, raw: bytes, **headers: str) -> Answer:
-        """Post this and nothing around it."""
+        """Post the bytes unchanged."""
         sent = {"Content-Type": "application/json"}
         if self.path == "ndjson":
             sent["Content-Type"] = "application/x-ndjson"
@@ -45,20 +46,20 @@ class Sender:
         return await Caller(self.container.app).post_text(path, raw, headers=sent)
 
     async def commanded(self, body: str | bytes, **headers: str) -> dict[str, Any]:
-        """The command that it is answered with."""
+        """Post the body and return the command of the answer."""
         return command(await self.post(body, **headers))
 
 
 def command(answer: Answer) -> dict[str, Any]:
-    """What one device is told, in an answer that must be its 200."""
+    """The command for the only device of an answer, which must be a 200."""
     assert answer.status == 200, answer.body
-    told: dict[str, Any] = answer.json()
-    if "commands" in told:
-        assert told["errors"] == [], told
-        (told,) = told["commands"]
-    return {name: value for name, value in told.items() if name != "device_id"}
+    content: dict[str, Any] = answer.json()
+    if "commands" in content:
+        assert content["errors"] == [], content
+        (content,) = content["commands"]
+    return {name: value for name, value in content.items() if name != "device_id"}
 
 
-def relays(told: dict[str, Any]) -> tuple[bool, bool]:
-    """Whether the cooler and the heater are to be on."""
-    return told["cool_active"], told["heat_active"]
+def relays(content: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether a command switches the cooler and the heater on."""
+    return content["cool_active"], content["heat_active"]

@@ -1,4 +1,4 @@
-"""What a server process has stored, as its admin sees it."""
+"""Reads the stored readings of a server process through its API."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.process import ServerProcess
+from tools.process import ServerProcess
 
 
 def telemetry(server: ServerProcess, password: str | None) -> list[dict[str, Any]]:

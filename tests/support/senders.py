@@ -1,4 +1,4 @@
-"""Devices with clocks and queues of their own, and a server that is watched as they post.
+"""Devices, each with a clock and a queue, and a server that is checked after each post.
 
 `ManualClock.ms` is the true time; the server's wall clock is that and `step_ms`.
 """
@@ -10,29 +10,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from server.control.batch_parts import rounds
-from server.control.decision import Row, Rules, plan
-from server.control.posted import Posted, reading_of
-from server.control.present import oldest_first
-from server.control.settings import Setpoints
-from server.control.zone_record import moment_of
-from server.services.firestore.models import Reading, ZoneRecord
+from server.control.batch import rounds
+from server.control.rules.decision import PostedRow, Rules, plan
+from server.control.rules.posted_body import Posted, reading_of
+from server.control.rules.present import oldest_first
+from server.control.rules.setpoint_rules import Setpoints
+from server.control.rules.zone_record import moment_of
+from server.services.firestore.models import ZoneRecord
+from server.services.ports.readings import Reading
 from tests.support.clock import ManualClock
 from tests.support.http import Caller
 
-HOT, COLD = 300, 200  # as far as a zone may get from one reading to the next
+HOT, COLD = 300, 200  # the largest change that a zone may show between two readings
 PATH = "/api/sensor_data"
 
 
 class Measured(NamedTuple):
-    """A reading: when it was truly measured, and what is posted of it."""
+    """A reading: the true time of its measurement, and the body that is posted."""
 
     true_ms: int
     body: dict[str, Any]
 
 
 class Seen(NamedTuple):
-    """What a post led to, and what the server shows of the zone then."""
+    """The command of a post, and the zone's status after it."""
 
     cool: bool
     temp_tenths: int | None
@@ -42,7 +43,7 @@ class Seen(NamedTuple):
 
 
 class Server(Protocol):
-    """Where a device posts."""
+    """The server that a device posts to."""
 
     clock: ManualClock
 
@@ -50,17 +51,17 @@ class Server(Protocol):
 
 
 class PureServer:
-    """The rule alone, with one zone; `readings` is what would be stored, as it came."""
+    """Only the control rules, with one zone; `readings` are the readings that would be stored."""
 
     def __init__(self, clock: ManualClock, zone: ZoneRecord | None = None, present_s: int = 60):
         self.clock = clock
         self.zone = zone or ZoneRecord(tenant_id="default", device_id="lab")
-        self.rules = Rules(90, present_s * 1000, 300)
+        self.rules = Rules(present_s * 1000, 300)
         self.readings: list[Reading] = []
 
     async def post(self, device_id: str, bodies: Sequence[dict[str, Any]]) -> Seen:
-        """As the server does it."""
-        rows = [Row(place, reading_of(Posted(**body))) for place, body in enumerate(bodies)]
+        """Decide on the bodies in the way the server does."""
+        rows = [PostedRow(index, reading_of(Posted(**body))) for index, body in enumerate(bodies)]
         now_ms = self.clock.now_ms()
         for (share,) in rounds({device_id: oldest_first(rows, now_ms)}, now_ms):
             done = plan(share, self.zone, Setpoints(), {}, moment_of(self.clock), self.rules)
@@ -79,7 +80,7 @@ class HttpServer:
     clock: ManualClock
 
     async def post(self, device_id: str, bodies: Sequence[dict[str, Any]]) -> Seen:
-        """One reading is a single post, more are a batch."""
+        """Send one reading as a single post, several as a batch."""
         named = [body | {"device_id": device_id} for body in bodies]
         answer = await self.caller.post(
             PATH if len(named) == 1 else f"{PATH}/batch", named[0] if len(named) == 1 else named
@@ -101,9 +102,9 @@ class HttpServer:
 
 
 class Device:
-    """Measures every `every_s` seconds. `next_ms` is the true time of what it posts next: what lies
-    between that and now waits in its queue. `ahead_s` is by how much its clock is ahead of the true
-    time; None: it has none, and sends ticks."""
+    """Measures every `every_s` seconds. `next_ms` is the true time of the reading that it posts
+    next: its queue holds the readings between that time and now. Its clock is `ahead_s` ahead of
+    the true time; with None it has no clock and sends ticks."""
 
     def __init__(self, server: Server, every_s: float = 2, ahead_s: float | None = 0, temp=COLD):
         self.server = server
@@ -114,28 +115,28 @@ class Device:
         self._state: list[tuple[float | None, int]] = [(ahead_s, temp)]
 
     def becomes(self, *, ahead_s: float | None = 0, temp: int | None = None) -> None:
-        """Its clock is set, or it measures something else, from now on."""
+        """From now on its clock has this error and it measures this temperature."""
         temp = self._state[-1][1] if temp is None else temp
         self._since.append(self.clock.ms + 1)
         self._state.append((ahead_s, temp))
 
     def starts_again_at(self, date_ms: int) -> None:
-        """Its clock shows this date now."""
+        """Set its clock to this date."""
         self.becomes(ahead_s=(date_ms - self.clock.ms) / 1000)
 
     def measures(self, temp: int) -> None:
-        """It measures something else from now on."""
+        """From now on it measures this temperature."""
         self.becomes(ahead_s=self._state[-1][0], temp=temp)
 
     def row(self, true_ms: int | None = None, **more: Any) -> Measured:
-        """What it measured then, or now."""
+        """The reading that it measured at this time, by default now."""
         true_ms = self.clock.ms if true_ms is None else true_ms
         ahead_s, temp = self._state[max(0, bisect_right(self._since, true_ms) - 1)]
         date = true_ms % 2**30 if ahead_s is None else true_ms + round(ahead_s * 1000)
         return Measured(true_ms, {"temp_tenths": temp, "sensor_ok": True, "timestamp": date} | more)
 
     def take(self, count: int = 1) -> list[Measured]:
-        """The oldest rows of its queue, which leave it."""
+        """Remove the oldest readings from its queue and return them."""
         rows = []
         while len(rows) < count and self.next_ms <= self.clock.ms:
             rows.append(self.row(self.next_ms))
@@ -143,15 +144,15 @@ class Device:
         return rows
 
     def forget(self) -> None:
-        """Empty its queue: it measures next one interval from now."""
+        """Empty its queue: its next measurement is one interval from now."""
         self.next_ms = self.clock.ms + self.every_ms
 
 
 class Watched:
-    """A server that is watched while devices post to it.
+    """A server whose rules are checked after each post of a device.
 
-    No reading that is truly older than `limit_s` may be the present, and so start the cooler; and
-    what is shown is never older than what was shown before.
+    A reading that is truly older than `limit_s` must not count as present, and so must not start
+    the cooler; and the shown reading is never older than the one shown before.
     """
 
     def __init__(self, server: Server, limit_s: float = 60, device_id: str = "lab") -> None:
@@ -162,8 +163,8 @@ class Watched:
         self._shown_ms = 0
 
     async def send(self, *rows: Measured) -> Seen:
-        """Post them, as one post; the clock moves a millisecond before, so that no two posts come
-        in the same one."""
+        """Send the rows in one post. The clock advances a millisecond before that, so that no two
+        posts arrive in the same millisecond."""
         self.clock.advance(0.001)
         before, now_ms = self.last, self.clock.now_ms()
         newest = max(rows, key=lambda row: row.true_ms)
@@ -182,11 +183,11 @@ class Watched:
         return seen
 
     def is_present(self) -> bool:
-        """Whether the last post was the present."""
+        """Whether the server took the last post as present."""
         return self.last is not None and self.last.received == self.clock.now_ms()
 
     async def live(self, device: Device, posts: int) -> int:
-        """Post what it measures now, so many times; how many were the present."""
+        """Post `posts` current readings; returns how many the server took as present."""
         present = 0
         for _ in range(posts):
             self.clock.advance(device.every_ms / 1000 - 0.001)
@@ -196,7 +197,7 @@ class Watched:
         return present
 
     async def until_present(self, device: Device, most: int = 100) -> int:
-        """Post what it measures now until that is the present; how many posts it took."""
+        """Post current readings until the server takes one as present; returns how many."""
         for posts in range(1, most + 1):
             if await self.live(device, 1):
                 return posts
@@ -205,8 +206,8 @@ class Watched:
     async def drain(
         self, device: Device, speed: float, rows: int = 1, most: int | None = None
     ) -> int:
-        """Post its queue, oldest first, so many rows a post, `speed` times as fast as it was
-        measured, while it goes on measuring; until it is empty, or for so many posts."""
+        """Post its queue, oldest first, `rows` readings a post, `speed` times as fast as it was
+        measured, while it continues to measure; until it is empty, or for `most` posts."""
         posts = 0
         while (most is None or posts < most) and (taken := device.take(rows)):
             await self.send(*taken)

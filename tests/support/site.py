@@ -1,4 +1,4 @@
-"""Several hubs on one shared log in this test's process, and browsers that hop between them."""
+"""Several hubs on one shared log in the test's process, and browsers that move between them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.clock import SystemClock
-from server.metrics import Metrics
-from server.services.sse_service.backend import LogUnavailable
-from server.services.sse_service.factory import redis_client, redis_log, sse_service
+from server.common.clock import SystemClock
+from server.common.metrics import Metrics
+from server.services.ports.event_log import LogUnavailable
+from server.services.site.factory import redis_client, redis_site
+from server.services.site.redis_site import RedisSite
+from server.services.sse_service.factory import redis_log, sse_service
 from server.services.sse_service.redis_backend import RedisLog
 from server.services.sse_service.service import SSEService
+from server.services.sse_service.stream_request import StreamRequest
 from tests.support.stream import FrameSplitter, eventually
 
 HERE = "here"
-SETTLE_S = 40.0
+SETTLE_S = 90.0
 
 
 @dataclass
 class Member:
-    """One server process' share in the log: what it publishes is numbered in its own name."""
+    """The part of one server process; the events that it publishes have its name and a number."""
 
     name: str
+    redis: RedisSite
     log: RedisLog
     sse: SSEService
     metrics: Metrics
@@ -33,7 +37,7 @@ class Member:
     published: int = 0
 
     async def publish(self, count: int = 1, tenant_id: str = HERE) -> None:
-        """Store an event, then publish it, as the zone service does."""
+        """Store events and publish each after it is stored, as the zone service does."""
         for _ in range(count):
             self.published += 1
             number = f"{self.name}{self.published}"
@@ -46,10 +50,10 @@ class Member:
 
 @dataclass
 class Browser:
-    """An EventSource: comes back with its last id, to any member, until it is told to stop.
+    """An EventSource that reconnects with its last id, to any member, until it is closed.
 
-    Its page shows the snapshot of the last reset and every event since, in the order they came. A
-    snapshot may know already what comes as the first events.
+    Its page shows the snapshot of the last reset and every event since, in the order of arrival. A
+    snapshot may already contain the first events.
     """
 
     site: Site
@@ -62,12 +66,12 @@ class Browser:
     task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        """Begin to read."""
+        """Start to read the stream."""
         self.begun = False
         self.task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Stop without a word."""
+        """Stop reading."""
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
@@ -83,7 +87,9 @@ class Browser:
         async def snapshot() -> list[str]:
             return list(self.site.stored)
 
-        stream = await member.sse.subscribe(HERE, last_event_id=self.last_id, snapshot=snapshot)
+        stream = await member.sse.subscribe(
+            StreamRequest(HERE, last_event_id=self.last_id, snapshot=snapshot)
+        )
         splitter = FrameSplitter()
         resumed = ""
         try:
@@ -102,26 +108,26 @@ class Browser:
             stream.close()
 
     def complete(self) -> bool:
-        """Whether it has every event; AssertionError if one came twice or out of its order."""
-        assert len(self.events) == len(set(self.events)), doubles(self.events)
+        """Whether it has every event; AssertionError for a duplicate or for a wrong order."""
+        assert len(self.events) == len(set(self.events)), duplicates(self.events)
         for member in self.site.members:
             own = [int(n[1:]) for n in self.events if n[0] == member.name]
             assert own == sorted(own), own
         return not self.missing()
 
     def missing(self) -> set[str]:
-        """What its page does not show."""
+        """The stored events that its page does not show."""
         return set(self.site.stored) - set(self.snapshot) - set(self.events)
 
 
-def doubles(numbers: list[str]) -> list[str]:
-    """What came twice."""
+def duplicates(numbers: list[str]) -> list[str]:
+    """The numbers that occur more than once."""
     return sorted({number for number in numbers if numbers.count(number) > 1})
 
 
 @dataclass
 class Site:
-    """Members on one Redis, and their browsers."""
+    """Several members on one Redis, and their browsers."""
 
     url: str
     resources: AsyncExitStack
@@ -130,12 +136,13 @@ class Site:
     browsers: list[Browser] = field(default_factory=list)
 
     async def join(self, **bounds: int) -> Member:
-        """A new member, with the usual bounds of the history or these."""
+        """Add a member; `bounds` replace the default limits of the history."""
         clock, metrics = SystemClock(), Metrics()
         settings = {"max_events": 20_000, "max_bytes": 8_000_000} | bounds
-        log = await self.resources.enter_async_context(
-            redis_log(redis_client(self.url), self.url, clock, metrics, **settings)
+        part = await self.resources.enter_async_context(
+            redis_site(redis_client(self.url), self.url, clock, metrics)
         )
+        log = await self.resources.enter_async_context(redis_log(part, clock, metrics, **settings))
         sse = await self.resources.enter_async_context(
             sse_service(
                 log,
@@ -147,11 +154,13 @@ class Site:
                 census=log.leases,
             )
         )
-        self.members.append(Member("abcdef"[len(self.members)], log, sse, metrics, self.stored))
+        self.members.append(
+            Member("abcdef"[len(self.members)], part, log, sse, metrics, self.stored)
+        )
         return self.members[-1]
 
     async def open_browsers(self, count: int, home: Member | None = None) -> list[Browser]:
-        """Browsers with an open stream each; without a home they hop."""
+        """Open browsers and wait for their streams; without a home they move between members."""
         opened = [Browser(self, home) for _ in range(count)]
         for browser in opened:
             browser.open()
@@ -161,12 +170,12 @@ class Site:
         return opened
 
     async def all_complete_but(self, away: Browser) -> None:
-        """As `all_complete`, for all but this one."""
+        """Like `all_complete`, for all browsers but this one."""
         others = [browser for browser in self.browsers if browser is not away]
         await eventually(lambda: all(browser.complete() for browser in others), "the others are")
 
     async def all_complete(self, timeout_s: float = SETTLE_S) -> None:
-        """Wait until every browser has every event, each once and in the order of its producer."""
+        """Wait until every browser has every event once, in the order of the publishing member."""
         try:
             await eventually(
                 lambda: all(browser.complete() for browser in self.browsers),
@@ -178,16 +187,16 @@ class Site:
             raise AssertionError(f"{error}; missing {missing[:5]}") from error
 
     async def all_reset(self, timeout_s: float = SETTLE_S) -> None:
-        """Wait until every browser was told that it begins anew, and is complete again."""
+        """Wait until every browser was reset and is complete again."""
         await eventually(
             lambda: all(browser.resumes[-1] == "reset" for browser in self.browsers),
-            "every browser was told",
+            "every browser was reset",
             timeout_s,
         )
         await self.all_complete(timeout_s)
 
     async def publish_everywhere(self, events: int, pause_s: float = 0.002) -> None:
-        """Every member publishes so many, all at the same time."""
+        """Every member publishes this many events, all at the same time."""
 
         async def one(member: Member) -> None:
             for _ in range(events):
@@ -199,7 +208,7 @@ class Site:
 
 @asynccontextmanager
 async def open_site(url: str, members: int, **bounds: int) -> AsyncIterator[Site]:
-    """So many members on the Redis at `url`."""
+    """A site with this many members on the Redis at `url`."""
     async with AsyncExitStack() as resources:
         site = Site(url, resources)
         for _ in range(members):
@@ -208,7 +217,7 @@ async def open_site(url: str, members: int, **bounds: int) -> AsyncIterator[Site
 
 
 async def during(work: Awaitable[Any], *steps: Callable[[], Awaitable[Any]]) -> None:
-    """Run the steps one after the other while `work` goes on, then wait for its end."""
+    """Run the steps one after the other while `work` runs, then wait for its end."""
     task = asyncio.ensure_future(work)
     try:
         for step in steps:

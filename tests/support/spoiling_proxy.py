@@ -1,4 +1,4 @@
-"""A bad line between devices and the server: answers that come late, in part, or not at all."""
+"""A proxy that delays or cuts the server's answers to devices."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ TIMEOUT_S = 20.0
 
 
 class SpoilingProxy:
-    """Forwards one request a connection to 127.0.0.1:`upstream_port`, and spoils the answers.
+    """Forwards one request per connection to 127.0.0.1:`upstream_port` and spoils its answer.
 
-    They are held back for `hold_s`. With `cut_after` they are cut behind these bytes, with b""
-    before the first. The server has carried out the request either way.
+    The answer is delayed by `hold_s`. With `cut_after` it ends after these bytes; with b"" it is
+    empty. The server has carried out the request in every case.
     """
 
     def __init__(self, upstream_port: int) -> None:
@@ -40,7 +40,7 @@ class SpoilingProxy:
             timeout = TIMEOUT_S
 
             def handle(self) -> None:
-                with contextlib.suppress(OSError):  # either side may go away at any time
+                with contextlib.suppress(OSError):  # either side may disconnect at any time
                     forward(self.rfile, self.connection)
 
         return Handler
@@ -74,7 +74,7 @@ class SpoilingProxy:
 
 
 def _one_request(received: BinaryIO) -> bytes:
-    """A request with its body, as a device sends it: with a Content-Length."""
+    """Read a request and its body, which must have a Content-Length."""
     head, length = b"", 0
     while not head.endswith(b"\r\n\r\n") and (line := received.readline()):
         head += line

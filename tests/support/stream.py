@@ -1,4 +1,4 @@
-"""An independent client of the live stream: raw sockets, and a parser that forgives nothing."""
+"""An independent client of the live stream, on raw sockets and with a strict parser."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 import h11
 import httpx
 
-WAIT_S = 8.0
+WAIT_S = 60.0
 USER_AGENT = "bas-tests"
 LIVE = {"telemetry", "setpoint"}
 
 
 class StreamEnded(Exception):
-    """No frame follows. `cut`: the connection went away without the end of the response."""
+    """No frame follows. `cut`: the connection broke before the end of the response."""
 
     def __init__(self, cut: bool) -> None:
         super().__init__("cut off" if cut else "ended")
@@ -31,7 +31,7 @@ class StreamEnded(Exception):
 
 @dataclass(frozen=True)
 class Frame:
-    """One block of the stream; None stands for a line that it did not have."""
+    """One block of the stream; None stands for a missing line."""
 
     event: str | None = None
     data: str | None = None
@@ -41,14 +41,14 @@ class Frame:
 
     @property
     def json(self) -> Any:
-        """The data of a frame that has some."""
+        """The parsed data; the frame must have some."""
         assert self.data is not None, self
         return json.loads(self.data)
 
 
 def parse_frame(block: bytes) -> Frame:
-    """The lines between two blank lines. AssertionError for any line that this server never sends:
-    each field is there once at most, but for `data`, and every line ends in a bare LF."""
+    """Parse the lines between two blank lines. AssertionError for a line that this server never
+    sends: only `data` may occur more than once, and every line ends in a bare LF."""
     fields: dict[str, str] = {}
     for line in block.decode().split("\n"):
         name, colon, value = line.partition(": ")
@@ -72,7 +72,7 @@ def parse_frame(block: bytes) -> Frame:
 
 
 class FrameSplitter:
-    """Turns the pieces of a body into its frames."""
+    """Splits a body that arrives in pieces into frames."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -107,7 +107,7 @@ class StreamClient:
         last_event_id: str | None = None,
         method: str = "GET",
     ) -> StreamClient:
-        """Ask for the stream and wait for the answer's head."""
+        """Request the stream and wait for the head of the response."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         client = cls(reader, writer)
         headers = [
@@ -129,7 +129,7 @@ class StreamClient:
         return client
 
     async def _read(self) -> None:
-        """Take in whatever comes next."""
+        """Process the next HTTP event."""
         event = self._http.next_event()
         if event is h11.NEED_DATA:
             try:
@@ -160,12 +160,12 @@ class StreamClient:
         return frame
 
     async def frame(self, timeout_s: float = WAIT_S) -> Frame:
-        """The next frame, of whatever kind. Raises StreamEnded, TimeoutError."""
+        """The next frame of any kind. Raises StreamEnded, TimeoutError."""
         async with asyncio.timeout(timeout_s):
             return await self._next()
 
     async def opening(self) -> dict[str, Frame]:
-        """The frames before the live ones, by name; `comment` and `retry` have none."""
+        """The frames before the live ones, by event name, or as `comment` and `retry`."""
         frames: dict[str, Frame] = {}
         comment, retry = await self.frame(), await self.frame()
         assert comment.comment is not None, comment
@@ -177,7 +177,7 @@ class StreamClient:
         return frames
 
     async def live(self, count: int, timeout_s: float = WAIT_S) -> list[Frame]:
-        """The next `count` events, without hello, snapshot, heartbeats and the like."""
+        """The next `count` events of LIVE; other frames are skipped."""
         found: list[Frame] = []
         async with asyncio.timeout(timeout_s):
             while len(found) < count:
@@ -187,7 +187,7 @@ class StreamClient:
         return found
 
     async def rest(self, timeout_s: float = WAIT_S) -> list[Frame]:
-        """Every frame until the server ends the stream; `cut` tells how it did."""
+        """Every frame until the stream ends; afterwards `cut` says whether it broke."""
         found: list[Frame] = []
         async with asyncio.timeout(timeout_s):
             while True:
@@ -198,11 +198,11 @@ class StreamClient:
 
     @property
     def cut(self) -> bool:
-        """Whether the stream is over without its proper end."""
+        """Whether the connection broke before the end of the response."""
         return self._over is not None and self._over.cut
 
     async def close(self) -> None:
-        """Go away without a word."""
+        """Abort the connection."""
         self._writer.transport.abort()
         await asyncio.gather(self._writer.wait_closed(), return_exceptions=True)
 
@@ -219,7 +219,7 @@ class StreamClient:
 
 
 def stalled_reader(port: int, session: str | None = None) -> socket.socket:
-    """A connection that asked for the stream and never reads; its receive buffer is tiny."""
+    """A connection that requests the stream and never reads; its receive buffer is tiny."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     sock.settimeout(WAIT_S)
@@ -263,7 +263,7 @@ async def figures(client: httpx.AsyncClient) -> dict[str, float]:
 async def eventually(
     check: Callable[[], Awaitable[object] | object], what: str, timeout_s: float = WAIT_S
 ) -> float:
-    """Ask until the answer is true; the seconds that took. AssertionError once time is over."""
+    """Repeat the check until it is true; returns the seconds. AssertionError after `timeout_s`."""
     began = time.monotonic()
     while True:
         answer = check()

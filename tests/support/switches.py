@@ -1,4 +1,4 @@
-"""When a stored history says that a cooler switched, where several readings may have one time."""
+"""Finds the moments at which a cooler switched in a stored history of readings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MIN_TIME_MS = 10_000
 
 
 def switches(readings: Iterable[tuple[int, bool]]) -> list[int]:
-    """The times at which it switched, of (time, running) in any order; it rests at first.
+    """The times at which the cooler switched, from (time, running) in any order; it starts off.
 
-    Readings of one millisecond that disagree are the moment of one switch; were there two, the
-    reading after them gives the second away.
+    Readings of the same millisecond that differ count as one switch. If there were two, the next
+    reading has the other state and counts as the second.
     """
     times, running = [], False
     for at, group in groupby(sorted(readings), itemgetter(0)):

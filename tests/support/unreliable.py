@@ -1,5 +1,5 @@
-"""A site in the test's process whose store goes away and comes back: the real services on a real
-SQLite file, on a clock that the test sets."""
+"""A site in the test's process with a store that a test makes fail: the real services on a real
+SQLite file, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ import msgspec
 from bas_server import INDEXES
 from server.auth.device_keys import DeviceKeys
 from server.auth.wrong_keys import WrongKeys
-from server.clock import Clock
-from server.control.decision import Rules
+from server.common.clock import Clock
+from server.common.errors import BasError, Conflict
+from server.common.metrics import Metrics
 from server.control.factory import Control, control
-from server.control.posted import Posted
-from server.control.views import Command, ZoneStatus
+from server.control.messages import Command, ZoneStatus
+from server.control.rules.decision import Rules
+from server.control.rules.posted_body import Posted
 from server.control.zone_cache import ZoneCache
-from server.errors import BasError, Conflict
-from server.metrics import Metrics
 from server.routes.device_posts import NO_KEY, DevicePosts, RepeatKey, Sender
-from server.services.embedded.sqlite_client import SqliteClient
 from server.services.firestore import store_watch
-from server.services.firestore.base import (
+from server.services.firestore.base import document_id
+from server.services.firestore.devices_store import COLLECTION, KEYS
+from server.services.firestore.models import ZoneRecord
+from server.services.firestore.service_factory import Stores, create_stores
+from server.services.firestore.zones_store import ZONES
+from server.services.ports.documents import (
     Aggregate,
     Document,
     DocumentClient,
@@ -35,16 +39,14 @@ from server.services.firestore.base import (
     Query,
     StoreUnavailable,
     Write,
-    document_id,
 )
-from server.services.firestore.devices_store import COLLECTION, KEYS
-from server.services.firestore.indexes import load_indexes
-from server.services.firestore.models import Reading, ZoneRecord
-from server.services.firestore.service_factory import Stores, create_stores
-from server.services.firestore.zones_store import ZONES
-from server.services.sse_service.backend import Cursor
+from server.services.ports.event_log import Cursor
+from server.services.ports.indexes import load_indexes
+from server.services.ports.readings import NewRow, Reading
+from server.services.sqlite.client import SqliteClient
+from server.services.sqlite.reading_history import SqliteHistory
 from server.services.sse_service.factory import sse_service
-from server.services.sse_service.memory_backend import MemoryLog
+from server.services.sse_service.memory_log import MemoryLog
 from tests.support.clock import ManualClock
 from tests.support.stream import FrameSplitter
 
@@ -55,23 +57,23 @@ DEVICES = COLLECTION, KEYS
 MIN_MS = 10_000
 
 How = Literal["works", "gone", "unanswered", "late"]
-"""What becomes of a write: `gone`: nothing; `unanswered`: it is done; `late`: it is done once the
-store is back. Only of one that `works` the caller hears so."""
+"""The fate of a write. `gone`: it is not done; `unanswered`: it is done; `late`: it is done when
+the store is back. The caller gets an error in every case but `works`."""
 
 
 class Unreliable(DocumentClient):
-    """One process's way to the store."""
+    """One process's client of the store, which can fail."""
 
     def __init__(self, client: DocumentClient) -> None:
         self._client = client
         self.how: How = "works"
         self.reads = True
-        # What is to happen before the next write; and what every call waits for that is not of
-        # a device and its key.
+        # `before_write` runs before the next write. Every call waits for `gate`, except those
+        # that read a device and its key.
         self.before_write: Callable[[], Awaitable[object]] | None = None
         self.gate: asyncio.Event | None = None
         self.calls = 0
-        self._late: list[Sequence[Write]] = []
+        self._late: list[Callable[[], Awaitable[list[str]]]] = []
 
     async def _pass(self, collection: str = "") -> None:
         self.calls += 1
@@ -100,6 +102,9 @@ class Unreliable(DocumentClient):
         await self._pass()
 
     async def write(self, writes: Sequence[Write]) -> list[str]:
+        return await self.pass_write(lambda: self._client.write(writes))
+
+    async def pass_write(self, write: Callable[[], Awaitable[list[str]]]) -> list[str]:
         self.calls += 1
         if self.gate is not None:
             await self.gate.wait()
@@ -107,26 +112,45 @@ class Unreliable(DocumentClient):
             before, self.before_write = self.before_write, None
             await before()
         if self.how == "works":
-            return await self._client.write(writes)
+            return await write()
         if self.how == "unanswered":
-            await self._client.write(writes)
+            await write()
         if self.how == "late":
-            self._late.append(writes)
+            self._late.append(write)
         raise StoreUnavailable(message=self.how)
 
+    async def pass_read(self) -> None:
+        await self._pass()
+
     async def work(self) -> None:
-        """From now on; what was late comes first."""
-        for writes in self._late:
+        """Do the late writes, then work again."""
+        for write in self._late:
             try:
-                await self._client.write(writes)
+                await write()
             except Conflict:
                 continue
         self._late.clear()
         self.how, self.reads, self.gate = "works", True, None
 
 
+class UnreliableHistory(SqliteHistory):
+    """The readings of the store, which fails in the same way as for the documents."""
+
+    def __init__(self, client: SqliteClient, way: Unreliable) -> None:
+        super().__init__(client)
+        self._way = way
+
+    async def write(self, documents: Sequence[Write], rows: Sequence[NewRow]) -> list[str]:
+        write = super().write
+        return await self._way.pass_write(lambda: write(documents, rows))
+
+    async def known(self, tenant_id: str, ids: Sequence[str]) -> dict[str, Reading]:
+        await self._way.pass_read()
+        return await super().known(tenant_id, ids)
+
+
 class Wire:
-    """The notices between the processes of a site. `lose`: how many are lost before one comes."""
+    """Carries notices between the processes of a site; the next `lose` notices are lost."""
 
     def __init__(self) -> None:
         self.up = True
@@ -135,20 +159,20 @@ class Wire:
 
 
 class WireEnd:
-    """`Notices` of one process."""
+    """The `Notices` of one process."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.listeners: dict[str, Callable[[str], None]] = {}
-        self.told: list[tuple[str, str]] = []
+        self.sent: list[tuple[str, str]] = []
         wire.ends.append(self)
 
     @property
     def reach_others(self) -> bool:
         return self._wire.up
 
-    def tell(self, topic: str, name: str) -> None:
-        self.told.append((topic, name))
+    def publish(self, topic: str, name: str) -> None:
+        self.sent.append((topic, name))
         if not self._wire.up:
             return
         if name and self._wire.lose:
@@ -164,7 +188,7 @@ class WireEnd:
 
 @dataclass
 class Process:
-    """One process of the site."""
+    """One process of the site, without its HTTP server."""
 
     store: Unreliable
     stores: Stores
@@ -179,7 +203,7 @@ class Process:
     async def post(
         self, temp_tenths: Any = HOT, ok: Any = True, device_id: str = LAB, **more: Any
     ) -> Command:
-        """What a device is told that posts this."""
+        """Post a reading; returns the command of the answer."""
         key = more.pop("device_key", None)
         repeat: RepeatKey = more.pop("repeat", NO_KEY)
         address: str = more.pop("address", "")
@@ -195,22 +219,23 @@ class Process:
         return self.stores.watch.away
 
     def lose(self, how: How = "gone", *, reads: bool = True) -> None:
-        """From now on no write of it works."""
+        """From now on every write of this process fails."""
         self.store.how, self.store.reads = how, reads
 
     async def come_back(self) -> None:
-        """The store works again; return once the process has told it what devices were told."""
+        """Let the store work again and wait until the process has stored the commands that it
+        gave without a store."""
         await self.store.work()
         watch = self.stores.watch
         if watch.error is None:
             return
         tasks = set(watch._tasks)
-        watch.try_now()
+        watch.retry_now()
         await asyncio.wait(tasks, timeout=5)
         assert not self.away
 
     async def record(self, device_id: str = LAB) -> ZoneRecord:
-        """The zone as the store has it."""
+        """The stored record of the zone."""
         document = await self.store._client.get(ZONES, document_id(TENANT, device_id))
         assert document is not None
         return msgspec.convert(document.fields, ZoneRecord)
@@ -226,7 +251,7 @@ class Process:
 
 @dataclass
 class Site:
-    """Processes on one file and one clock."""
+    """Several processes with one database file and one clock."""
 
     path: Path
     clock: ManualClock
@@ -237,12 +262,13 @@ class Site:
     _begun: Cursor | None = None
 
     async def start(self, *, how: How = "works", mode: str = "optional") -> Process:
-        """One process more."""
+        """Start another process."""
         metrics = Metrics()
         client = SqliteClient(self.path, load_indexes(INDEXES), self.clock, metrics)
         unreliable = Unreliable(await self.resources.enter_async_context(client))
         unreliable.how = how
-        stores = create_stores(unreliable, self.clock, 1, metrics)
+        history = UnreliableHistory(client, unreliable)
+        stores = create_stores(unreliable, history, self.clock, 1, metrics)
         self.resources.push_async_callback(stores.watch.stop)
         await stores.watch.check()
         sse = await self.resources.enter_async_context(
@@ -250,7 +276,7 @@ class Site:
                 self.log, self.clock, metrics, queue_max=100, heartbeat_s=20, max_streams=10
             )
         )
-        notices, rules = WireEnd(self.wire), Rules(90, 60_000, GRACE_S)
+        notices, rules = WireEnd(self.wire), Rules(60_000, GRACE_S)
         own = await self.resources.enter_async_context(
             control(stores, sse, notices, self.clock, metrics, rules)
         )
@@ -264,7 +290,7 @@ class Site:
         return made
 
     async def lose(self, how: How = "gone", *, reads: bool = True) -> None:
-        """Of all processes, which learn it from a write that is no post's."""
+        """The store fails for all processes; each learns it from its own check of the store."""
         for process in self.processes:
             process.lose(how, reads=reads)
             await process.stores.watch.check()
@@ -275,8 +301,8 @@ class Site:
             await process.come_back()
 
     async def events(self) -> list[tuple[str, dict[str, Any]]]:
-        """What was told on the live stream since the last call: names and data."""
-        await asyncio.sleep(0.01)  # those that are on their way
+        """The names and data of the events on the live stream since the last call."""
+        await asyncio.sleep(0.01)  # for the events that are not in the log yet
         tip = await self.log.tip(TENANT)
         since = self._begun or Cursor(tip.epoch, 0)
         self._begun = tip
@@ -286,7 +312,7 @@ class Site:
 
 
 class Cooler:
-    """A device as its owner hears it: every command that came, and when it switched."""
+    """The cooler of a device: it obeys commands and records those that switch it too early."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
@@ -295,7 +321,7 @@ class Cooler:
         self.short: list[str] = []
 
     def obey(self, command: Command, *, cut: bool = False) -> None:
-        """Do as told; `cut` says that it may run shorter than the minimum."""
+        """Obey the command; with `cut` it may run for less than the minimum time."""
         if command.cool_active == self.on:
             return
         self.on = command.cool_active
@@ -306,20 +332,20 @@ class Cooler:
 
 
 def hurry(monkeypatch: Any) -> None:
-    """What is tried or told once a second, is so every few milliseconds."""
-    from server.control import relay_notices
+    """Shorten the intervals of one second between retries and notices to 10 ms."""
+    from server.control.outage import relay_notices
 
-    monkeypatch.setattr(store_watch, "TRY_S", 0.01)
-    monkeypatch.setattr(relay_notices, "TELL_EVERY_S", 0.01)
+    monkeypatch.setattr(store_watch, "RETRY_S", 0.01)
+    monkeypatch.setattr(relay_notices, "RESEND_INTERVAL_S", 0.01)
 
 
-def told(command: Command) -> tuple[bool, bool, bool]:
-    """Cooler, heat, stored."""
+def outcome(command: Command) -> tuple[bool, bool, bool]:
+    """Whether the cooler is on, whether the heater is on, and whether the reading was stored."""
     return command.cool_active, command.heat_active, command.stored
 
 
 async def refused(post: Awaitable[object]) -> BasError:
-    """The error that it must end in."""
+    """The error of the post; AssertionError if it succeeds."""
     try:
         await post
     except BasError as error:
@@ -328,5 +354,5 @@ async def refused(post: Awaitable[object]) -> BasError:
 
 
 def of(events: Iterable[tuple[str, dict[str, Any]]], name: str) -> list[dict[str, Any]]:
-    """The data of the events of this name."""
+    """The data of the events with this name."""
     return [data for event, data in events if event == name]

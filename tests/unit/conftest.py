@@ -1,30 +1,37 @@
-"""A server on a real socket, and which of its requests come to Quart."""
+"""The tests of this folder compute only: a test that opens anything fails.
+
+Tests that need SQLite, sockets, threads or processes belong in tests/component/.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import Iterator
 
 import pytest
-from quart import request
 
-from bas_server import Container
-from tests.support.serving import serving
+FORBIDDEN = {
+    "_thread.start_new_thread",
+    "socket.bind",
+    "socket.connect",
+    "sqlite3.connect",
+    "subprocess.Popen",
+}
 
-
-@pytest.fixture
-def in_quart(container: Container) -> list[str]:
-    """The paths of the requests that came to Quart."""
-    seen: list[str] = []
-
-    async def note() -> None:
-        seen.append(request.path)
-
-    container.app.before_request_funcs.setdefault(None, []).insert(0, note)
-    return seen
+_opened: list[str] = []
 
 
-@pytest.fixture
-async def port(container: Container) -> AsyncIterator[int]:
-    """Where the container is served."""
-    async with serving(container.app, container.posts) as number:
-        yield number
+def _note(event: str, arguments: tuple[object, ...]) -> None:
+    if event in FORBIDDEN:
+        _opened.append(event)
+
+
+sys.addaudithook(_note)
+
+
+@pytest.fixture(autouse=True)
+def pure() -> Iterator[None]:
+    """Fails a test that belongs in tests/component/."""
+    _opened.clear()
+    yield
+    assert not _opened, f"{sorted(set(_opened))}: this test belongs in tests/component/"

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.bench import host, wire
+from scripts.bench import host
 from scripts.bench.peers.installed import Missing
 from scripts.bench.peers.results import TARGETS, Results, as_dict, as_text
 from scripts.bench.peers.servers import PEERS
 from scripts.bench.peers.works import (
     BY_DEFAULT,
     FULL,
+    LARGE,
     LIFETIME,
     QUICK,
     SOAK,
@@ -27,6 +28,7 @@ from scripts.bench.peers.works import (
     Size,
     raise_file_limit,
 )
+from tools import wire
 
 RUNS, QUICK_RUNS = 5, 1
 SOAK_S, QUICK_SOAK_S = 600.0, 3.0
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--peer", action="append", help=f"only these: {', '.join(PEERS)}")
     parser.add_argument("--quick", action="store_true", help="few clients, a second of each")
     parser.add_argument("--runs", type=int, help=f"runs of each ({RUNS}; quick {QUICK_RUNS})")
+    parser.add_argument("--large", action="store_true", help="history of 39 million readings")
     parser.add_argument("--seconds", type=float, help=f"of each work, of soak ({SOAK_S:g})")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     options = parser.parse_args(arguments)
@@ -53,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
         if unknown:
             parser.error(f"no such {kind}: {', '.join(sorted(unknown))}")
     size = _size(options.quick, options.seconds, names)
+    if options.large:
+        size = dataclasses.replace(size, **LARGE)
     runs = options.runs or (QUICK_RUNS if options.quick else RUNS)
     raise_file_limit()
     host.pin(host.LOAD_CORE)
@@ -92,12 +97,12 @@ def measured(names: Sequence[str], peers: Sequence[str], runs: int, size: Size) 
             for peer in order if run % 2 == 0 else reversed(order):
                 if peer not in results.left_out:
                     _one(results, name, peer, run, runs, size)
-    _tell("")
+    _show_progress("")
     return results
 
 
 def _one(results: Results, name: str, peer: str, run: int, runs: int, size: Size) -> None:
-    _tell(f"run {run + 1}/{runs}: {name}, {peer}")
+    _show_progress(f"run {run + 1}/{runs}: {name}, {peer}")
     try:
         with tempfile.TemporaryDirectory(prefix="bas-bench-") as folder:
             results.add(peer, run, WORKS[name].measure(PEERS[peer], Path(folder), size))
@@ -114,7 +119,7 @@ def _size(quick: bool, seconds: float | None, names: Sequence[str]) -> Size:
     return dataclasses.replace(size, seconds=seconds) if seconds else size
 
 
-def _tell(text: str) -> None:
+def _show_progress(text: str) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
 

@@ -11,10 +11,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from tests.support.firestore import JAR, JAVA, FirestoreEmulator
-from tests.support.nginx import EXECUTABLE as NGINX
-from tests.support.process import REPOSITORY
-from tests.support.redis import EXECUTABLE as REDIS
+from tools.firestore_emulator import JAR, JAVA, FirestoreEmulator
+from tools.nginx import EXECUTABLE as NGINX
+from tools.process import REPOSITORY
+from tools.redis_server import EXECUTABLE as REDIS
 
 VENV = REPOSITORY / ".bench-venv"
 PINS = Path(__file__).parent / "requirements.txt"
@@ -79,6 +79,14 @@ def redis() -> str:
     if REDIS is None:
         raise Missing("apt-get install redis-server")
     return REDIS
+
+
+def program(name: str, package: str) -> str:
+    """Where a program is. Raises Missing with the package to install."""
+    found = shutil.which(name)
+    if found is None:
+        raise Missing(f"apt-get install {package}")
+    return found
 
 
 @cache

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from scripts.bench.peers.loop import Loop
-from scripts.bench.wire import AHEAD_MS
+from tools.wire import AHEAD_MS
 
 ANSWER_S = 30.0
 _HEAD = re.compile(rb"HTTP/1\.(\d) (\d{3})")
@@ -65,7 +65,7 @@ class Producers:
         return answered
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         self.sent, self.delays, self.refused = {}, [], 0
 
     def close(self) -> None:

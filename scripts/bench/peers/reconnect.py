@@ -19,7 +19,7 @@ A_SECOND, PRODUCERS = 50, 10
 def measure(peer: Peer, folder: Path, clients: int, seconds: float) -> Figures:
     """How long after the drop each client has what it missed, and whether anyone lost anything.
 
-    Events are posted for `seconds` before, meanwhile (to nobody) and afterwards.
+    Events are posted for `seconds` before, in between (to no client) and afterwards.
     """
     with peer.start(folder) as running:
         loop = Loop()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.bench.peers import servers, works
+from scripts.bench.peers import history, servers, works
 from scripts.bench.peers.fanout import Figures
 from scripts.bench.table import lines, short
 
@@ -19,11 +19,12 @@ COLUMNS = {
     "max ms": "max_ms",
     "CPU µs": "cpu_us",
     "KB a client": "client_kb",
+    "bytes a reading": "bytes",
     "server %": "server_percent",
     "load %": "load_percent",
     "others %": "others_percent",
 }
-# Not one is allowed in any run; the others are told as medians.
+# Not one is allowed in any run; the others are shown as medians.
 WORST = {"lost", "repeated", "refused"}
 
 
@@ -133,6 +134,21 @@ TARGETS = (
     Target("lifetime: start to first 200", "ms", 800, _own(works.LIFETIME, "start_ms")),
     Target("lifetime: SIGTERM to exit", "ms", 3000, _own(works.LIFETIME, "stop_ms")),
     _never(works.LIFETIME, "streams that got no bye"),
+    Target("history: bytes a reading", "", 2.5, _own(history.AT_REST, "bytes")),
+    Target(
+        "history: bytes, of VictoriaMetrics'",
+        "",
+        0.5,
+        _by(history.AT_REST, "bytes", servers.VICTORIA),
+    ),
+    *(
+        Target(f"{work}: p50, of {name}", "", limit, _by(work, "p50_ms", peer))
+        for work in (history.ZONE, history.ZONES)
+        for name, peer, limit in (
+            ("InfluxDB's", servers.INFLUX, 1),
+            ("VictoriaMetrics'", servers.VICTORIA, 2),
+        )
+    ),
     _never(works.SOAK),
     Target("soak: memory more than before", "KB", 5000, _own(works.SOAK, "more_kb")),
     _never(works.SOAK, "files more than before", "more_files"),

@@ -11,15 +11,17 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.bench import host, wire
+from scripts.bench import host
 from scripts.bench.peers import installed
 from scripts.bench.peers.watched import Watched, started
-from tests.support.daemon import free_port
-from tests.support.firestore import SWITCHES, fresh_project
-from tests.support.redis import RedisServer
+from tools import wire
+from tools.daemon import free_port
+from tools.firestore_emulator import SWITCHES, fresh_project
+from tools.redis_server import RedisServer
 
 APPS = Path(__file__).parent / "apps"
 NGINX_CONFIG = Path(__file__).parent / "nchan.conf"
+INFLUX_CONFIG = Path(__file__).parent / "influxdb.conf"
 HISTORY = 20_000
 
 
@@ -183,6 +185,28 @@ def _flask_sqlite(version: str) -> Callable[[Path], AbstractContextManager[Runni
     return start
 
 
+@contextmanager
+def _victoria(folder: Path) -> Iterator[Running]:
+    port = free_port()
+    command = [installed.program(VICTORIA, VICTORIA), f"-storageDataPath={folder}"]
+    command += [f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=100y"]
+    # The answers themselves are measured, and not how they are kept for the next question.
+    command += ["-search.disableCache", "-search.latencyOffset=0s"]
+    with started(command, port) as pid:
+        yield Running(port, Watched([pid]), get("/"), post("/", reading))
+
+
+@contextmanager
+def _influx(folder: Path) -> Iterator[Running]:
+    port, program = free_port(), installed.program("influxd", "influxdb")
+    text = INFLUX_CONFIG.read_text().replace("@folder@", str(folder))
+    text = text.replace("@port@", str(port)).replace("@own@", str(free_port()))
+    config = folder / "influxdb.conf"
+    config.write_text(text)
+    with started([program, "-config", str(config)], port) as pid:
+        yield Running(port, Watched([pid]), get("/"), post("/", reading))
+
+
 def _commit() -> str:
     return "commit " + installed.version(["git", "rev-parse", "--short", "HEAD"], r"(\w+)")
 
@@ -190,8 +214,12 @@ def _commit() -> str:
 def _nginx_version() -> str:
     installed.nchan_module()
     nginx = installed.version([installed.nginx(), "-v"], r"nginx/(\S+)")
-    query = ["dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"]
-    return f"nginx {nginx}, nchan {installed.version(query, r'(.+)') or 'of unknown version'}"
+    return f"nginx {nginx}, nchan {_package('libnginx-mod-nchan')}"
+
+
+def _package(name: str) -> str:
+    query = ["dpkg-query", "-W", "-f", "${Version}", name]
+    return installed.version(query, r"(.+)") or "of unknown version"
 
 
 def _redis_version() -> str:
@@ -205,6 +233,7 @@ def _of(*names: str) -> Callable[[], str]:
 THIS, FLOOR, NCHAN, STARLETTE, FLASK_SSE = "bas", "floor", "nchan", "sse-starlette", "flask-sse"
 THIS_FIRESTORE, FLOOR_BATCHED = "bas-firestore", "floor-batched"
 FLASK, FLASK_KEPT = "flask-sqlite", "flask-sqlite-kept"
+VICTORIA, INFLUX = "victoria-metrics", "influxdb"
 _FLASK_SSE_OF = _of("Flask-SSE", "Flask", "gunicorn", "gevent", "redis")
 _FLASK_OF = _of("Flask", "Werkzeug")
 _STARLETTE_OF = _of("sse-starlette", "starlette", "uvicorn", "httptools", "uvloop")
@@ -226,5 +255,7 @@ PEERS = {
         ),
         Peer(FLASK, _flask_sqlite("1.0"), _FLASK_OF),
         Peer(FLASK_KEPT, _flask_sqlite("1.1"), _FLASK_OF),
+        Peer(VICTORIA, _victoria, lambda: _package(VICTORIA)),
+        Peer(INFLUX, _influx, lambda: _package(INFLUX)),
     )
 }

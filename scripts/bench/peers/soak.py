@@ -13,8 +13,8 @@ from scripts.bench.peers.streams import Streams
 
 CLIENTS, SAMPLED = 500, 5
 A_SECOND, PRODUCERS = 100, 10
-CYCLE_S, IDLE_S, LOOK_S = 3.0, 20.0, 0.2
-# Memory grows by 8 MB meanwhile, and no more after it.
+CYCLE_S, IDLE_MAX_S, LOOK_S = 3.0, 20.0, 0.2
+# Memory grows by 8 MB in the warm-up, and no more after it.
 WARM_UP_S = 30.0
 # So short that it is full before the first look.
 HISTORY = 200
@@ -25,19 +25,20 @@ def measure(folder: Path, seconds: float) -> Figures:
     with this_server(folder, BAS_SSE_HISTORY_EVENTS=str(HISTORY)) as running:
         watched = running.processes
         cycle_s = min(CYCLE_S, seconds)
+        idle_s = min(IDLE_MAX_S, 2 * seconds)
         idle_files, lost = watched.files(), 0
         warm = time.perf_counter() + min(WARM_UP_S, seconds)
         while True:
             lost += _cycle(running, max(cycle_s, HISTORY / A_SECOND))
             if time.perf_counter() >= warm:
                 break
-        _until_idle(running, idle_files)
+        _until_idle(running, idle_files, idle_s)
         before_kb, threads, files = watched.memory_kb(), watched.threads(), watched.files()
         end, cycles = time.perf_counter() + seconds, 0
         while time.perf_counter() < end:
             lost += _cycle(running, cycle_s)
             cycles += 1
-        _until_idle(running, files)
+        _until_idle(running, files, IDLE_MAX_S)
         return {
             "cycles": cycles,
             "lost": lost,
@@ -72,8 +73,8 @@ def _cycle(running: Running, seconds: float) -> int:
         loop.close()
 
 
-def _until_idle(running: Running, files: int) -> None:
+def _until_idle(running: Running, files: int, idle_s: float) -> None:
     """Wait until the server has closed what the clients had, not for ever."""
-    deadline = time.perf_counter() + IDLE_S
+    deadline = time.perf_counter() + idle_s
     while running.processes.files() > files and time.perf_counter() < deadline:
         time.sleep(LOOK_S)

@@ -1,4 +1,4 @@
-"""Many open streams on the load's side: each counts its events, some tell when they read which.
+"""Many open streams on the load's side: each counts its events, some record when they read which.
 
 An event's data is one JSON object without others in it, so `}` counts events at the speed of
 memchr, wherever the pieces that arrive begin and end.
@@ -12,8 +12,8 @@ import struct
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from scripts.bench import wire
 from scripts.bench.peers.loop import READ, WRITE, Loop
+from tools import wire
 
 END = ord("}")
 FRAME = re.compile(
@@ -38,7 +38,7 @@ class Streams:
 
     @property
     def sampled(self) -> list[SampledStream]:
-        """Those that tell the times."""
+        """The streams that record times."""
         return [stream for stream in self.all if isinstance(stream, SampledStream)]
 
     def open(
@@ -53,7 +53,7 @@ class Streams:
     ) -> float:
         """So many more streams, `sampled` of them evenly spread; the seconds it took.
 
-        `at_once` may wait for their first bytes meanwhile (for their connection, if the server is
+        `at_once` may wait for their first bytes at a time (for their connection, if the server is
         silent until the first event). Raises TimeoutError.
         """
         began, first = time.perf_counter(), len(self.all)
@@ -93,7 +93,7 @@ class Streams:
         return sum(max(0, stream.events - events) for stream in self.all)
 
     def close(self) -> None:
-        """All go away without a word."""
+        """Close all streams."""
         for stream in self.all:
             stream.close()
         self.all.clear()
@@ -102,11 +102,11 @@ class Streams:
 class Stream:
     """One open stream."""
 
-    __slots__ = ("_request", "_streams", "events", "heard", "sock")
+    __slots__ = ("_request", "_streams", "answered", "events", "sock")
 
     def __init__(self, streams: Streams, request: bytes) -> None:
         self._streams, self._request = streams, request
-        self.events, self.heard = 0, False
+        self.events, self.answered = 0, False
         self.sock = socket.socket()
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -143,8 +143,8 @@ class Stream:
             streams.ended += 1
             self.close()
             return 0
-        if not self.heard:
-            self.heard = True
+        if not self.answered:
+            self.answered = True
             if not BUFFER.startswith(b"HTTP/1.1 200"):
                 head, _, body = bytes(BUFFER[:count]).decode("latin1").partition("\r\n\r\n")
                 raise wire.Refused(f"a stream got {head.splitlines()[0]}: {body[:300]}")
@@ -153,14 +153,14 @@ class Stream:
         return count
 
     def close(self) -> None:
-        """Go away."""
+        """Close the connection."""
         if self.sock.fileno() >= 0:
             self._streams.loop.forget(self.sock)
             self.sock.close()
 
 
 class SampledStream(Stream):
-    """One that keeps when it read which event: `got` holds (stamp, time), `last_id` the last id."""
+    """A stream that records its reads: `got` has (stamp, time), `last_id` the last id."""
 
     __slots__ = ("_rest", "got", "last_id")
 

@@ -1,4 +1,4 @@
-"""Server processes on their core: what they and their children use, as the kernel tells it."""
+"""Server processes on their core: what they and their children use, as the kernel counts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.bench.host import LOAD_CORE, SERVER_CORE, cpu_s, on_core, pin
-from tests.support.process import REPOSITORY, clean_environment
+from tools.process import REPOSITORY, clean_environment
 
 START_S, STOP_S, LOOK_S = 20.0, 10.0, 0.02
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)

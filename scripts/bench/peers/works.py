@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.bench import lifetime
-from scripts.bench.peers import fanout, ingest, reconnect, servers, soak
+from scripts.bench.peers import fanout, history, ingest, reconnect, servers, soak
 from scripts.bench.peers.fanout import Figures, Phase
 from scripts.bench.peers.servers import Peer
 
@@ -27,10 +27,16 @@ class Size:
     connections: int
     seconds: float
     rest_s: float
+    # A million readings.
+    zones: int = 20
+    spans: int = 14
+    calls: int = 100
 
 
 FULL = Size(1000, 10_000, 1000, 32, 5.0, 1.0)
-QUICK = Size(100, 300, 100, 8, 0.7, 0.2)
+QUICK = Size(100, 300, 100, 8, 0.7, 0.2, zones=2, spans=6, calls=5)
+# Ninety days of ten zones: 39 million readings.
+LARGE = {"zones": 10, "spans": 90 * 12}
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,10 @@ def _soak(_: Peer, folder: Path, size: Size) -> dict[str, Figures]:
     return {SOAK: soak.measure(folder, size.seconds)}
 
 
+def _history(peer: Peer, folder: Path, size: Size) -> dict[str, Figures]:
+    return history.measure(peer, folder, size.zones, size.spans, size.calls)
+
+
 _FANOUT = (
     servers.THIS,
     servers.FLOOR,
@@ -109,6 +119,11 @@ WORKS = {
     "ingest": Work((INGEST,), _INGEST, _ingest),
     "reconnect": Work((RECONNECT,), (servers.THIS, servers.NCHAN), _reconnect),
     "lifetime": Work((LIFETIME,), (servers.THIS,), _lifetime),
+    "history": Work(
+        (history.AT_REST, history.ZONE, history.ZONES),
+        (servers.THIS, servers.VICTORIA, servers.INFLUX),
+        _history,
+    ),
     "soak": Work((SOAK,), (servers.THIS,), _soak),
 }
 # Ten minutes, and compared with nobody.

@@ -1,4 +1,4 @@
-"""The stores, the port they are built on, and its implementation on Google Firestore."""
+"""The stores of readings, zones, accounts and audit entries, and the Firestore client."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from server.clock import Clock
-    from server.metrics import Metrics
-    from server.services.firestore.client import FirestoreClient
-    from server.services.firestore.indexes import Index
+    from server.common.clock import Clock
+    from server.common.metrics import Metrics
+    from server.services.firestore.google.client import FirestoreClient
+    from server.services.ports.indexes import Index
 
 LOCAL_PROJECT = "local-dev"
 
@@ -21,11 +21,11 @@ def init_client(
     metrics: Metrics,
     project: str = LOCAL_PROJECT,
 ) -> FirestoreClient:
-    """A client of the Firestore emulator at host:port; Google's library is loaded by this call.
+    """A client of the Firestore emulator at host:port; this call loads Google's library.
 
-    It belongs to the running event loop. Nothing is asked of the emulator yet: `ping` does.
+    Use it only from the running event loop. It first contacts the emulator at its first call.
     """
-    from server.services.firestore.client import FirestoreClient
-    from server.services.firestore.firestore_connection import emulator_client
+    from server.services.firestore.google.client import FirestoreClient
+    from server.services.firestore.google.connection import emulator_client
 
     return FirestoreClient(emulator_client(host, project), indexes, clock, metrics)

@@ -1,4 +1,4 @@
-"""DevicesStore: registered devices and the digests of their keys."""
+"""DevicesStore: stores registered devices and the digests of their keys."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from contextlib import suppress
 
 import msgspec
 
-from server.clock import Clock
-from server.services.firestore.base import (
+from server.common.clock import Clock
+from server.services.firestore.base import document_id, in_parts
+from server.services.firestore.models import Device, Metadata, fields_of
+from server.services.ports.documents import (
     PAGE_MAX,
     AlreadyExists,
     Create,
@@ -22,10 +24,7 @@ from server.services.firestore.base import (
     Update,
     VersionConflict,
     Write,
-    document_id,
-    in_parts,
 )
-from server.services.firestore.models import Device, Metadata, fields_of
 
 COLLECTION = "devices"
 KEYS = "device_keys"
@@ -46,9 +45,9 @@ class DevicesStore:
         metadata: Metadata | None = None,
         key_digest: str | None = None,
     ) -> Device:
-        """Create the device, or renew its metadata and key; what is None stays as it is.
+        """Create the device, or replace its metadata and key; an argument of None changes nothing.
 
-        Raises VersionConflict or AlreadyExists if someone else registered it at the same moment.
+        Raises VersionConflict or AlreadyExists if another caller registered it at the same moment.
         """
         doc_id = document_id(tenant_id, device_id)
         document = await self._client.get(COLLECTION, doc_id)
@@ -75,20 +74,20 @@ class DevicesStore:
         return device
 
     async def make_known(self, tenant_id: str, device_id: str) -> None:
-        """Register the device unless it is."""
+        """Register the device if it is not registered."""
         if await self.get_device(tenant_id, device_id) is None:
-            with suppress(AlreadyExists, VersionConflict):  # someone else did it at that moment
+            with suppress(AlreadyExists, VersionConflict):  # another caller registered it
                 await self.register_device(tenant_id, device_id)
 
     async def update_last_seen(self, tenant_id: str, device_id: str) -> None:
-        """Note that the device was heard of now. Raises VersionConflict if it is not registered."""
+        """Set the device's `last_seen` to now. Raises VersionConflict if it is not registered."""
         fields = {"last_seen": self._clock.now_ms()}
         await self._client.write([Update(COLLECTION, document_id(tenant_id, device_id), fields)])
 
     async def get_device(
         self, tenant_id: str, device_id: str, *, fresh: bool = True
     ) -> Device | None:
-        """The device, or None; unless `fresh`, as it was a moment ago."""
+        """The device, or None; unless `fresh`, it may come from the cache."""
         reads = self._client if fresh else self._reads
         document = await reads.get(COLLECTION, document_id(tenant_id, device_id))
         return _device(document, tenant_id)
@@ -96,7 +95,7 @@ class DevicesStore:
     async def get_devices(
         self, tenant_id: str, device_ids: Sequence[str], *, fresh: bool = True
     ) -> dict[str, Device]:
-        """Those of the devices that exist, by device id; as `get_device`."""
+        """The devices that exist among these, by device id; `fresh` as in `get_device`."""
         reads = self._client if fresh else self._reads
         devices: dict[str, Device] = {}
         for some in in_parts(device_ids):
@@ -108,7 +107,7 @@ class DevicesStore:
         return devices
 
     async def get_device_by_key(self, key_digest: str, *, fresh: bool = True) -> Device | None:
-        """The device whose key has this digest, of whatever tenant, or None; as `get_device`."""
+        """The device of any tenant whose key has this digest, or None; see `get_device`."""
         owner = await (self._client if fresh else self._reads).get(KEYS, key_digest)
         if owner is None:
             return None
@@ -117,7 +116,7 @@ class DevicesStore:
         return device if device and device.key_digest == key_digest else None
 
     async def list_devices(self, tenant_id: str) -> list[Device]:
-        """The tenant's devices by device id; the first 10,000."""
+        """The tenant's devices in the order of device ids; at most 10,000."""
         query = Query(COLLECTION, (Filter("tenant_id", "==", tenant_id),))
         page = await self._client.query(query, PAGE_MAX)
         devices = (msgspec.convert(document.fields, Device) for document in page.documents)
@@ -125,7 +124,7 @@ class DevicesStore:
 
 
 def _device(document: Document | None, tenant_id: str) -> Device | None:
-    """The document's device; None if there is none, or it is another tenant's under this id."""
+    """The document's device; None without a document, or if it belongs to another tenant."""
     if document is None or document.fields.get("tenant_id") != tenant_id:
         return None
     return msgspec.convert(document.fields, Device)

@@ -1,7 +1,7 @@
-"""What the stores keep: one frozen type a collection. Times are Unix milliseconds.
+"""Defines the stored documents: one frozen type for each collection. Times are Unix milliseconds.
 
-Fields are named as in the documents that the existing server wrote to Firestore, which stay
-readable: what those lack has a default.
+The fields have the names that the existing server used in Firestore, so its documents stay
+readable. A field that those lack has a default.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from server.errors import InvalidField
-from server.services.firestore.values import INTEGER_MAX, INTEGER_MIN
+from server.common.errors import InvalidField
+from server.services.ports.values import Finite, Integer, Name
 
 Role = Literal["read-only", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("read-only", "operator", "admin")
@@ -23,79 +23,40 @@ T = TypeVar("T")
 
 Metadata = dict[str, str | int | float | bool | None]
 
-# Whoever has no tenant or device has no documents either.
-Name = Annotated[str, msgspec.Meta(min_length=1)]
-
 DAY_MS = 86_400_000
-# 9999-12-31T23:59:59.999Z: the last moment that a date can be written of.
+# 9999-12-31T23:59:59.999Z: the last time that can be written as a date.
 LATEST_MS = 253_402_300_799_999
 _FIELD = re.compile(r"^(.*?)(?: - at `\$\.(\w+).*)?$", re.DOTALL)
 
 
-Integer = Annotated[int, msgspec.Meta(ge=INTEGER_MIN, le=INTEGER_MAX)]
-# Neither NaN nor infinite; nor, where it is written as an integer, too large for one.
-Finite = Annotated[float, msgspec.Meta(ge=-(2.0**63), lt=2.0**63)]
-
-
-class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One stored reading and the command it was answered with; temperatures in tenths of °C.
-
-    `timestamp_ms` is the device's time if it sent a date, else `received_ms`, and `utc_timestamp`
-    the same as a text; `device_ticks_ms` is what a device without a date sent, `device_time_ms` a
-    date that was not believed as it came. `clock` is "unknown" where it is not known when it was
-    measured, and `present` false where it was not the present. A fault's `temp_tenths` may be None,
-    and its `fault_reason` is empty where the sensor itself said so. `source_digest` tells whether a
-    repeated key came with the same reading.
-    """
-
-    tenant_id: Name
-    device_id: Name
-    timestamp_ms: Integer
-    temp_tenths: Integer | None
-    setpoint_tenths: Integer
-    deadband_tenths: Integer
-    cool_active: bool
-    heat_active: bool
-    state: str
-    sensor_ok: bool
-    utc_timestamp: str = ""
-    received_ms: Integer = 0
-    expire_at: Integer = 0
-    device_ticks_ms: Integer | None = None
-    device_time_ms: Integer | None = None
-    clock: str = ""
-    present: bool = True
-    fault_reason: str = ""
-    source_digest: str | None = None
-
-
 class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A zone's last reading, its relays and its own setpoint and deadband, if it has them.
+    """A zone's last reading, its relays, and the setpoint and deadband set for it, if any.
 
-    `timestamp_ms`, `temp_tenths` and `sensor_ok` are of its newest present reading, which came at
-    `received_ms`; `newest_ms` is the newest date of any, 0 if that is the same. `interval_ms` is
-    between its last two posts, and `period_ms` the shorter one of the last two intervals: 0 while
-    it is under a minute.
-    The fields from `clock` on are what is known of its device's clock (see `control/present.py`),
-    those from `trust_state` on whether it is trusted, since when and why.
+    `timestamp_ms`, `temp_tenths` and `sensor_ok` belong to the newest present reading, which came
+    at `received_ms`. `newest_ms` is the newest date of any reading, 0 if it is the same.
+    `interval_ms` is the time between the last two posts; `period_ms` is the shorter one of the last
+    two intervals, 0 while it is under a minute. The fields from `clock` on describe the device's
+    clock (see `control/present.py`); those from `trust_state` on say whether the zone is trusted,
+    since when and why.
 
-    `gaps` are the times between its last posts, the newest last, in tenths of a second. `counter`
-    is what its device counts from its start. While it is not trusted, `trusted_tenths` is the last
-    reading that was, and `trusted_ms` when that came, or the first one that was not; `doubted` are
-    the last of those since. A jump came `jumped_from` this address at `jumped_ms`, and after it a
-    trusted reading `back_from` another. `disobeyed_ms` is since when the device says that its
-    relays are not as they were told to be. Without `relays_known` nobody can know what they are.
-    The times of these are steady (`Clock.steady_ms`).
+    `gaps` are the times between the last posts, the newest last, in tenths of a second. `counter`
+    is the device's counter since its start. While the zone is not trusted, `trusted_tenths` is the
+    last trusted reading; `trusted_ms` is the time of that reading, or of the first one that was not
+    trusted; `doubted` are the last untrusted readings since. A jump came from the address
+    `jumped_from` at `jumped_ms`; after it, a trusted reading came from the address `back_from`.
+    `disobeyed_ms` is the time since which the device reports relays that differ from the command.
+    Without `relays_known` the state of the relays is unknown. All these times are steady
+    (`Clock.steady_ms`).
 
-    A revision says when a value was set: the tenant's value of a later revision wins. `updated_by`
-    is who set the zone last. `cool_changed_ms` is on the time line `run` (see `Clock.boot`), and
-    `cool_changed_wall_ms` is the same moment for those on another. A zone without values of its own
-    is forgotten at `expire_at`.
+    A revision says when a value was set: a tenant's value of a later revision wins. `updated_by` is
+    the user that set the zone last. `cool_changed_ms` is on the time line `run` (see `Clock.boot`);
+    `cool_changed_wall_ms` is the same time for processes on another time line. A zone for which no
+    value was set is deleted at `expire_at`.
     """
 
     tenant_id: Name
     device_id: Name
-    # In every document, since zones are ordered by it.
+    # Stored in every document, because queries order zones by it.
     last_seen_ms: Integer = msgspec.field(default_factory=int)
     timestamp_ms: Integer = 0
     temp_tenths: Integer | None = 0
@@ -138,9 +99,9 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's setpoint and deadband for every zone that was not set by itself since.
+    """A tenant's setpoint and deadband, for every zone that was not set separately since.
 
-    `revision` counts the changes; `updated_by` is who made the last one.
+    `revision` counts the changes; `updated_by` is the user that made the last one.
     """
 
     tenant_id: Name
@@ -153,7 +114,11 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """An account. `username` is its identity on the whole site; `tenant_id` may be empty."""
+    """An account. `username` is its identity on the whole site; `tenant_id` may be empty.
+
+    `password_history` are the hashes of its former passwords, the latest first. A `disabled`
+    account cannot log in and has no sessions. `last_login` is None before the first log-in.
+    """
 
     user_id: str = ""
     username: str
@@ -163,13 +128,26 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     last_login: int | None = None
+    password_history: list[str] = []
+    disabled: bool = False
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant that was created or is being deleted; the others are known by their data."""
+
+    tenant_id: Name
+    created_at: int = 0
+    deleting: bool = False
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A log-in. `digest` stands for the secret id, which is not kept; so does `user_agent`'s.
+    """A log-in. The digests replace the secret id and the user agent, which are not stored.
 
-    `role` is the account's at log-in: what somebody may do now is read from the account.
-    What has a default is not in documents of earlier versions.
+    `role` is the account's role at log-in; permissions are read from the account. `last_access` is
+    when a person's request extended the session last, 0 if none has. `user_agent_digest` is empty
+    if the user agent is not known; `agent_changed` says that another one is audited. Times are by
+    the clock as it was set when uptime on the time line `boot` was 0 at `booted_ms`: `leap_ms` of
+    `common/clock.py`. Documents of earlier versions lack the fields that have a default.
     """
 
     digest: str
@@ -182,11 +160,17 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     expires_at: int = 0
     expire_at: int
+    boot: str = ""
+    booted_ms: int = 0
+    last_access: int = 0
+    agent_changed: bool = False
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered device. `key_digest` is empty while the device has no key; `last_seen` is when
-    a caller noted it, 0 for never: its own posts are noted in its zone."""
+    """A registered device. `key_digest` is empty while the device has no key.
+
+    `last_seen` is set by `update_last_seen` only, 0 for never; the device's posts change its zone.
+    """
 
     tenant_id: Name
     device_id: Name
@@ -198,7 +182,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing somebody did, or was refused; `utc_timestamp` is `timestamp_ms` as a text."""
+    """One action of a user, or a refused one; `utc_timestamp` is `timestamp_ms` as text.
+
+    `link` is the entry's number in the chain of its tenant, 0 while it is not linked, and `chain`
+    its link: see `audit_chain.py`. Entries of earlier versions lack both.
+    """
 
     tenant_id: str
     timestamp_ms: int
@@ -210,6 +198,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     success: bool = True
     details: dict[str, Any] = {}
     expire_at: int = 0
+    link: int = 0
+    chain: dict[str, Any] | None = None
 
 
 @lru_cache(maxsize=256)
@@ -220,15 +210,9 @@ def utc_text(time_ms: int) -> str:
 
 
 def fields_of(model: msgspec.Struct) -> dict[str, Any]:
-    """A model as document fields. Raises InvalidField if one is not of its type."""
+    """A model as document fields. Raises InvalidField if a field does not have its type."""
     fields: dict[str, Any] = msgspec.to_builtins(model)
     checked(fields, type(model))
-    return fields
-
-
-def typed_fields(model: msgspec.Struct) -> dict[str, Any]:
-    """A model as document fields, whose values surely are of their types."""
-    fields: dict[str, Any] = msgspec.to_builtins(model)
     return fields
 
 

@@ -1,4 +1,4 @@
-"""RoutingClient: each collection on the store that is configured for it."""
+"""RoutingClient: sends each collection's calls to the store that is configured for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from server.metrics import Metrics
-from server.services.firestore.base import (
+from server.common.metrics import Metrics
+from server.services.ports.documents import (
     Aggregate,
     Document,
     DocumentClient,
@@ -21,17 +21,20 @@ from server.services.firestore.base import (
 log = logging.getLogger(__name__)
 
 
-# What is written to find out whether the store of the readings takes writes; it is never copied.
+# Test writes to the store of the readings go here; the collection is never copied.
 PROBES = "probes"
-# Which collections each switch moves.
+# The collections that each switch moves.
 TELEMETRY = ("telemetry", "zones", "tenant_settings", "devices", "device_keys")
-AUTH = ("users", "sessions", "login_attempts")
-AUDIT = ("audit_log",)
+AUTH = (
+    *("users", "usernames", "tenants"),
+    *("sessions", "login_attempts", "known_addresses"),
+)
+AUDIT = ("audit_log", "audit_chain", "audit_secrets")
 COLLECTIONS = TELEMETRY + AUTH + AUDIT
 
 
 class Switches(Protocol):
-    """The settings that say what is kept in Firestore."""
+    """The settings that move collections to Firestore."""
 
     @property
     def use_firestore_telemetry(self) -> bool: ...
@@ -52,11 +55,11 @@ def collections_on_firestore(switches: Switches) -> tuple[str, ...]:
 
 
 class RoutingClient(DocumentClient):
-    """Several stores as one: `others` names the collections that are not on `default`.
+    """Several stores as one: `others` has the collections that are not on `default`.
 
-    A batch that touches two stores is not atomic: the store of its first write comes first, and
-    what that refuses is written nowhere. Should another store be away then, that part is lost,
-    logged and counted: what a caller was promised is stored, and only its audit entry is not.
+    A batch for two stores is not atomic. The store of the first write comes first; if it refuses
+    its part, nothing is written anywhere. If another store is unavailable then, its part is lost,
+    logged and counted. That part is the audit entry; the change itself is stored.
     """
 
     def __init__(
@@ -81,20 +84,20 @@ class RoutingClient(DocumentClient):
             return await first.write(writes)
         versions = [""] * len(writes)
         parts: dict[DocumentClient, list[int]] = {}
-        for place, write in enumerate(writes):
-            parts.setdefault(self._of(write.collection), []).append(place)
-        for client, places in parts.items():
+        for index, write in enumerate(writes):
+            parts.setdefault(self._of(write.collection), []).append(index)
+        for client, indexes in parts.items():
             try:
-                written = await client.write([writes[place] for place in places])
+                written = await client.write([writes[index] for index in indexes])
             except StoreUnavailable as error:
                 if client is first:
                     raise
                 self._metrics.store_failures.labels(kind="part_lost").inc()
-                lost = sorted({writes[place].collection for place in places})
-                log.error("a part of a batch is lost: %s: %s", ", ".join(lost), error)
+                lost = sorted({writes[index].collection for index in indexes})
+                log.error("a part of a batch was not stored (%s): %s", ", ".join(lost), error)
                 continue
-            for place, version in zip(places, written, strict=True):
-                versions[place] = version
+            for index, version in zip(indexes, written, strict=True):
+                versions[index] = version
         return versions
 
     async def query(self, query: Query, limit: int, cursor: str | None = None) -> Page:
@@ -104,6 +107,6 @@ class RoutingClient(DocumentClient):
         return await self._of(query.collection).aggregate(query, field)
 
     async def ping(self) -> None:
-        """Ask every store but one that has the audit log alone: without it the server serves."""
+        """Check every store, except one with the audit log alone: the server works without it."""
         vital = {client for name, client in self._others.items() if name not in AUDIT}
         await asyncio.gather(*(client.ping() for client in {self._default, *vital}))

@@ -1,27 +1,35 @@
-"""One of each store, wired by hand over one document client."""
+"""Creates one of each store over one document client."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from server.clock import Clock
-from server.metrics import Metrics
+from server.common.background_task import BackgroundTask
+from server.common.clock import Clock
+from server.common.metrics import Metrics
+from server.services.firestore.audit_linker import AuditLinker
 from server.services.firestore.audit_store import AuditStore
-from server.services.firestore.base import DocumentClient, Put, Reads
-from server.services.firestore.caching import CachingClient
+from server.services.firestore.cache.client import CachingClient
 from server.services.firestore.devices_store import DevicesStore
-from server.services.firestore.routing import PROBES
 from server.services.firestore.sessions_store import SessionsStore
+from server.services.firestore.store_probe import StoreProbe
 from server.services.firestore.store_watch import StoreWatch
 from server.services.firestore.telemetry_store import TelemetryStore
+from server.services.firestore.tenants_store import TenantsStore
 from server.services.firestore.users_store import UsersStore
 from server.services.firestore.zones_store import ZonesStore
+from server.services.ports.documents import DocumentClient, Reads
+from server.services.ports.readings import ReadingHistory
 
 
 @dataclass(frozen=True)
 class Stores:
-    """The stores of one process: singletons that share its client, and `reads`, which may be a
-    moment old."""
+    """The stores of one process, which share its client; `reads` may return cached documents.
+
+    A server process runs the tasks in `upkeep`. `prove` stores a test document, reads it back and
+    raises StoreUnavailable if that fails.
+    """
 
     client: DocumentClient
     reads: Reads
@@ -29,31 +37,45 @@ class Stores:
     zones: ZonesStore
     devices: DevicesStore
     users: UsersStore
+    tenants: TenantsStore
     sessions: SessionsStore
     audit: AuditStore
     watch: StoreWatch
+    upkeep: Sequence[BackgroundTask]
+    prove: Callable[[], Awaitable[None]]
 
 
 def create_stores(
-    client: DocumentClient, clock: Clock, audit_days: int, metrics: Metrics
+    client: DocumentClient,
+    history: ReadingHistory,
+    clock: Clock,
+    audit_days: int,
+    metrics: Metrics,
 ) -> Stores:
-    """Every store on `client`; what a CachingClient remembers need not be read again."""
+    """Create every store on `client`, and that of readings on `history`.
+
+    `clock` is the one that all processes on these stores share.
+    With a CachingClient, some reads use its cache.
+    """
     reads: Reads = client
     recent = None
     if isinstance(client, CachingClient):
         reads, recent = client.copies, client.recent
 
-    async def probe() -> None:
-        await client.write([Put(PROBES, "store", {"at": clock.now_ms()})])
-
+    probe = StoreProbe(client, clock)
+    audit = AuditStore(client, clock, audit_days, metrics)
+    users = UsersStore(client, clock, reads)
     return Stores(
         client=client,
         reads=reads,
-        telemetry=TelemetryStore(client, recent),
+        telemetry=TelemetryStore(history, recent),
         zones=ZonesStore(client),
         devices=DevicesStore(client, clock, reads),
-        users=UsersStore(client, clock, reads),
+        users=users,
+        tenants=TenantsStore(client, history, users, clock),
         sessions=SessionsStore(client, clock, reads),
-        audit=AuditStore(client, clock, audit_days, metrics),
-        watch=StoreWatch(probe, clock, metrics),
+        audit=audit,
+        watch=StoreWatch(probe.write, clock, metrics),
+        upkeep=(AuditLinker(client, clock, metrics, audit.made), audit.refusals),
+        prove=probe.prove,
     )

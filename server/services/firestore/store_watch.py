@@ -1,61 +1,64 @@
-"""StoreWatch: whether readings can be stored; while they cannot, one task tries once a second."""
+"""StoreWatch: knows whether readings can be stored; while not, it retries a write every second."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from copy import copy
 from types import TracebackType
 
-from server.clock import Clock
-from server.metrics import Metrics
-from server.services.firestore.base import StoreBusy, StoreUnavailable
+from server.common.clock import Clock
+from server.common.lines_of_state import LinesOfState
+from server.common.metrics import Metrics
+from server.services.ports.documents import StoreBusy, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-TRY_S = 1.0
-# What a post waits for the store at most, all its reads and its write together: the firmware in
-# the field gives up after 5 s. Who waits too long is looked for every LOOK_S.
-WAIT_S, LOOK_S = 2.5, 0.25
-# What the log says at once when the store is lost, it says again so long after.
-SAY_AGAIN_S = 60.0
+RETRY_S = 1.0
+# A post waits at most WAIT_S for the store, for all its reads and its write together, because the
+# firmware in the field gives up after 5 s. Waiting posts are checked every CHECK_INTERVAL_S.
+WAIT_S, CHECK_INTERVAL_S = 2.5, 0.25
+# Seconds between two log lines while the store is lost; the first is logged at once.
+LOG_AGAIN_S = 3600.0
 
 
 class StoreWatch:
-    """What this process knows of its store. Calls belong to one event loop.
+    """The state of this process's store. Call it only from one event loop.
 
-    `write` stores something and returns once that is safe; it raises StoreUnavailable.
+    `write` makes a test write and returns when it is stored; it raises StoreUnavailable.
     """
 
     def __init__(
-        self, write: Callable[[], Awaitable[None]], clock: Clock, metrics: Metrics
+        self, write: Callable[[], Awaitable[object]], clock: Clock, metrics: Metrics
     ) -> None:
         self._write = write
         self._clock = clock
         self._metrics = metrics
         self._on_lost: list[Callable[[], None]] = []
         self._listeners: list[Callable[[], Awaitable[None]]] = []
-        self._trying: asyncio.Task[None] | None = None
+        self._retry_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._pause: asyncio.Future[None] | None = None
         self._waits: dict[Waiting, None] = {}
-        self._looking: asyncio.TimerHandle | None = None
+        self._check_timer: asyncio.TimerHandle | None = None
         self._lost_at = 0.0
+        self._lines = LinesOfState(log, clock)
         self.error: StoreUnavailable | None = None
-        """Why the store is away; None while it is not."""
+        """Why the store cannot be reached; None while it can."""
 
     @property
     def away(self) -> bool:
-        """Whether no reading can be stored."""
+        """Whether readings cannot be stored now."""
         return self.error is not None
 
     def away_s(self) -> float:
-        """For how long it has been away, in seconds."""
+        """Seconds since the store was lost; 0 while it answers."""
         return self._clock.monotonic() - self._lost_at if self.away else 0.0
 
-    def check_there(self) -> None:
-        """Raise StoreUnavailable while the store is away."""
+    def raise_if_away(self) -> None:
+        """Raise StoreUnavailable while the store is lost."""
         if self.error is not None:
             raise copy(self.error)
 
@@ -64,67 +67,77 @@ class StoreWatch:
         self._on_lost.append(listener)
 
     def on_back(self, listener: Callable[[], Awaitable[None]]) -> None:
-        """Await `listener` each time the store is back, once readings are stored again."""
+        """Await `listener` each time readings can be stored again."""
         self._listeners.append(listener)
 
     def waiting(self, wait_s: float | None = None, *, loses: bool = True) -> Waiting:
-        """A context that ends in StoreUnavailable as soon as the store is lost: for a post that
-        waits for it. It `loses` the store after `wait_s`, or else ends in StoreBusy then."""
+        """A context for a post that waits: it raises StoreUnavailable when the store is lost.
+
+        After `wait_s` it marks the store as lost if it `loses`; otherwise it raises StoreBusy.
+        """
         return Waiting(self, wait_s, loses)
 
     def lose(self, error: StoreUnavailable) -> None:
-        """A write failed or was not confirmed: nothing is stored until one is."""
+        """Mark the store as lost, because a write failed or timed out, and start the retries."""
         if self.error is not None:
             return
         self.error, self._lost_at = error, self._clock.monotonic()
         self._metrics.store_away.set(1)
-        log.error(
-            "readings are not stored: %s. Zones are steered from memory, nothing is switched on;"
-            " a write is tried every second",
-            _why(error),
+        self._lines.write(
+            logging.ERROR,
+            f"readings are not stored: {_why(error)}. The server decides from memory and switches"
+            " nothing on; it retries a write every second",
         )
         for wait in self._waits:
             wait.end()
         for listener in self._on_lost:
             listener()
-        self._trying = asyncio.create_task(self._try_until_back(), name="store-watch")
-        # The one before may still tell that the store was back.
-        self._tasks.add(self._trying)
-        self._trying.add_done_callback(self._tasks.discard)
+        # Its log lines are not those of the request that met the loss.
+        self._retry_task = asyncio.create_task(
+            self._retry_until_back(), name="store-watch", context=Context()
+        )
+        # The task before may still call its listeners, so it is kept until it ends.
+        self._tasks.add(self._retry_task)
+        self._retry_task.add_done_callback(self._tasks.discard)
 
     async def check(self) -> None:
-        """Find out whether the store takes a write, and lose it if not."""
+        """Make a test write; if it fails, mark the store as lost."""
         try:
             await self._write()
         except StoreUnavailable as error:
             self.lose(error)
 
-    def try_now(self) -> None:
-        """There is a sign of life: if the store is away, do not wait for the next try."""
+    def retry_now(self) -> None:
+        """Retry now if the store is lost, because it shows a sign of life."""
         if self._pause is not None:
             self._pause.cancel()
 
     async def stop(self) -> None:
-        """Try no more."""
+        """Stop the retries."""
+        self._lines.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks))
 
     def begin(self, wait: Waiting) -> None:
-        """Somebody begins to wait."""
+        """Register a post that waits."""
         self._waits[wait] = None
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        if self._check_timer is None:
+            self._check_timer = asyncio.get_running_loop().call_later(
+                CHECK_INTERVAL_S, self._end_late_waits
+            )
 
     def left(self, wait: Waiting) -> None:
-        """And waits no more."""
+        """Remove a post that no longer waits."""
         del self._waits[wait]
 
-    def _look(self) -> None:
-        """Find who has waited too long; as long as anyone waits, again and again."""
+    def _end_late_waits(self) -> None:
+        """End posts that have waited too long; repeat this while any post waits."""
         loop = asyncio.get_running_loop()
-        self._looking = loop.call_later(LOOK_S, self._look) if self._waits else None
+        self._check_timer = (
+            loop.call_later(CHECK_INTERVAL_S, self._end_late_waits) if self._waits else None
+        )
         now = loop.time()
         for wait in [wait for wait in self._waits if wait.until <= now]:
             if wait.loses:
@@ -132,24 +145,25 @@ class StoreWatch:
                 return
             wait.end()
 
-    async def _try_until_back(self) -> None:
-        said = self._clock.monotonic()
-        while (error := await self._tried()) is not None:
-            if self._clock.monotonic() - said >= SAY_AGAIN_S:
-                said = self._clock.monotonic()
-                log.error("readings are still not stored: %s", error)
-        log.warning("readings are stored again, after %.0f s", self.away_s())
+    async def _retry_until_back(self) -> None:
+        logged_at = self._clock.monotonic()
+        while (error := await self._retry_write()) is not None:
+            if self._clock.monotonic() - logged_at >= LOG_AGAIN_S:
+                logged_at = self._clock.monotonic()
+                self._lines.write(logging.ERROR, f"readings are still not stored: {error}")
+        again = f"readings are stored again, after {self.away_s():.0f} s"
+        self._lines.write(logging.WARNING, again)
         self.error = None
         self._metrics.store_away.set(0)
         for listener in self._listeners:
             try:
                 await listener()
             except Exception:
-                log.exception("the store is back, and a part of the server could not go on")
+                log.exception("the store is back, but a part of the server could not resume")
 
-    async def _tried(self) -> str | None:
-        """Try to write, in a second or when there is a sign of life; what came in the way."""
-        self._pause = asyncio.ensure_future(asyncio.sleep(TRY_S))
+    async def _retry_write(self) -> str | None:
+        """Make a test write after RETRY_S or a sign of life; return its error, or None."""
+        self._pause = asyncio.ensure_future(asyncio.sleep(RETRY_S))
         try:
             await asyncio.wait({self._pause})
         finally:
@@ -159,8 +173,8 @@ class StoreWatch:
             await self._write()
         except StoreUnavailable as error:
             return _why(error)
-        except Exception as error:  # whatever it is, it must not be the last try
-            log.exception("whether the store takes a write is not known")
+        except Exception as error:  # no error may end the retries
+            log.exception("the test write to the store failed in an unexpected way; it is retried")
             return repr(error)
         return None
 
@@ -170,7 +184,7 @@ def _why(error: StoreUnavailable) -> str:
 
 
 class Waiting:
-    """One post that waits for the store: as a context, for one task."""
+    """One post that waits for the store: a context manager for one task."""
 
     __slots__ = ("_cancels", "_ended", "_task", "_watch", "loses", "until")
 
@@ -184,13 +198,13 @@ class Waiting:
             self.until = asyncio.get_running_loop().time() + wait_s
 
     def end(self) -> None:
-        """Let the task that waits go on, unless it is the one that calls."""
+        """Interrupt the task that waits, unless it is the caller."""
         if self._task is not None and self._task is not asyncio.current_task():
             self._ended = True
             self._task.cancel()
 
     def __enter__(self) -> None:
-        self._watch.check_there()
+        self._watch.raise_if_away()
         self._cancels = self._task.cancelling() if self._task is not None else 0
         self._watch.begin(self)
 
@@ -203,7 +217,7 @@ class Waiting:
         self._watch.left(self)
         if not self._ended or self._task is None:
             return
-        # As asyncio.timeout has it: who else cancelled the task is to be obeyed.
+        # As in asyncio.timeout: a cancellation by another caller must still take effect.
         if self._task.uncancel() <= self._cancels and kind is asyncio.CancelledError:
-            self._watch.check_there()
+            self._watch.raise_if_away()
             raise StoreBusy(message="no answer in time") from error

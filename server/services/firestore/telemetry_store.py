@@ -1,32 +1,37 @@
-"""TelemetryStore: readings, newest first, always of one tenant."""
+"""TelemetryStore: stores readings and queries those of one tenant, newest first."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Sequence
+import logging
+from collections.abc import Sequence
 
 import msgspec
 
-from server.services.firestore.base import (
-    Create,
-    DocumentClient,
-    Fields,
-    Filter,
-    Page,
-    Query,
-    in_parts,
+from server.services.firestore.cache.recent_readings import RecentReadings
+from server.services.firestore.models import fields_of
+from server.services.history.measured import tenths
+from server.services.history.series import FINE_MAX_MS, HOUR_MS, step_for
+from server.services.ports.documents import StoreUnavailable, Write
+from server.services.ports.readings import (
+    ALWAYS,
+    NewRow,
+    Point,
+    Reading,
+    ReadingHistory,
+    RelayUse,
+    Span,
 )
-from server.services.firestore.measured import TEMP_MAX, TEMP_MIN, measured, tenths
-from server.services.firestore.models import Reading, fields_of, typed_fields
-from server.services.firestore.recent import RecentReadings
 
-COLLECTION = "telemetry"
+log = logging.getLogger(__name__)
 
 
 class Statistics(msgspec.Struct, frozen=True):
-    """Figures over a span of time; temperatures in tenths of °C, of readings with a good sensor.
+    """Figures over a time window; temperatures in tenths of °C, of readings with a good sensor.
 
-    Stores count their documents as they lie: a failure is one whose `sensor_ok` is not true.
+    `avg_temperature` is the mean of the readings, and `uptime_percentage` how many of them are
+    good. In the fields after these, each reading counts for the time until the next one, and
+    silence counts as down; of several devices the uptime is the mean, and hours and starts are
+    sums. They are null if the readings are in Firestore.
     """
 
     total_records: int
@@ -35,114 +40,145 @@ class Statistics(msgspec.Struct, frozen=True):
     max_temperature: int | None
     sensor_failures: int
     uptime_percentage: float
+    avg_temperature_by_time: float | None = None
+    uptime_percentage_by_time: float | None = None
+    cool_hours: float | None = None
+    heat_hours: float | None = None
+    cool_starts: int | None = None
+    heat_starts: int | None = None
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """What a device measured from `start` to before `end`, in buckets of `step_ms`.
+
+    The last bucket may end after `end`.
+    """
+
+    device_id: str
+    start: int
+    end: int
+    step_ms: int
+    points: list[Point]
 
 
 class TelemetryStore:
-    """Readings on a `DocumentClient`. Every query names its tenant; there is none without."""
+    """Readings in a `ReadingHistory`. Every query is for one tenant."""
 
-    def __init__(self, client: DocumentClient, recent: RecentReadings | None = None) -> None:
-        self._client = client
+    def __init__(self, history: ReadingHistory, recent: RecentReadings | None = None) -> None:
+        self.history = history
         self._recent = recent
 
-    @staticmethod
-    def creation(doc_id: str, reading: Reading, *, typed: bool = False) -> Create:
-        """The write that stores `reading`, to be committed together with its zone. Raises
-        InvalidField for a wrong type, unless all are `typed` right."""
-        fields = typed_fields(reading) if typed else fields_of(reading)
-        return Create(COLLECTION, doc_id, fields, checked=True)
+    async def write(self, documents: Sequence[Write], rows: Sequence[NewRow]) -> list[str]:
+        """Store the readings together with these documents; return the documents' versions."""
+        return await self.history.write(documents, rows)
 
-    async def get_many(self, tenant_id: str, doc_ids: list[str]) -> list[Reading]:
-        """Those of the readings that exist and are this tenant's."""
-        found = (await self._client.get_many(COLLECTION, doc_ids)).values()
-        readings = (reading_from(document.fields) for document in found)
-        return [reading for reading in readings if reading.tenant_id == tenant_id]
-
-    async def by_id(self, tenant_id: str, doc_ids: Sequence[str]) -> dict[str, Reading]:
-        """As `get_many`, of any number, by document id."""
-        readings: dict[str, Reading] = {}
-        for some in in_parts(doc_ids):
-            for doc_id, document in (await self._client.get_many(COLLECTION, some)).items():
-                reading = reading_from(document.fields)
-                if reading.tenant_id == tenant_id:
-                    readings[doc_id] = reading
-        return readings
+    async def known(self, tenant_id: str, ids: Sequence[str]) -> dict[str, Reading]:
+        """The readings that are remembered under these ids and belong to this tenant, by id."""
+        return await self.history.known(tenant_id, ids)
 
     async def query_recent(
         self, tenant_id: str, device_id: str | None = None, limit: int = 100
     ) -> list[Reading]:
-        """The newest readings, of one device or of all."""
-        query = _newest_first(tenant_id, device_id)
+        """The newest readings of one device or of all."""
+
+        async def load() -> list[Reading]:
+            return (await self.history.page(tenant_id, device_id, limit)).readings
+
         if self._recent is None:
-            return _readings(await self._client.query(query, limit))
-        return await self._recent.page(
-            tenant_id, device_id, limit, lambda: _awaited(self._client.query(query, limit))
-        )
+            return await load()
+        return await self._recent.page(tenant_id, device_id, limit, load)
 
     async def query_window(
         self, tenant_id: str, device_id: str | None, start_ms: int, end_ms: int, limit: int
     ) -> list[Reading]:
         """The newest readings with start <= timestamp <= end."""
-        window = (Filter("timestamp_ms", ">=", start_ms), Filter("timestamp_ms", "<=", end_ms))
-        query = _newest_first(tenant_id, device_id, *window)
-        return _readings(await self._client.query(query, limit))
+        span = Span(start_ms, end_ms)
+        return (await self.history.page(tenant_id, device_id, limit, span)).readings
 
     async def query_recent_paginated(
-        self, tenant_id: str, device_id: str | None, limit: int, cursor: str | None
+        self,
+        tenant_id: str,
+        device_id: str | None,
+        limit: int,
+        cursor: str | None,
+        span: Span = ALWAYS,
     ) -> tuple[list[Reading], str | None]:
-        """A page of readings and where the next one starts, or None after the last."""
-        page = await self._client.query(_newest_first(tenant_id, device_id), limit, cursor)
-        return _readings(page), page.next_cursor
+        """A page of readings and the cursor of the next page, None after the last."""
+        return await self.history.page(tenant_id, device_id, limit, span, cursor)
 
     async def get_device_statistics(
-        self, tenant_id: str, device_id: str | None, start_ms: int, end_ms: int
+        self,
+        tenant_id: str,
+        device_id: str | None,
+        start_ms: int,
+        end_ms: int,
+        now_ms: int | None = None,
     ) -> Statistics:
-        """Figures over start <= timestamp <= end; a temperature is None without a good reading."""
-        window = (Filter("timestamp_ms", ">=", start_ms), Filter("timestamp_ms", "<=", end_ms))
-        everything = _newest_first(tenant_id, device_id, *window)
-        good = _newest_first(tenant_id, device_id, Filter("sensor_ok", "==", True), *window)
-        total = (await self._client.aggregate(everything)).count
-        figures = await self._client.aggregate(good, "temp_tenths")
-        return Statistics(
-            total_records=total,
-            avg_temperature=_rounded(figures.average),
-            min_temperature=_rounded(figures.minimum),
-            max_temperature=_rounded(figures.maximum),
-            sensor_failures=max(0, total - figures.count),
-            uptime_percentage=round(100 * figures.count / total, 2) if total else 0.0,
+        """Figures over start <= timestamp <= end; a temperature is None without a good reading.
+
+        Figures by time end at `now_ms` if that is earlier.
+        """
+        span = Span(start_ms, end_ms)
+        found = await self.history.figures(tenant_id, device_id, span, now_ms)
+        statistics = Statistics(
+            total_records=found.count,
+            avg_temperature=_rounded(found.mean),
+            min_temperature=_rounded(found.minimum),
+            max_temperature=_rounded(found.maximum),
+            sensor_failures=found.count - found.good,
+            uptime_percentage=round(100 * found.good / found.count, 2) if found.count else 0.0,
+        )
+        held = found.held
+        if held is None:
+            return statistics
+        time_ms = (end_ms if now_ms is None else min(now_ms, end_ms)) - start_ms
+        up = held.covered_ms / (time_ms * held.devices) if time_ms > 0 and held.devices else 0.0
+        return msgspec.structs.replace(
+            statistics,
+            avg_temperature_by_time=None if held.mean is None else round(held.mean, 2),
+            uptime_percentage_by_time=round(100 * min(up, 1.0), 2),
+            cool_hours=hours(held.cool_ms),
+            heat_hours=hours(held.heat_ms),
+            cool_starts=held.cool_starts,
+            heat_starts=held.heat_starts,
         )
 
+    async def relay_use(self, tenant_id: str, until_ms: int) -> dict[str, RelayUse] | None:
+        """How long the relays of each device were on, by all stored readings until then.
 
-def _newest_first(tenant_id: str, device_id: str | None, *filters: Filter) -> Query:
-    owner = [Filter("tenant_id", "==", tenant_id)]
-    if device_id is not None:
-        owner.append(Filter("device_id", "==", device_id))
-    return Query(COLLECTION, (*owner, *filters), order_by="timestamp_ms", direction="desc")
+        None if the store cannot know it, or cannot say it now.
+        """
+        try:
+            return await self.history.relay_use(tenant_id, until_ms)
+        except StoreUnavailable as error:
+            log.warning("run hours of relays are left out of the list of devices: %s", error)
+            return None
+
+    async def chart(
+        self, tenant_id: str, device_id: str, start_ms: int, end_ms: int, points: int
+    ) -> Chart:
+        """At most `points` points over a span of time.
+
+        The chart of more than a week has whole hours, and begins and ends with one.
+        """
+        if end_ms - start_ms > FINE_MAX_MS:
+            start_ms, end_ms = start_ms // HOUR_MS * HOUR_MS, -(-end_ms // HOUR_MS) * HOUR_MS
+        step_ms = step_for(start_ms, end_ms, points)
+        count = -(-(end_ms - start_ms) // step_ms)
+        found = await self.history.points(tenant_id, device_id, start_ms, step_ms, count)
+        return Chart(device_id, start_ms, end_ms, step_ms, found)
 
 
-async def _awaited(page: Awaitable[Page]) -> list[Reading]:
-    return _readings(await page)
+def new_row(doc_id: str, reading: Reading, remember_ms: int = 0) -> NewRow:
+    """The row of a reading whose types are not known. Raises InvalidField for a wrong one."""
+    fields_of(reading)
+    return NewRow(doc_id, reading, remember_ms)
 
 
-def _readings(page: Page) -> list[Reading]:
-    return [reading_from(document.fields) for document in page.documents]
-
-
-def reading_from(fields: Fields) -> Reading:
-    """A document's reading. The existing server stored what devices sent, so the measured fields
-    of its documents may be null, have a fraction, or lie outside the range.
-
-    Raises msgspec.ValidationError for another field that is not of its type.
-    """
-    temp, sensor_ok = fields.get("temp_tenths"), fields.get("sensor_ok")
-    # Nearly every document is as this server writes it.
-    if type(temp) is int and TEMP_MIN <= temp <= TEMP_MAX and type(sensor_ok) is bool:
-        return msgspec.convert(fields, Reading)
-    read = measured(temp, sensor_ok)
-    fields = fields | {"temp_tenths": read.temp_tenths, "sensor_ok": read.sensor_ok}
-    if read.fault_reason:
-        fields["fault_reason"] = read.fault_reason
-    return msgspec.convert(fields, Reading)
+def hours(ms: int) -> float:
+    """A time in hours."""
+    return round(ms / HOUR_MS, 2)
 
 
 def _rounded(value: float | None) -> int | None:
-    return tenths(value) if value is not None and math.isfinite(value) else None
+    return None if value is None else tenths(value)

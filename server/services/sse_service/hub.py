@@ -1,4 +1,4 @@
-"""Hub: the fan-out inside one process. A subscriber is a place in a shared tail, not a queue."""
+"""Hub: opens, counts, checks and ends every event stream of one process."""
 
 from __future__ import annotations
 
@@ -6,46 +6,52 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
-from server.clock import Clock
-from server.errors import Unavailable
-from server.metrics import Metrics
-from server.services.sse_service.backend import EventLog, LogUnavailable
-from server.services.sse_service.channel import Channel, Wire
+from server.common.clock import Clock
+from server.common.errors import Unavailable
+from server.common.metrics import Metrics
+from server.common.session_end import SessionEnd
+from server.services.ports.event_log import EventLog, LogUnavailable
+from server.services.sse_service.channel import Channel
+from server.services.sse_service.delivery import Delivery
+from server.services.sse_service.stream_request import StreamRequest
 from server.services.sse_service.subscription import Preamble, Subscription
 
 log = logging.getLogger(__name__)
 
 STALL_S = 20.0
 FLUSH_MAX_S = 0.1
-# A channel that nobody listens to is kept for so long: browsers come back within seconds.
+# Seconds that a channel without subscribers is kept: browsers reconnect within seconds.
 IDLE_S = 60.0
-# Reconnect delays are spread over this span, so that a restart does not bring all back at once.
+# Reconnect delays are spread over this span: after a restart, clients do not return all at once.
 RETRY_MIN_MS, RETRY_SPAN_MS = 1000, 4000
-# A server that goes answers on connections that are open already for 1.55 s. A browser that comes
-# back on one of them is refused with 503, after which an EventSource never tries again.
+# A server that shuts down answers for another 1.55 s on connections that are already open. A
+# browser that reconnects on one of them gets 503, and after a 503 an EventSource never retries.
 BYE_MIN_MS = 2000
-# Coprime with the span: 4,000 clients in a row each get another delay.
+# Coprime with the span: 4,000 clients in a row get 4,000 different delays.
 RETRY_STEP = 2477
 
 
 class TooManyStreams(Unavailable):
-    """The process holds as many streams as it may."""
+    """The process has as many open streams as its limit allows."""
 
     error = "Too many open streams"
     code = "TOO_MANY_STREAMS"
 
 
 class Draining(Unavailable):
-    """The process is going; another one, or this one in a moment, will take the client."""
+    """The process shuts down; another one, or this one after its restart, takes the client."""
 
     error = "Server is shutting down"
     code = "DRAINING"
 
 
 class Hub:
-    """Every open stream of this process, over one event log."""
+    """Every open stream of this process, over one event log.
+
+    A subscriber is an offset in its tenant's shared tail and has no queue.
+    """
 
     def __init__(
         self,
@@ -79,63 +85,41 @@ class Hub:
         self.draining = False
 
     async def start(self) -> None:
-        """Begin to look after the streams."""
+        """Start the checks of open streams: heartbeats, expiry and stalled writes."""
         self._ticker = asyncio.create_task(self._tick_for_ever(), name="hub-ticker")
 
     async def stop(self) -> None:
-        """Stop looking after the streams; drain first."""
+        """Stop the checks of open streams; call `drain` first."""
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
             self._ticker = None
 
-    async def subscribe(
-        self,
-        tenant_id: str,
-        *,
-        last_event_id: str | None = None,
-        devices: Iterable[str] = (),
-        names: bool = True,
-        owner: str | None = None,
-        expire_at: int | None = None,
-        kill: Callable[[], None] | None = None,
-        wire: Wire | None = None,
-        preamble: Preamble = (),
-    ) -> Subscription:
-        """Open a stream; the caller closes it.
+    async def subscribe(self, request: StreamRequest, preamble: Preamble = ()) -> Subscription:
+        """Open a stream that first sends the pieces that `preamble` makes; the caller closes it.
 
-        With `last_event_id` it goes on after that event, or is marked `reset` if it cannot.
-        `devices` filters (empty: all), `owner` names the session it lives by and `expire_at` (Unix
-        ms) when that ends, `kill` ends a blocked write, `wire` is the client's connection.
         Raises TooManyStreams, Draining, LogUnavailable.
         """
+        tenant_id = request.tenant_id
         self.check_room()
         channel = await self._channel(tenant_id)
         self.check_room()
         subscription = Subscription(
-            channel,
-            self._log,
-            self._clock,
-            self._metrics,
-            devices=frozenset(devices),
-            names=names,
-            owner=owner,
-            expire_at=expire_at,
-            kill=kill,
-            wire=wire,
+            channel.delivery,
+            request,
             preamble=preamble,
             retry_ms=RETRY_MIN_MS + next(self._retries) * RETRY_STEP % RETRY_SPAN_MS,
             on_close=self._forget,
         )
-        channel.subscriptions.add(subscription)
+        channel.delivery.enter(subscription)
         self._open.add(subscription)
         self._counts[tenant_id] += 1
-        self._tell_count(tenant_id)
+        self._report_count(tenant_id)
         self._empty.clear()
         self._metrics.streams_opened.inc()
         self._metrics.streams_open.set(len(self._open))
         try:
-            await subscription.resume(last_event_id)
+            await subscription.resume(request.last_event_id)
         except BaseException:
             subscription.close("failed")
             raise
@@ -149,13 +133,13 @@ class Hub:
             raise TooManyStreams(message=f"{self.max_streams} are open; try again later")
 
     def subscriber_count(self, tenant_id: str | None = None) -> int:
-        """How many streams are open now, of one tenant or of all."""
+        """Number of open streams, of one tenant or of all."""
         if tenant_id is None:
             return len(self._open)
         return self._counts[tenant_id]
 
     def owners(self) -> set[str]:
-        """The sessions that open streams live by."""
+        """The sessions that open streams depend on."""
         return {item.owner for item in self._open if item.owner is not None}
 
     def end_owned(self, owners: set[str], reason: str) -> None:
@@ -163,10 +147,18 @@ class Hub:
         for subscription in [item for item in self._open if item.owner in owners]:
             subscription.end(reason)
 
-    async def drain(self, timeout_s: float) -> None:
-        """Tell every client that the server is going, each with a retry of its own, and wait.
+    def move_ends(self, ends: Mapping[str, SessionEnd]) -> None:
+        """Let the streams of these sessions end when their sessions do now."""
+        for subscription in self._open:
+            end = ends.get(subscription.owner or "")
+            if end is not None:
+                subscription.move_end(end)
 
-        What has not taken its `bye` when the time is over is cut off. No stream opens any more.
+    async def drain(self, timeout_s: float) -> None:
+        """Send `bye` to every client, each with a different reconnect delay, and wait.
+
+        After `timeout_s` seconds the streams that have not taken their `bye` are cut off. No new
+        stream opens.
         """
         self.draining = True
         going = list(self._open)
@@ -179,41 +171,42 @@ class Hub:
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()
         except TimeoutError:
-            log.warning("%d streams did not take their bye in time", len(self._open))
+            log.warning(
+                "%d streams did not take their bye event in time and are closed", len(self._open)
+            )
             for subscription in list(self._open):
                 subscription.end("drain")
 
     async def _channel(self, tenant_id: str) -> Channel:
         channel = self._channels.get(tenant_id)
         if channel is None:
-            channel = Channel(
-                tenant_id, self._queue_max, self._flush_max_s, self._clock, self._lost
-            )
+            delivery = Delivery(tenant_id, self._log, self._clock, self._metrics, self._queue_max)
+            channel = Channel(delivery, self._flush_max_s, self._clock, self._lost)
             self._channels[tenant_id] = channel
         if not channel.ready:
             async with channel.opening:
                 if not channel.ready and self._channels.get(tenant_id) is channel:
                     await self._log.follow(tenant_id, channel)
         if not channel.ready:
-            raise LogUnavailable(message="the history broke off; try again")
+            raise LogUnavailable(message="the event history changed; try again")
         return channel
 
     def _lost(self, channel: Channel) -> None:
-        """The log has given this channel up: its clients come back and begin anew."""
+        """End the streams of a channel that the log has given up; their clients reconnect."""
         if self._channels.get(channel.tenant_id) is channel:
             del self._channels[channel.tenant_id]
-        for subscription in list(channel.subscriptions):
-            subscription.end("gap")
+        for subscriber in list(channel.delivery.subscribers):
+            subscriber.end("gap")
 
     def _close_idle_channels(self, now: float) -> None:
         for tenant_id, channel in list(self._channels.items()):
-            if channel.subscriptions or channel.opening.locked():
+            if channel.delivery.subscribers or channel.opening.locked():
                 channel.idle_since = now
             elif now - channel.idle_since > IDLE_S:
                 del self._channels[tenant_id]
                 self._log.unfollow(tenant_id)
 
-    def _tell_count(self, tenant_id: str) -> None:
+    def _report_count(self, tenant_id: str) -> None:
         if self._on_count is not None:
             self._on_count(tenant_id, self._counts[tenant_id])
 
@@ -221,7 +214,7 @@ class Hub:
         self._open.discard(subscription)
         tenant_id = subscription.tenant_id
         self._counts[tenant_id] -= 1
-        self._tell_count(tenant_id)
+        self._report_count(tenant_id)
         if not self._counts[tenant_id]:
             del self._counts[tenant_id]
         self._metrics.streams_open.set(len(self._open))
@@ -238,5 +231,5 @@ class Hub:
             for subscription in list(self._open):
                 try:
                     subscription.tick(now, self._heartbeat_s, self._stall_s)
-                except Exception:  # one stream must not end the care for all
-                    log.exception("a stream could not be looked after")
+                except Exception:  # an error in one stream must not end the checks of all
+                    log.exception("the check of a stream failed")

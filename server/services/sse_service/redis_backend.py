@@ -1,116 +1,96 @@
-"""RedisLog: the event log that every process of a site shares."""
+"""RedisLog: the event log in Redis that all processes of a site share."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
-from server.breaker import Breaker
-from server.clock import Clock
-from server.metrics import Metrics
-from server.neighbours import Neighbours
-from server.services.sse_service.backend import Cursor, Entry, Follower, LogUnavailable
-from server.services.sse_service.event import Event
-from server.services.sse_service.redis_calls import RedisCalls, RedisWire
-from server.services.sse_service.shared.cache import RedisCache
-from server.services.sse_service.shared.followed import Followed
-from server.services.sse_service.shared.histories import Histories
-from server.services.sse_service.shared.leases import Leases
-from server.services.sse_service.shared.notices import RedisNotices
-from server.services.sse_service.shared.outbox import Item, Outbox, Queue
-from server.services.sse_service.shared.records import RUN_LENGTH, parse_records
-from server.services.sse_service.shared.scripts import SITE_CHANNEL, channel_name
-from server.services.sse_service.shared.sender import Sender
-from server.services.sse_service.shared.subscriber import PROBE_S, Subscriber
+from server.common.clock import Clock
+from server.common.metrics import Metrics
+from server.common.supervised_tasks import SupervisedTasks
+from server.services.ports.event_log import Cursor, Entry, Event, Follower, LogUnavailable
+from server.services.site.redis_keys import channel_name
+from server.services.site.redis_site import ChannelReader, RedisSite
+from server.services.sse_service.redis.follower import Followed
+from server.services.sse_service.redis.history import Histories
+from server.services.sse_service.redis.outbox import Item, Outbox, Queue
+from server.services.sse_service.redis.probe import CHANNEL as PROBE_CHANNEL
+from server.services.sse_service.redis.probe import LogProbe, check_log
+from server.services.sse_service.redis.records import parse_records
+from server.services.sse_service.redis.sender import OutboxSender
+from server.services.sse_service.redis.stream_counts import StreamCounts
 
 log = logging.getLogger(__name__)
 
-# How long a stream waits for its tenant's history before it begins without it.
+# A stream waits this many seconds for its tenant's history and then starts without it.
 FOLLOW_S = 3.0
-# At the end: for telling how many streams are left (none), for what waits, and for the tasks.
+# At shutdown: seconds to write the stream count (zero) to Redis, and as many for waiting events.
 LEAVE_S = 0.5
-CLOSE_S = 0.5
-# redis-py may swallow one.
-CANCELS = 2
 FILL_PAGE = 200
+COMPARE_S = 2.0
 COMPARED_AT_ONCE = 200
 
 
 class RedisLog:
-    """`EventLog` on Redis. While Redis is away, this process's events wait in order and reach its
-    own streams ahead of the history."""
+    """`EventLog` on Redis.
+
+    While Redis cannot be reached, the events of this process wait in order, and its own streams
+    get them ahead of the history.
+    """
 
     def __init__(
-        self, client: Redis, clock: Clock, metrics: Metrics, *, max_events: int, max_bytes: int
+        self, site: RedisSite, clock: Clock, metrics: Metrics, *, max_events: int, max_bytes: int
     ) -> None:
-        self._client = client
+        self._site = site
         self._metrics = metrics
-        self._run = secrets.token_hex(RUN_LENGTH // 2)
-        self._breaker = Breaker(clock)
-        self._calls = RedisCalls(client, self._breaker, metrics, self._on_back)
+        self._breaker, self._calls = site.breaker, site.calls
         self._histories = Histories(
             self._calls.run,
-            self._calls.asked,
-            self._run,
+            self._calls.run_shared,
+            site.run,
             clock,
             max_events=max_events,
             max_bytes=max_bytes,
         )
-        self.leases = Leases(self._calls.run, self._calls.asked, self._run)
-        notices = RedisNotices(
-            partial(self._calls.publish, SITE_CHANNEL), self._reaches_others, self._run
-        )
-        cache = RedisCache(self._calls.execute, clock.monotonic)
-        self._notices, self._cache = notices, cache
-        self.neighbours = Neighbours(notices, cache, cache.place)
+        self.leases = StreamCounts(self._calls.run, self._calls.run_shared, site.run)
+        self._probe = LogProbe(self._calls.run, site.listener.subscribe, site.run)
         self._followed: dict[str, Followed] = {}
         self._unfollowed: set[str] = set()
-        self._sender = Sender(
+        self._sender = OutboxSender(
             Outbox(max_events, max_bytes),
             self._append,
-            self._hand_ahead,
-            self._join_again,
+            self._probe.append,
+            self._deliver_ahead,
+            lambda: self._tasks.begin(self._join_again()),
             self._breaker,
             clock,
             metrics,
         )
-        self._subscriber = Subscriber(
-            partial(RedisWire.connect, client),
-            self._channels,
-            self._on_subscribed,
-            self._on_message,
-            self._on_alive,
-        )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = SupervisedTasks("the event log")
         self._closed = False
 
-    async def open(self) -> None:
-        """Begin to work. Raises LogUnavailable if Redis does not answer, or lets nobody listen."""
-        await self._calls.ping()
-        for work in (
-            self._subscriber.run,
-            self._sender.run,
-            self._keep,
-            self.leases.keep,
-            self._notices.send,
-            self._cache.work,
-        ):
-            self._start(_supervised(work))
-        try:
-            await self._subscriber.wait_until_up(FOLLOW_S)
-        except LogUnavailable:
-            await self.close()
-            raise
+    def start(self) -> None:
+        """Start the background tasks; the site must be open."""
+        self._site.join(
+            ChannelReader(
+                channels=lambda: (PROBE_CHANNEL, *self._followed),
+                on_subscribed=self._on_subscribed,
+                on_message=self._on_message,
+                on_alive=self._on_alive,
+                on_back=self._sender.retry_now,
+            )
+        )
+        for work in (self._sender.run, self._keep, self.leases.keep):
+            self._tasks.keep(work)
+
+    async def check(self) -> None:
+        """Prove at the start that events come back. Raises LogUnavailable with the remedy."""
+        await check_log(self._probe.prove)
 
     async def close(self) -> None:
-        """Append what waits, if that is possible now, and stop."""
+        """Append the waiting events if Redis answers now, and stop."""
         self._closed = True
         with contextlib.suppress(LogUnavailable, TimeoutError):
             async with asyncio.timeout(LEAVE_S):
@@ -118,18 +98,13 @@ class RedisLog:
         left = await self._sender.flush(LEAVE_S)
         if left:
             self._metrics.events_lost.inc(left)
-            log.error("%d events were never appended to the log; they are stored, not shown", left)
-        self._subscriber.close()
-        for _ in range(CANCELS):
-            for task in list(self._tasks):
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(set(self._tasks), timeout=CLOSE_S)
-        await self._calls.close()
-        await self._client.aclose()
-
-    def _reaches_others(self) -> bool:
-        return self._subscriber.up and not self._breaker.is_open
+            log.error(
+                "%d events were not appended to the event log before the end; their readings "
+                "are stored, but no dashboard of another process shows them",
+                left,
+            )
+        self._site.leave()
+        await self._tasks.close()
 
     async def append(self, tenant_id: str, event: Event) -> Cursor | None:
         if self._closed:
@@ -137,7 +112,7 @@ class RedisLog:
         return await self._sender.append(tenant_id, event)
 
     async def append_many(self, tenant_id: str, events: Sequence[Event]) -> None:
-        # All at once, so that they share calls; each takes its place when its task begins.
+        # Concurrently, so that events share calls; an event's order is that of its task's start.
         await asyncio.gather(*(self.append(tenant_id, event) for event in events))
 
     async def tip(self, tenant_id: str) -> Cursor:
@@ -148,24 +123,29 @@ class RedisLog:
 
     async def follow(self, tenant_id: str, follower: Follower) -> None:
         channel = channel_name(tenant_id)
-        followed = self._followed[channel] = Followed(tenant_id, follower, self._run)
+        followed = self._followed[channel] = Followed(tenant_id, follower, self._site.run)
         self._unfollowed.discard(channel)
-        if self._sender.away:
+        if self._sender.is_away(tenant_id):
             followed.begin_alone()
             return
         try:
             async with asyncio.timeout(FOLLOW_S):
-                await self._subscriber.subscribe(channel)
+                await self._site.listener.subscribe(channel)
                 await followed.subscribed.wait()
                 cursor, own = await self._histories.head(tenant_id)
         except (LogUnavailable, TimeoutError) as error:
-            log.warning("streams of tenant %s begin without the log: %s", tenant_id, error)
+            log.warning(
+                "tenant %s: streams start with the events of this process only, because Redis"
+                " does not answer: %s",
+                tenant_id,
+                error,
+            )
             followed.begin_alone()
             return
         except BaseException:
             self._forget(followed)
             raise
-        if self._sender.away:
+        if self._sender.is_away(tenant_id):
             followed.begin_alone()
             return
         followed.begin(cursor, own)
@@ -181,9 +161,9 @@ class RedisLog:
     async def ping(self) -> None:
         if self._sender.away:
             raise LogUnavailable(message="events wait for Redis")
-        if not self._subscriber.up:
-            raise LogUnavailable(message="what other processes publish is not heard")
-        await self._calls.ping()
+        if not self._site.listener.up:
+            raise LogUnavailable(message="events of other processes are not received")
+        await self._probe.prove()
 
     async def _append(self, queue: Queue, items: list[Item]) -> None:
         held = await self._histories.append(queue, items)
@@ -191,17 +171,27 @@ class RedisLog:
         if followed is not None:
             followed.appended(held)
 
-    def _hand_ahead(self, tenant_id: str, item: Item) -> None:
+    def _deliver_ahead(self, tenant_id: str, item: Item) -> None:
         followed = self._followed.get(channel_name(tenant_id))
         if followed is not None:
             followed.take_ahead(item)
 
-    def _join_again(self) -> None:
-        """Those that had to begin alone begin anew, once the history can be joined."""
-        if self._sender.away or not self._subscriber.up:
+    async def _join_again(self) -> None:
+        """End the histories of this process alone that Redis has: their clients reconnect."""
+        alone = [
+            followed
+            for followed in self._followed.values()
+            if followed.alone and not self._sender.is_away(followed.tenant_id)
+        ][:COMPARED_AT_ONCE]
+        if not alone or not self._site.listener.up:
             return
-        for followed in list(self._followed.values()):
-            if followed.alone:
+        try:
+            heads = await self._calls.heads([followed.tenant_id for followed in alone])
+        except LogUnavailable as error:
+            log.debug("streams go on without the shared histories: %s", error)
+            return
+        for followed, head in zip(alone, heads, strict=True):
+            if head is not None and followed.ready:
                 self._lose(followed)
 
     def _lose(self, followed: Followed) -> None:
@@ -215,57 +205,51 @@ class RedisLog:
             del self._followed[channel]
             self._unfollowed.add(channel)
 
-    def _channels(self) -> list[str]:
-        return [SITE_CHANNEL, *self._followed]
-
     def _on_alive(self) -> None:
         if self._breaker.is_open or self._sender.away:
-            self._breaker.try_now()
-            self._sender.try_now()
-
-    def _on_back(self) -> None:
-        self._sender.try_now()
+            self._sender.retry_now()
 
     def _on_subscribed(self, channel: str) -> None:
+        if channel == PROBE_CHANNEL:
+            self._probe.subscribed()
+            return
         followed = self._followed.get(channel)
         if followed is not None:
             followed.subscribed.set()
             self._fill(followed)
 
     def _on_message(self, channel: str, message: bytes) -> None:
-        if channel == SITE_CHANNEL:
-            self._notices.hear(message)
-            return
         followed = self._followed.get(channel)
         if followed is None:
+            if channel == PROBE_CHANNEL:
+                self._probe.receive(message)
             return
         try:
             epoch, _, rest = message.partition(b"\n")
-            heard = followed.hear(epoch.decode(), parse_records(rest))
+            result = followed.receive(epoch.decode(), parse_records(rest))
         except ValueError as error:
-            log.error("not an event of this server on %s: %s", channel, error)
-            heard = "gap"
-        if heard != "all":
+            log.error(
+                "a message on the Redis channel %s is not an event of this server: %s",
+                channel,
+                error,
+            )
+            result = "gap"
+        if result != "all":
             self._fill(followed)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def _fill(self, followed: Followed) -> None:
-        """Read from the log what was not heard; what is heard meanwhile is read with it."""
+        """Read missed records from the log, with those that are published during the read."""
         followed.missed = True
         if followed.ready and not followed.alone and not followed.filling:
             followed.filling = True
-            self._start(self._read_on(followed))
+            self._tasks.begin(self._read_on(followed))
 
     async def _read_on(self, followed: Followed) -> None:
         try:
             while followed.missed and followed.ready:
                 followed.missed = False
-                place = followed.place
-                records = await self._histories.records(followed.tenant_id, place, FILL_PAGE)
+                cursor = followed.log_cursor
+                records = await self._histories.records(followed.tenant_id, cursor, FILL_PAGE)
                 if records is None:
                     self._lose(followed)
                 elif records and followed.ready:
@@ -274,45 +258,41 @@ class RedisLog:
                         followed.take(record)
                     followed.missed = True
         except LogUnavailable as error:
-            log.warning("a gap of tenant %s is not filled yet: %s", followed.tenant_id, error)
+            log.warning(
+                "tenant %s: missed events could not be read from Redis, the next comparison "
+                "retries: %s",
+                followed.tenant_id,
+                error,
+            )
         finally:
             followed.filling = False
 
     async def _keep(self) -> None:
-        """Probe the subscription and compare tips, over and over."""
+        """Every COMPARE_S, compare tips and unsubscribe from tenants that have no follower."""
         while True:
-            await asyncio.sleep(PROBE_S)
+            await asyncio.sleep(COMPARE_S)
             try:
-                await self._subscriber.probe()
                 if self._unfollowed:
-                    await self._subscriber.unsubscribe(self._unfollowed)
+                    await self._site.listener.unsubscribe(self._unfollowed)
                     self._unfollowed.clear()
                 await self._compare()
             except LogUnavailable as error:
-                log.debug("the histories could not be compared: %s", error)
+                log.debug("the event histories could not be compared: %s", error)
             else:
-                self._join_again()
+                await self._join_again()
 
     async def _compare(self) -> None:
-        """Find histories that are behind the log's, or are not the log's any more."""
+        """Find histories that miss records of the log, or that the log has replaced."""
         followed = [item for item in self._followed.values() if item.ready and not item.alone]
         if not followed:
             await self._calls.ping()
         for start in range(0, len(followed), COMPARED_AT_ONCE):
             some = followed[start : start + COMPARED_AT_ONCE]
-            places = [item.place for item in some]
+            cursors = [item.log_cursor for item in some]
             heads = await self._calls.heads([item.tenant_id for item in some])
-            for item, place, (epoch, tip, mark) in zip(some, places, heads, strict=True):
-                if item.missed or not item.agrees(place, epoch, int(tip or 0), mark):
+            for item, cursor, head in zip(some, cursors, heads, strict=True):
+                if head is None:
+                    continue
+                epoch, tip, mark = head
+                if item.missed or not item.agrees(cursor, epoch, int(tip or 0), mark):
                     self._fill(item)
-
-
-async def _supervised(work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work`, and again should it fail: the log must outlive one bad message."""
-    while True:
-        try:
-            await work()
-            return
-        except Exception:
-            log.exception("a task of the event log failed and is started again")
-            await asyncio.sleep(1)

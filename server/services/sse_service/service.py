@@ -1,25 +1,22 @@
-"""SSEService: all that routes and the zone service see of the live stream."""
+"""SSEService: publishes events and opens streams, for the routes and the zone service."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
-from server.clock import Clock
-from server.errors import Unavailable
-from server.metrics import Metrics
-from server.services.sse_service.backend import Census, EventLog, LogUnavailable
-from server.services.sse_service.channel import Wire
-from server.services.sse_service.event import Event
+from server.common.clock import Clock
+from server.common.errors import Unavailable
+from server.common.metrics import Metrics
+from server.services.ports.event_log import Census, Event, EventLog, LogUnavailable
 from server.services.sse_service.hub import Hub
+from server.services.sse_service.stream_request import StreamRequest
 from server.services.sse_service.subscription import Subscription
 
 log = logging.getLogger(__name__)
-
-Snapshot = Callable[[], Awaitable[object]]
 
 
 class SSEService:
@@ -50,12 +47,12 @@ class SSEService:
         device_id: str | None = None,
         key: str = "",
     ) -> int:
-        """Append an event to the tenant's history, unless that was done already with this `key`;
-        how many streams of this process it goes to.
+        """Append an event to the tenant's history; return this process's streams of the tenant.
 
-        `data` is anything msgspec turns into JSON. Raises InvalidEvent for what no client could
-        read. While the log is out of reach the event goes to this process's streams at once and
-        waits for the others; should it be lost to them, that is counted and logged.
+        An event with the `key` of an earlier one is ignored. `data` is anything that msgspec turns
+        into JSON. Raises InvalidEvent for an event that no client could read. While the log cannot
+        be reached, this process's streams get the event at once and the other processes later; an
+        event that is lost is counted and logged.
         """
         event = Event(
             name=name, data=msgspec.json.encode(data).decode(), device_id=device_id, key=key
@@ -65,7 +62,7 @@ class SSEService:
             await self._log.append(tenant_id, event)
         except LogUnavailable as error:
             self._metrics.publish_failures.inc()
-            log.error("event %s of tenant %s was not published: %s", name, tenant_id, error)
+            log.error("event %s of tenant %s is lost: %s", name, tenant_id, error)
             return 0
         self._metrics.events_published.inc()
         self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
@@ -85,30 +82,17 @@ class SSEService:
             await self._log.append_many(tenant_id, events)
         except LogUnavailable as error:
             self._metrics.publish_failures.inc(len(events))
-            log.error(
-                "%d events of tenant %s were not published: %s", len(events), tenant_id, error
-            )
+            log.error("%d events of tenant %s are lost: %s", len(events), tenant_id, error)
             return
         self._metrics.events_published.inc(len(events))
         self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
 
-    async def subscribe(
-        self,
-        tenant_id: str,
-        *,
-        last_event_id: str | None = None,
-        devices: Iterable[str] = (),
-        names: bool = True,
-        owner: str | None = None,
-        expire_at: int | None = None,
-        kill: Callable[[], None] | None = None,
-        wire: Wire | None = None,
-        snapshot: Snapshot | None = None,
-    ) -> Subscription:
-        """Open a stream (see `Hub.subscribe`): hello, then `snapshot`'s zones if given, then live.
+    async def subscribe(self, request: StreamRequest) -> Subscription:
+        """Open a stream (see `Hub.subscribe`): `hello`, then a requested `snapshot`, then events.
 
-        The place in the history is taken before the snapshot is read, so nothing falls between.
+        The offset in the history is fixed before the snapshot is read, so no event is lost between.
         """
+        tenant_id, snapshot = request.tenant_id, request.snapshot
 
         async def hello(stream: Subscription) -> bytes:
             greeting = {
@@ -122,22 +106,17 @@ class SSEService:
             try:
                 zones = await snapshot() if snapshot is not None else []
             except Unavailable as error:
-                log.warning("a stream of tenant %s got no snapshot: %s", tenant_id, error)
+                log.warning(
+                    "a stream of tenant %s ends because the snapshot could not be read: %s",
+                    tenant_id,
+                    error,
+                )
                 stream.end("store")
                 return b""
             return stream.control("snapshot", {"zones": zones})
 
-        return await self.hub.subscribe(
-            tenant_id,
-            last_event_id=last_event_id,
-            devices=devices,
-            names=names,
-            owner=owner,
-            expire_at=expire_at,
-            kill=kill,
-            wire=wire,
-            preamble=[hello] if snapshot is None else [hello, state],
-        )
+        preamble = [hello] if snapshot is None else [hello, state]
+        return await self.hub.subscribe(request, preamble)
 
     def check_room(self) -> None:
         """Raise TooManyStreams or Draining if no stream could be opened now."""
@@ -146,13 +125,15 @@ class SSEService:
     async def subscriber_count(
         self, tenant_id: str | None = None, scope: Literal["process", "site"] = "process"
     ) -> int:
-        """How many streams are served now, of one tenant or of all: by this process, or by all
-        processes of the site. Raises LogUnavailable if the others' cannot be asked for."""
+        """Number of open streams in this process or the whole site, of one tenant or of all.
+
+        Raises LogUnavailable if the streams of other processes cannot be read.
+        """
         count = self.hub.subscriber_count(tenant_id)
         if scope == "site" and self._census is not None:
             count += await self._census.elsewhere(tenant_id)
         return count
 
     async def ping(self) -> None:
-        """Return when events can be published; else LogUnavailable."""
+        """Check that events can be published. Raises LogUnavailable."""
         await self._log.ping()

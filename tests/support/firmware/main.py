@@ -1,6 +1,6 @@
-"""The firmware of a controller, in what a Pico W's MicroPython has: it posts, and obeys or not.
+"""The firmware of a controller, for the MicroPython of a Pico W: it posts and obeys the answers.
 
-Written for the tests from what the contract says of the firmware in the field, not a copy of it.
+Written for the tests after the contract's description of the firmware in the field; not a copy.
 """
 
 import json
@@ -16,7 +16,7 @@ PIECE = 1024
 
 
 def reading():
-    """What the sensor says now, as the body of a post."""
+    """Read the sensor and return the body of a post."""
     try:
         temp_tenths, sensor_ok = sensor.read_tenths(), True
     except sensor.SensorError:
@@ -38,14 +38,14 @@ def request(body):
 
 
 def is_whole(answer):
-    """Whether as much came as its Content-Length says; chunks are never looked for."""
+    """Whether the body has the length that Content-Length says; chunks are not supported."""
     head, separator, body = answer.partition(b"\r\n\r\n")
     _, found, value = head.lower().partition(b"content-length:")
     return bool(separator and found and len(body) >= int(value.split(b"\r\n")[0].decode()))
 
 
 def post(body):
-    """The answer to a post on a connection of its own, as far as it came; nothing after 5 s."""
+    """Post on a new connection; returns the received part of the answer, b"" after 5 s."""
     began = time.ticks_ms()
     answer = b""
     connection = socket.socket()
@@ -70,7 +70,7 @@ def post(body):
 
 
 def obey(answer):
-    """Set the relays as the answer says; False, and no pin is touched, if it is no command."""
+    """Set the relays as the answer says; if it is not a command, return False and set none."""
     if b"200 OK" not in answer:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The relay pins, off at power-on: what happens to them is printed, one JSON line each."""
+"""The relay pins, off at power-on: each change is printed as a line of JSON."""
 
 import json
 
@@ -12,5 +12,5 @@ def switch(name, on):
 
 
 def end_cycle(sent, obeyed):
-    """One more post is over: its body, whether the answer was obeyed, and how the pins are."""
+    """Print the end of a post: its body, whether the answer was obeyed, and the pins."""
     print(json.dumps({"sent": sent, "obeyed": obeyed, "pins": _pins}))

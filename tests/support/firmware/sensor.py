@@ -1,14 +1,14 @@
-"""A sensor that a test plays: each reading is the next line of standard input."""
+"""A sensor that a test controls: each value is the next line of standard input."""
 
 import sys
 
 
 class SensorError(Exception):
-    """What a driver raises: nothing answers on the wire, or the checksum is wrong."""
+    """The error of a sensor's driver: the sensor does not answer, or a checksum is wrong."""
 
 
 def read_tenths():
-    """The temperature in tenths of a degree; the firmware ends with its input."""
+    """The temperature in tenths of a degree; at the end of the input the firmware exits."""
     value = sys.stdin.readline().strip()
     if not value:
         sys.exit()

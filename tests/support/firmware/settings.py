@@ -1,4 +1,4 @@
-"""What a maker would write into the firmware, from the command line: HOST PORT CYCLE_MS TICKS."""
+"""The firmware's settings, from the command line: HOST PORT CYCLE_MS TICKS."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""A Pico's clock in place of MicroPython's own: the Unix build's ticks wrap at 2^62, not 2^30.
+"""A Pico's clock instead of that of MicroPython's Unix build, whose ticks wrap at 2^62, not 2^30.
 
-They begin when they are first asked for, so that a test knows the first value exactly.
+The ticks start at the first call, so that a test knows the first value exactly.
 """
 
 import settings

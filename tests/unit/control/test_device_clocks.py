@@ -1,7 +1,7 @@
-"""How many posts a zone is not the present for, after its device's clock or the server's was set.
-
-The rule alone; `test_clocks_over_http.py` asks the whole server. In each scenario `Watched` holds
-that nothing truly older than the limit is the present, and that nothing older is shown after newer.
+"""How many posts it takes until a zone's readings count as the present again, after the clock of
+its device or of the server was set. These tests call the rule alone; `test_clocks_over_http.py`
+asks the whole server. In each scenario `Watched` asserts that no reading that is truly older than
+the limit counts as the present, and that no older reading is shown after a newer one.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import random
 import pytest
 
 from tests.support.clock import ManualClock
+from tests.support.forms import amount
 from tests.support.senders import COLD, HOT, Device, PureServer, Watched
 
 pytestmark = pytest.mark.sqlite_only("it needs no store")
 
 MIN_S, HOUR_S, DAY_S = 60, 3600, 86_400
-WEST_S = -5 * HOUR_S  # a device that dates in the local time of UTC-5
-YEAR_2021_MS = 1_609_459_200_000  # what a Pico's clock shows that was never set
+WEST_S = -5 * HOUR_S  # a device that sends dates in the local time of UTC-5
+YEAR_2021_MS = 1_609_459_200_000  # the date of a Pico whose clock was never set
 
 
 class Scene:
-    """A device, its clock so much ahead, that has been posting for a while."""
+    """A device that has been posting for a while, with its clock `ahead_s` ahead."""
 
     def __init__(self, ahead_s: float = 0, every_s: float = 2, limit_s: float = 60.2) -> None:
         self.clock = ManualClock()
@@ -35,20 +36,20 @@ class Scene:
         return self
 
     async def posts(self, most: int = 4) -> int:
-        """How many until the present is back, and it stays."""
+        """How many posts it takes until the readings are the present again, and stay so."""
         posts = await self.watched.until_present(self.device, most)
         assert await self.watched.live(self.device, 20) == 20
         assert self.server.zone.trust_state == "ok"
         return posts
 
     async def never(self) -> None:
-        """It is not the present, and the zone says why."""
+        """The readings stay late, and the zone says why."""
         assert await self.watched.live(self.device, 50) == 0
         assert self.watched.last.trust == ("suspect", "late")
 
 
 @pytest.mark.parametrize("every_s", [2, MIN_S, 10 * MIN_S])
-async def test_a_sender_in_time_is_the_present_with_every_post(every_s):
+async def test_every_post_of_a_device_with_the_right_time_is_the_present(every_s):
     scene = Scene(every_s=every_s)
     assert await scene.watched.live(scene.device, 50) == 50
     assert not any(one.device_time_ms or one.clock for one in scene.server.readings)
@@ -80,7 +81,9 @@ async def test_a_sender_in_time_is_the_present_with_every_post(every_s):
     ],
 )
 @pytest.mark.parametrize("every_s", [2, MIN_S])
-async def test_a_clock_that_is_set_costs_at_most_so_many_posts(was_s, ahead_s, posts, every_s):
+async def test_after_a_clock_is_set_the_present_is_back_within_this_number_of_posts(
+    was_s, ahead_s, posts, every_s
+):
     scene = Scene(was_s, every_s)
     await scene.watched.live(scene.device, 20)
     scene.device.becomes(ahead_s=ahead_s)
@@ -88,7 +91,7 @@ async def test_a_clock_that_is_set_costs_at_most_so_many_posts(was_s, ahead_s, p
 
 
 @pytest.mark.parametrize("was_s", [0, WEST_S])
-async def test_a_lag_that_no_clock_has_is_not_believed_and_is_over_when_it_is_set(was_s):
+async def test_readings_that_lag_without_a_plausible_cause_stay_late_until_the_clock_is_set(was_s):
     scene = await Scene(was_s).begun()
     scene.device.becomes(ahead_s=was_s - 10 * MIN_S)
     await scene.never()
@@ -98,7 +101,7 @@ async def test_a_lag_that_no_clock_has_is_not_believed_and_is_over_when_it_is_se
 
 @pytest.mark.parametrize("every_s", [2, MIN_S, 10 * MIN_S])
 @pytest.mark.parametrize("ahead_s", [-4 * MIN_S, WEST_S, -40 * DAY_S])
-async def test_a_zone_that_begins_with_a_wrong_clock_is_the_present_with_its_third_post(
+async def test_a_new_device_with_a_wrong_clock_is_the_present_from_its_third_post_on(
     every_s, ahead_s
 ):
     scene = Scene(ahead_s, every_s)
@@ -110,14 +113,14 @@ async def test_a_zone_that_begins_with_a_wrong_clock_is_the_present_with_its_thi
         assert one.device_time_ms == one.received_ms - 1 + ahead_s * 1000
 
 
-async def test_three_posts_in_less_than_four_seconds_are_not_enough():
+async def test_three_posts_within_four_seconds_do_not_prove_a_clock_s_offset():
     scene = Scene(WEST_S, every_s=0.5)
     assert await scene.posts(most=9) == 9
 
 
 @pytest.mark.parametrize("off_s", [1, 30, 600, 7000, 10 * DAY_S])
 @pytest.mark.parametrize("up_s", [4, 10, 200])
-async def test_a_clock_that_begins_in_2021_at_each_start_costs_three_posts(up_s, off_s):
+async def test_a_device_whose_clock_restarts_in_2021_is_the_present_within_three_posts(up_s, off_s):
     scene = Scene()
     for boot_s in (5, 60, 2):
         scene.device.starts_again_at(YEAR_2021_MS + boot_s * 1000)
@@ -127,7 +130,7 @@ async def test_a_clock_that_begins_in_2021_at_each_start_costs_three_posts(up_s,
         scene.device.forget()
 
 
-async def test_a_clock_that_goes_from_2021_to_local_time_at_once_is_no_queue():
+async def test_a_clock_that_changes_from_2021_to_local_time_is_not_taken_for_a_queue():
     scene = await Scene().begun()
     scene.device.starts_again_at(YEAR_2021_MS)
     await scene.watched.live(scene.device, 1)
@@ -136,9 +139,9 @@ async def test_a_clock_that_goes_from_2021_to_local_time_at_once_is_no_queue():
 
 
 async def test_a_clock_that_loses_two_seconds_a_day_never_shuts_its_zone_out():
-    # A crystal's 25 millionths: after a month it is a minute late, and was never set again.
+    # A crystal may be wrong by 25 millionths: after a month the clock is a minute late.
     scene = Scene(every_s=MIN_S)
-    for minute in range(60 * 24 * 60):
+    for minute in range(amount(30, 60) * 24 * 60):
         scene.device.becomes(ahead_s=-minute * 60 * 25e-6)
         assert await scene.watched.live(scene.device, 1) == 1
     assert scene.server.zone.clock == "shifted"
@@ -154,7 +157,7 @@ async def test_posts_that_take_up_to_three_seconds_are_the_present(ahead_s):
         scene.clock.advance(3 * draw.random())
         await scene.watched.send(row)
         present += scene.watched.is_present()
-    assert present >= 290  # but for the first ones, by which its clock is found out
+    assert present >= 290  # all but the first ones, which reveal its clock's offset
 
 
 @pytest.mark.parametrize(
@@ -174,7 +177,7 @@ async def test_posts_that_take_up_to_three_seconds_are_the_present(ahead_s):
     ],
 )
 @pytest.mark.parametrize("known", [True, False])
-async def test_a_server_whose_clock_is_set_right_costs_at_most_so_many_posts(
+async def test_after_the_server_s_clock_is_corrected_the_present_is_back_within_these_posts(
     step_s, ahead_s, posts, known
 ):
     scene = Scene(ahead_s)
@@ -187,7 +190,7 @@ async def test_a_server_whose_clock_is_set_right_costs_at_most_so_many_posts(
 
 
 @pytest.mark.parametrize("apart_s", [-10, 10])
-async def test_of_two_devices_of_one_id_the_one_in_time_is_heard_or_else_the_other(apart_s):
+async def test_of_two_devices_with_one_id_the_one_with_the_right_time_is_the_present(apart_s):
     scene = await Scene().begun()
     other = Device(scene.server, 2, apart_s)
     for _ in range(50):
@@ -198,7 +201,7 @@ async def test_of_two_devices_of_one_id_the_one_in_time_is_heard_or_else_the_oth
     assert await scene.posts() == 1
 
 
-async def test_a_believed_clock_s_rows_come_out_of_order_and_only_the_newer_is_shown():
+async def test_of_rows_out_of_order_from_a_clock_with_a_known_offset_only_the_newer_is_shown():
     scene = await Scene(WEST_S, every_s=0.5).begun()
     scene.device.measures(COLD)
     for _ in range(50):
@@ -210,7 +213,7 @@ async def test_a_believed_clock_s_rows_come_out_of_order_and_only_the_newer_is_s
     assert await scene.posts() == 1
 
 
-async def test_a_zone_is_trusted_again_when_its_device_says_how_old_its_readings_are():
+async def test_a_zone_is_trusted_again_when_its_device_sends_the_age_of_its_readings():
     scene = Scene(-10 * MIN_S)
     await scene.never()
     scene.clock.advance(2)

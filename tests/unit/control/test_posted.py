@@ -1,4 +1,4 @@
-"""How a body is read: the table of the contract's section 6, by each of the three readers."""
+"""How a body is parsed: the table of the contract's section 6, for each of the parsers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.control.posted import (
+from server.common.errors import BasError, Invalid, InvalidField
+from server.control.rules.posted_body import (
     Posted,
     device_of,
     is_key,
@@ -19,7 +20,6 @@ from server.control.posted import (
     reading_of,
     row_of,
 )
-from server.errors import BasError, Invalid, InvalidField
 from tests.support.bodies import (
     NUMBERS,
     anything,
@@ -43,7 +43,7 @@ def in_array(raw):
 
 
 def in_array_with_another_bad_row(raw):
-    """Beside a row that no strict reader takes: all are read by the other one then."""
+    """A row beside it that no strict parser accepts: the lenient parser then parses all rows."""
     row, other = read_rows(b"[" + raw + b', {"x": "\\ud800"}]', 2)
     assert other == Posted()
     return raised(row)
@@ -65,12 +65,12 @@ each_reader = pytest.mark.parametrize("read", READERS)
 
 
 def said(read, text):
-    """What a body is read as: temperature, whether it is good, why not."""
+    """What a body is parsed as: temperature, whether it is good, and why not."""
     reading = reading_of(read(text.encode()))
     return reading.temp_tenths, reading.sensor_ok, reading.fault_reason
 
 
-# Each row of section 6 that is about what was measured.
+# Each row of section 6 about the measured value.
 TABLE = {
     # `sensor_ok` false, missing or null, with any `temp_tenths` or none.
     '{"sensor_ok": false}': (None, False, ""),
@@ -81,7 +81,7 @@ TABLE = {
     '{"temp_tenths": 1251, "sensor_ok": false}': (None, False, ""),
     '{"temp_tenths": "x", "sensor_ok": false}': (None, False, ""),
     '{"humidity": 40}': (None, False, ""),
-    # `sensor_ok` true, without a temperature that is one.
+    # `sensor_ok` true, with a `temp_tenths` that is no valid temperature.
     '{"sensor_ok": true}': (None, False, "no_value"),
     '{"temp_tenths": null, "sensor_ok": true}': (None, False, "no_value"),
     '{"temp_tenths": "235", "sensor_ok": true}': (None, False, "no_value"),
@@ -94,7 +94,7 @@ TABLE = {
     '{"temp_tenths": -1e400, "sensor_ok": true}': (None, False, "out_of_range"),
     '{"temp_tenths": %s, "sensor_ok": true}' % ("9" * 400): (None, False, "out_of_range"),
     '{"temp_tenths": -%s, "sensor_ok": true}' % ("9" * 5000): (None, False, "out_of_range"),
-    # A bare word where a value belongs.
+    # A bare word instead of a value.
     '{"temp_tenths": NaN, "sensor_ok": true}': (None, False, "no_value"),
     '{"temp_tenths": nan, "sensor_ok": true}': (None, False, "no_value"),
     '{"temp_tenths": Infinity, "sensor_ok": true}': (None, False, "no_value"),
@@ -116,7 +116,7 @@ TABLE = {
     '{"temp_tenths": 235, "sensor_ok": 2}': (235, False, ""),
     '{"temp_tenths": 235, "sensor_ok": "true"}': (235, False, ""),
     '{"temp_tenths": 235, "sensor_ok": [true]}': (235, False, ""),
-    # Of two equal keys the last counts, as Python and the existing server have it.
+    # Of two equal keys the last one counts, as in Python and in the existing server.
     '{"temp_tenths": 300, "temp_tenths": 235, "sensor_ok": false, "sensor_ok": true}': (
         235,
         True,
@@ -129,13 +129,13 @@ TABLE = {
 
 @each_reader
 @pytest.mark.parametrize(("text", "expected"), TABLE.items())
-def test_a_body_is_read_as_the_contract_says(read, text, expected):
+def test_a_body_is_parsed_as_the_contract_says(read, text, expected):
     assert said(read, text) == expected
 
 
 @each_reader
 @given(body=bodies, small=st.booleans())
-def test_any_object_is_read_as_what_it_measures_and_as_a_fault_where_that_is_nothing(
+def test_any_object_becomes_a_reading_or_a_sensor_fault_when_it_has_no_valid_value(
     read, body, small
 ):
     temp, ok, _ = said(read, written(body, small))
@@ -146,7 +146,7 @@ def test_any_object_is_read_as_what_it_measures_and_as_a_fault_where_that_is_not
 
 @each_reader
 @given(body=measurements, options=wrong_options, small=st.booleans())
-def test_a_wrong_optional_field_changes_nothing_of_what_was_measured(read, body, options, small):
+def test_an_invalid_optional_field_does_not_change_the_measured_value(read, body, options, small):
     bare = body or {"humidity": 40}
     assert said(read, written(body | options or bare, small)) == said(read, written(bare, small))
 
@@ -177,13 +177,13 @@ OPTIONS = {
     ("field", "text", "value"),
     [(field, *case) for field, cases in OPTIONS.items() for case in cases],
 )
-def test_an_optional_field_is_taken_or_as_if_missing(read, field, text, value):
+def test_an_invalid_optional_field_is_treated_as_missing(read, field, text, value):
     reading = reading_of(read(f'{{{GOOD}, "{field}": {text}}}'.encode()))
     assert (reading.temp_tenths, reading.sensor_ok) == (235, True)
     assert getattr(reading, field) == value
 
 
-def test_a_key_that_is_none_leaves_the_key_of_the_request_and_says_so():
+def test_an_invalid_key_of_a_row_falls_back_to_the_key_of_the_request_and_is_reported():
     for value in (7, "", "k" * 256, "\ud800", ["k"], False):
         reading = reading_of(Posted(key=value), "mine", "near")
         assert (reading.key, reading.near, reading.key_ignored) == ("mine", "near", True)
@@ -195,7 +195,7 @@ def test_a_key_that_is_none_leaves_the_key_of_the_request_and_says_so():
 @pytest.mark.parametrize(
     ("key", "taken"), [("k", True), ("k" * 255, True), ("ü\n", True), ("", False), (None, False)]
 )
-def test_a_key_is_1_to_255_characters(key, taken):
+def test_a_key_has_1_to_255_characters(key, taken):
     assert is_key(key) is taken
 
 
@@ -204,21 +204,21 @@ def test_a_key_is_1_to_255_characters(key, taken):
     "text", ['"nan"', '"-inf NaN"', '"\\"nan"', '"\\\\"', '"a\\\\\\"nan, inf"']
 )
 @pytest.mark.parametrize("word", ["NaN", "nan", "Infinity", "inf", "-inf"])
-def test_words_are_null_where_a_value_belongs_and_stay_in_texts(read, text, word):
+def test_bare_words_are_null_as_values_and_unchanged_inside_texts(read, text, word):
     more = f'"key": {text}, "x": [{word}, {{"y": {word}}}], "device_id": {text}'
     posted = read(f"{{{GOOD}, {more}}}".encode())
     assert posted.key == posted.device_id == json.loads(text)
 
 
 @given(texts, anything)
-def test_a_text_comes_through_whatever_it_looks_like(text, more):
+def test_a_text_is_unchanged_by_parsing_whatever_it_contains(text, more):
     body = {"device_id": text, "humidity": more, "x": float("nan")}
     assert read_posted(written(body, small=True).encode()).device_id == text
 
 
 @each_reader
 @pytest.mark.parametrize("temp", [b"300", b"nan"])
-def test_bytes_that_are_no_utf8_are_a_wrong_text_and_nothing_more(read, temp):
+def test_bytes_that_are_no_utf8_spoil_only_the_text_that_contains_them(read, temp):
     raw = b'{"temp_tenths": %b, "sensor_ok": 1, "key": "K\xfcche", "x": ["\xff"]}' % temp
     reading = reading_of(read(raw))
     assert (reading.temp_tenths, reading.key) == (300 if temp == b"300" else None, None)
@@ -227,7 +227,7 @@ def test_bytes_that_are_no_utf8_are_a_wrong_text_and_nothing_more(read, temp):
 
 @each_reader
 @pytest.mark.parametrize("digits", NUMBERS)
-def test_numbers_of_any_size_are_read_in_any_field(read, digits):
+def test_numbers_of_any_size_are_accepted_in_any_field(read, digits):
     names = Posted.__struct_fields__
     fields = ", ".join(f'"{name}": {digits}' for name in names)
     posted = read(f"{{{fields}}}".encode())
@@ -237,7 +237,7 @@ def test_numbers_of_any_size_are_read_in_any_field(read, digits):
 
 
 @pytest.mark.parametrize("body", ['{"x": 1}', "[%s]", '{"x": "\\ud800"}'])
-def test_a_byte_order_mark_is_no_part_of_a_body(body):
+def test_a_byte_order_mark_before_a_body_is_ignored(body):
     text = "\ufeff" + body.replace("%s", '{"x": 1}, {"x": nan}')
     if body == "[%s]":
         assert read_rows(text.encode(), 2) == [Posted(), Posted()]
@@ -246,13 +246,13 @@ def test_a_byte_order_mark_is_no_part_of_a_body(body):
 
 
 @pytest.mark.parametrize("text", ["", " \n", "{}", " { \t} ", "\ufeff{}"])
-def test_no_body_and_an_object_without_keys_are_no_data(text):
+def test_an_empty_body_and_an_object_without_keys_are_refused_as_no_data(text):
     with pytest.raises(Invalid, match="NO_DATA"):
         read_posted(text.encode())
 
 
 @pytest.mark.parametrize("raw", [b"[{}]", b"[{ }]", b'[{}, {"x": "\\ud800"}]'])
-def test_a_row_without_keys_is_no_data(raw):
+def test_a_row_without_keys_is_refused_as_no_data(raw):
     assert read_rows(raw, 2)[0].code == "NO_DATA"
 
 
@@ -260,19 +260,19 @@ NO_OBJECT = ["nan", "null", "7", '"x"', "[]", "[[]]", "{nan: 1}", "{'x': 1}", '{
 
 
 @pytest.mark.parametrize("text", [*NO_OBJECT, "{", '{"x": nan', '{"x": 1} {}', '{"x": +inf}'])
-def test_what_is_no_json_object_is_invalid(text):
+def test_a_body_that_is_no_json_object_is_refused_as_invalid(text):
     for read in (read_posted, in_line):
         with pytest.raises(Invalid, match="INVALID_JSON"):
             read(text.encode())
 
 
 @pytest.mark.parametrize("device_id", ["", "x" * 129, "a\n", "\x7f", "\ud800", 7, [], True])
-def test_an_impossible_device_id_names_nobody(device_id):
+def test_an_invalid_device_id_is_refused(device_id):
     with pytest.raises(InvalidField, match="device_id"):
         device_of(Posted(device_id=device_id))
 
 
-# As many of one byte, or of few, as a body may have: each must be read in one go.
+# A body made of one piece repeated to the limit: each must be parsed in linear time.
 LONG = ['"', "\\", '{"a":"\\', '\\"', " ", "\n", "-", "nan ", "n", "[", '{"a":', "1", "{", "}", "é"]
 AROUND = [
     ("", ""),
@@ -287,7 +287,7 @@ AROUND = [
 
 @pytest.mark.parametrize("piece", LONG)
 @pytest.mark.parametrize(("before", "after"), AROUND)
-def test_no_body_however_odd_takes_for_ever_or_breaks_the_reader(piece, before, after):
+def test_no_repetitive_body_hangs_or_crashes_a_parser(piece, before, after):
     raw = (before + piece * (SIZE // len(piece.encode())) + after).encode()
     for read in (read_posted, row_of, lambda raw: read_rows(raw, 1000)):
         with contextlib.suppress(Invalid):

@@ -1,7 +1,8 @@
-"""A device's queue is never the present, however fast it comes, and over when it is empty.
+"""A device's queue is never the present, however fast it is sent, and ends when it is empty.
 
-The rule alone; `test_queues_over_http.py` asks the whole server. In each scenario `Watched` holds
-that nothing truly older than the limit is the present, and that nothing older is shown after newer.
+These tests call the rule alone; `test_queues_over_http.py` asks the whole server. In each scenario
+`Watched` asserts that no reading that is truly older than the limit counts as the present, and
+that no older reading is shown after a newer one.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from tests.support.senders import COLD, HOT, Device, PureServer, Watched
 pytestmark = pytest.mark.sqlite_only("it needs no store")
 
 MIN_S, HOUR_S, DAY_S = 60, 3600, 86_400
-WEST_S = -5 * HOUR_S  # a device that dates in the local time of UTC-5
+WEST_S = -5 * HOUR_S  # a device that sends dates in the local time of UTC-5
 NEVER_SET_S = -6 * 365 * DAY_S
 LATE = ("suspect", "late")
 
 
 class Scene:
-    """A device, its clock so much ahead, that has been posting for a while; what it measures in an
-    outage is hot, and what it measures then is cold."""
+    """A device that has been posting for a while, with its clock `ahead_s` ahead. It measures HOT
+    during an outage, and COLD after it."""
 
     def __init__(self, ahead_s: float = 0, every_s: float = 2, limit_s: float = 60.2) -> None:
         self.clock = ManualClock()
@@ -40,13 +41,13 @@ class Scene:
         self.device.measures(COLD)
 
     async def drain(self, speed: float, rows: int = 1, most: int | None = 400) -> list:
-        """What is stored of its queue, in the order in which it was measured."""
+        """The stored readings of the queue, in the order in which they were measured."""
         before = len(self.server.readings)
         await self.watched.drain(self.device, speed, rows, most)
         return self.server.readings[before:]
 
     async def is_over(self) -> None:
-        """What it measures now is the present with the first post, and can start the cooler."""
+        """The next reading is the present with its first post, and can start the cooler."""
         self.device.measures(HOT)
         self.clock.advance(10)
         assert await self.watched.live(self.device, 1) == 1
@@ -58,24 +59,26 @@ class Scene:
 @pytest.mark.parametrize("rows", [1, 100])
 @pytest.mark.parametrize("speed", [1, 1.05, 1.5, 10])
 @pytest.mark.parametrize("outage_s", [MIN_S, 5 * MIN_S, HOUR_S, 40 * DAY_S])
-async def test_a_queue_is_stored_under_its_dates_and_starts_nothing(outage_s, speed, rows, ahead_s):
+async def test_a_queue_is_stored_under_its_dates_and_starts_no_cooler(
+    outage_s, speed, rows, ahead_s
+):
     if ahead_s > 0 and speed < 1.5:
         pytest.skip("a clock that was ahead and is right now looks the same")
     scene = await Scene(ahead_s).begun()
     scene.outage(outage_s)
     began_ms = scene.device.next_ms
     pace_s = rows * 2 / speed
-    usual_s = pace_s + 60 if pace_s > 60 else 60  # its period, when it goes on like that
+    usual_s = pace_s + 60 if pace_s > 60 else 60  # its period, if it keeps this pace
     came = await scene.drain(speed, rows, most=400 if rows == 1 else 20)
     assert came
-    for place, one in enumerate(came):
-        true_ms = began_ms + place * 2000
+    for index, one in enumerate(came):
+        true_ms = began_ms + index * 2000
         assert abs(one.timestamp_ms - true_ms) <= 2000
         assert one.clock == ""
         assert one.device_time_ms == (true_ms + ahead_s * 1000 if ahead_s else None)
         if (one.received_ms - true_ms) / 1000 > usual_s + 1:
             assert not one.present
-    scene.device.forget()  # what it did not send yet is lost
+    scene.device.forget()  # the readings that it has not sent are lost
     await scene.is_over()
 
 
@@ -87,12 +90,12 @@ async def test_a_queue_that_hardly_gets_shorter_makes_its_zone_suspect(speed, ah
     await scene.drain(speed, most=4)
     assert scene.watched.last.trust == LATE
     await scene.drain(10, most=50)
-    assert scene.watched.last.trust == LATE  # until it is the present again
+    assert scene.watched.last.trust == LATE  # until a reading is the present again
     scene.device.forget()
     await scene.is_over()
 
 
-async def test_a_queue_that_goes_fast_is_no_reason_to_suspect_anything():
+async def test_a_queue_that_is_sent_fast_does_not_make_its_zone_suspect():
     scene = await Scene().begun()
     scene.outage(HOUR_S)
     await scene.drain(10)
@@ -100,7 +103,7 @@ async def test_a_queue_that_goes_fast_is_no_reason_to_suspect_anything():
 
 
 @pytest.mark.parametrize("ahead_s", [0, WEST_S])
-async def test_a_queue_that_becomes_longer_is_the_present_until_it_is_a_minute_late(ahead_s):
+async def test_a_queue_that_grows_is_the_present_until_it_is_a_minute_late(ahead_s):
     scene = await Scene(ahead_s, limit_s=61).begun()
     present = 0
     for _ in range(600):
@@ -111,7 +114,7 @@ async def test_a_queue_that_becomes_longer_is_the_present_until_it_is_a_minute_l
 
 
 @pytest.mark.parametrize("outage_s", [130, 5 * MIN_S, 10 * MIN_S, 14 * MIN_S, HOUR_S])
-async def test_outages_in_a_row_make_no_device_a_rare_sender(outage_s):
+async def test_several_outages_do_not_make_a_device_count_as_a_rare_sender(outage_s):
     scene = await Scene().begun()
     for _ in range(2):
         scene.outage(outage_s)
@@ -129,9 +132,9 @@ async def test_old_rows_between_live_posts_are_stored_under_their_dates(ahead_s,
     scene = await Scene(ahead_s).begun()
     began_ms = scene.clock.ms
     scene.outage(2000)
-    for place in range(50):
+    for index in range(50):
         assert await scene.watched.live(scene.device, 1) == 1
-        row = 50 - place if newest_first else place
+        row = 50 - index if newest_first else index
         await scene.watched.send(scene.device.row(began_ms + row * 2000))
         old = scene.server.readings[-1]
         assert (old.timestamp_ms - began_ms - row * 2000) // 100 == 0
@@ -141,7 +144,7 @@ async def test_old_rows_between_live_posts_are_stored_under_their_dates(ahead_s,
 
 
 @pytest.mark.parametrize("ahead_s", [0, WEST_S, 40])
-async def test_a_row_that_comes_again_and_again_is_the_present_for_a_minute(ahead_s):
+async def test_a_row_that_is_sent_again_and_again_is_the_present_for_a_minute(ahead_s):
     scene = await Scene(ahead_s).begun()
     row = scene.device.row()
     present = 0
@@ -155,7 +158,7 @@ async def test_a_row_that_comes_again_and_again_is_the_present_for_a_minute(ahea
 
 
 @pytest.mark.parametrize("ahead_s", [0, WEST_S, 40, 4 * MIN_S])
-async def test_of_rows_that_come_out_of_order_the_newer_one_is_shown(ahead_s):
+async def test_of_rows_that_arrive_out_of_order_the_newer_one_is_shown(ahead_s):
     scene = await Scene(ahead_s).begun()
     for _ in range(20):
         older = scene.device.row()
@@ -167,7 +170,7 @@ async def test_of_rows_that_come_out_of_order_the_newer_one_is_shown(ahead_s):
     await scene.is_over()
 
 
-async def test_a_queue_is_one_to_a_process_that_began_before_the_machine_s_clock_was_set():
+async def test_a_process_that_started_before_the_machine_s_clock_was_set_recognises_a_queue():
     scene = await Scene().begun()
     scene.outage(4 * MIN_S)
     scene.clock.steady_ms = lambda: scene.clock.ms - HOUR_S * 1000
@@ -176,7 +179,7 @@ async def test_a_queue_is_one_to_a_process_that_began_before_the_machine_s_clock
     await scene.is_over()
 
 
-async def test_a_queue_s_rows_may_come_a_minute_out_of_order():
+async def test_the_rows_of_a_queue_may_arrive_a_minute_out_of_order():
     scene = await Scene().begun()
     scene.outage(HOUR_S)
     rows = scene.device.take(60)
@@ -189,7 +192,9 @@ async def test_a_queue_s_rows_may_come_a_minute_out_of_order():
 
 
 @pytest.mark.parametrize("speed", [1, 10])
-async def test_a_gateway_that_was_away_sends_its_batches_one_after_another(speed):
+async def test_a_gateway_that_was_away_sends_its_batches_one_after_another_and_is_the_present_again(
+    speed,
+):
     scene = Scene(limit_s=6 * MIN_S)
     for _ in range(4):
         scene.clock.advance(5 * MIN_S - 0.001)
@@ -204,8 +209,8 @@ async def test_a_gateway_that_was_away_sends_its_batches_one_after_another(speed
         assert scene.watched.is_present()
 
 
-async def test_a_battery_s_readings_may_wait_for_its_next_post():
-    """Each is ten minutes old when it comes: that is a period, once there were three of them."""
+async def test_a_battery_device_that_sends_each_reading_with_its_next_post_becomes_the_present():
+    """Each reading is ten minutes old when it arrives. After three of them that is a period."""
     scene = Scene(every_s=10 * MIN_S, limit_s=11 * MIN_S)
     present = []
     for _ in range(8):
@@ -214,13 +219,13 @@ async def test_a_battery_s_readings_may_wait_for_its_next_post():
         await scene.watched.send(row)
         present.append(scene.watched.is_present())
     assert present == [False] * 3 + [True] * 5
-    scene.clock.advance(30 * MIN_S)  # an outage: what is 20 minutes old is no present
+    scene.clock.advance(30 * MIN_S)  # an outage: a reading 20 minutes old is not the present
     await scene.watched.send(scene.device.row(scene.clock.ms - 20 * MIN_S * 1000))
     assert not scene.watched.is_present()
 
 
-async def test_a_row_that_was_measured_before_an_outage_is_late_whatever_the_clock_is_set_to():
-    """What a server behind by 100 s takes for a clock that is ahead is none when it is set."""
+async def test_a_row_measured_before_an_outage_is_late_even_after_the_server_s_clock_is_set():
+    """A server that is 100 s behind takes the device's clock for ahead, until it is set."""
     scene = Scene()
     scene.clock.step_ms = -100_000
     await scene.watched.live(scene.device, 10)
@@ -233,8 +238,8 @@ async def test_a_row_that_was_measured_before_an_outage_is_late_whatever_the_clo
     await scene.is_over()
 
 
-async def test_a_clock_never_set_that_keeps_another_lag_has_started_anew():
-    """A queue of it that never gets shorter looks the same; this way no zone is shut out."""
+async def test_an_unset_clock_that_keeps_another_lag_counts_as_restarted():
+    """A queue that never gets shorter looks the same. Believing the clock shuts no zone out."""
     scene = Scene(NEVER_SET_S)
     await scene.watched.live(scene.device, 10)
     scene.clock.advance(HOUR_S)
@@ -242,8 +247,8 @@ async def test_a_clock_never_set_that_keeps_another_lag_has_started_anew():
     assert await scene.watched.until_present(scene.device, 3) == 3
 
 
-async def test_a_clock_in_time_that_comes_back_late_is_suspect_until_it_is_set():
-    """It stood still in an outage, or sends a queue that never gets shorter: nobody can tell."""
+async def test_a_zone_whose_right_clock_became_late_in_an_outage_is_suspect_until_it_is_set():
+    """The clock stood still in an outage, or a queue never gets shorter: both look the same."""
     scene = await Scene().begun()
     scene.clock.advance(HOUR_S)
     scene.device.becomes(ahead_s=-HOUR_S)

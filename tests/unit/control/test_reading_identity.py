@@ -1,13 +1,13 @@
-"""NewReading: by what a repeated post is recognised, over whatever devices may be called."""
+"""NewReading: the ids by which a repeated post is recognised, for any device and tenant names."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.control.reading import SEQ_MEMORY_MS, NewReading, announcement_key
-from server.services.firestore.models import Reading
-from server.services.firestore.values import is_id
+from server.control.rules.reading import SEQ_MEMORY_MS, NewReading, announcement_key
+from server.services.ports.readings import Reading
+from server.services.ports.values import is_id
 
 NOW = 1_790_000_000_000
 names = st.text(min_size=1, max_size=20)
@@ -22,25 +22,25 @@ def ids(reading, tenant_id="t", device_id="d", now_ms=NOW):
     return set(reading.source_ids(tenant_id, device_id, now_ms))
 
 
-def test_without_key_or_seq_no_two_posts_have_an_id_in_common():
+def test_posts_without_key_and_seq_have_no_id_in_common():
     assert not new().may_repeat
     assert not ids(new()) & ids(new())
 
 
 @given(names, names, names, names)
-def test_two_zones_never_share_an_id_however_their_names_are_put_together(t1, d1, t2, d2):
+def test_two_zones_never_share_an_id_whatever_their_names_are(t1, d1, t2, d2):
     for reading in (new(key="k"), new(seq=1)):
         shared = ids(reading, t1, d1) & ids(reading, t2, d2)
         assert bool(shared) is ((t1, d1) == (t2, d2))
 
 
 @given(st.text(min_size=1, max_size=300), st.integers(0, 2**53 - 1))
-def test_any_key_or_seq_makes_ids_the_store_takes(key, seq):
+def test_any_key_or_seq_makes_ids_that_the_store_accepts(key, seq):
     assert all(map(is_id, ids(new(key=key)) | ids(new(seq=seq)) | ids(new())))
 
 
 @given(st.integers(0, 2**53 - 1), st.text(min_size=1, max_size=20))
-def test_a_key_is_never_taken_for_a_seq(seq, key):
+def test_a_key_never_makes_the_same_id_as_a_seq(seq, key):
     assert not ids(new(seq=seq)) & ids(new(key=key))
 
 
@@ -51,20 +51,20 @@ def test_a_key_is_recognised_for_ever(later_ms):
 
 
 @given(st.integers(0, SEQ_MEMORY_MS), st.integers(0, SEQ_MEMORY_MS - 1))
-def test_a_seq_is_found_again_wherever_in_its_ten_minutes_it_is_repeated(start_ms, later_ms):
+def test_a_repeated_seq_is_recognised_at_any_time_within_ten_minutes(start_ms, later_ms):
     first, *_ = new(seq=1).source_ids("t", "d", NOW + start_ms)
     assert first in ids(new(seq=1), now_ms=NOW + start_ms + later_ms)
 
 
 @given(measured, measured)
-def test_two_readings_have_one_digest_exactly_when_they_measured_the_same(one, two):
+def test_two_readings_have_the_same_digest_exactly_when_they_have_the_same_values(one, two):
     digests = [
         new(temp_tenths=temp, sensor_ok=ok, timestamp=at).digest() for temp, ok, at in (one, two)
     ]
     assert (digests[0] == digests[1]) is (one == two)
 
 
-def test_a_post_is_known_by_what_earlier_versions_stored_it_under():
+def test_a_post_is_recognised_by_the_ids_that_earlier_versions_stored():
     keyed = new(temp_tenths=-5, timestamp=1, key="gate_way/1 50%\n12", near="abcdefabcdef")
     assert keyed.source_ids("a_b", "d/1%", NOW) == ["abcdefabcdefa80a922f9e018beea91a"]
     assert keyed.digest() == "87f4dcaccda465153236112cb01feb08"
@@ -77,7 +77,9 @@ def test_a_post_is_known_by_what_earlier_versions_stored_it_under():
 
 
 @given(measured, measured, names, names)
-def test_two_readings_are_announced_under_one_key_exactly_when_they_are_one(one, two, of, other):
+def test_two_readings_have_the_same_announcement_key_exactly_when_they_are_the_same(
+    one, two, of, other
+):
     keys = [
         announcement_key(
             Reading(

@@ -1,4 +1,5 @@
-"""ZoneCache: a tenant's settings in memory are two seconds old at most, or less when asked."""
+"""ZoneCache: a cached tenant's settings are at most two seconds old, and are read again after
+they are dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from server.services.firestore.zones_store import VersionedSettings
 
 
 class Store:
-    """A store of settings whose answer a test can hold back; it counts how often it is asked."""
+    """A store of settings that a test can make wait; it counts how often it is asked."""
 
     def __init__(self):
         self.revision, self.asked = 1, 0
@@ -49,7 +50,7 @@ async def test_settings_are_read_once_in_two_seconds(cache, store, clock):
     assert (await revision(cache), store.asked) == (2, 2)
 
 
-async def test_forgotten_settings_are_read_at_the_next_use_and_then_remembered(cache, store):
+async def test_dropped_settings_are_read_at_the_next_use_and_then_cached(cache, store):
     await revision(cache)
     store.revision = 2
     cache.forget_settings("t")
@@ -57,7 +58,7 @@ async def test_forgotten_settings_are_read_at_the_next_use_and_then_remembered(c
     assert store.asked == 2
 
 
-async def test_forgetting_one_tenant_s_settings_leaves_the_others(cache, store):
+async def test_dropping_one_tenant_s_settings_keeps_those_of_the_others(cache, store):
     await cache.settings("t")
     cache.forget_settings("other")
     await cache.settings("t")
@@ -65,7 +66,7 @@ async def test_forgetting_one_tenant_s_settings_leaves_the_others(cache, store):
 
 
 @pytest.mark.parametrize("times", [0, 1])
-async def test_what_was_being_read_while_it_was_forgotten_is_not_remembered(cache, store, times):
+async def test_settings_that_are_dropped_during_their_read_are_not_cached(cache, store, times):
     for _ in range(times):
         cache.forget_settings("t")
     store.answers.clear()

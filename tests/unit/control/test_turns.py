@@ -1,4 +1,4 @@
-"""Turns: one at a time, in order, and whatever else is ready goes first."""
+"""LoopTurns: turns are taken one at a time, in order, and after all other work that is ready."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from server.control.turns import Turns
+from server.common.loop_turns import LoopTurns
 
 
-async def test_those_who_wait_have_their_turns_in_the_order_in_which_they_came():
-    turns, begun = Turns(), []
+async def test_waiting_callers_get_their_turns_in_the_order_of_their_arrival():
+    turns, begun = LoopTurns(), []
 
     async def one(number):
         async with turns.turns():
@@ -20,8 +20,8 @@ async def test_those_who_wait_have_their_turns_in_the_order_in_which_they_came()
     assert begun == list(range(20))
 
 
-async def test_no_two_turns_are_in_one_pass_of_the_event_loop():
-    turns, passes, now = Turns(), [], 0
+async def test_one_pass_of_the_event_loop_has_at_most_one_turn():
+    turns, passes, now = LoopTurns(), [], 0
 
     async def count():
         nonlocal now
@@ -39,8 +39,8 @@ async def test_no_two_turns_are_in_one_pass_of_the_event_loop():
     assert len(set(passes)) == 20
 
 
-async def test_others_wait_until_a_row_of_turns_is_over():
-    turns, done = Turns(), []
+async def test_other_callers_wait_until_a_series_of_turns_has_ended():
+    turns, done = LoopTurns(), []
 
     async def long():
         async with turns.turns():
@@ -56,8 +56,8 @@ async def test_others_wait_until_a_row_of_turns_is_over():
     assert done == ["long", "short"]
 
 
-async def test_who_gives_up_while_waiting_or_in_turn_holds_up_nobody():
-    turns = Turns()
+async def test_a_caller_that_gives_up_or_fails_does_not_block_the_others():
+    turns = LoopTurns()
 
     async def failing():
         async with turns.turns():

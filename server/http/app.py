@@ -1,0 +1,304 @@
+"""create_app: builds the Quart application from the blueprints, with error answers and headers."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import msgspec
+from quart import Blueprint, Quart, Response, request
+from quart.json.provider import DefaultJSONProvider
+from quart_schema import Info, QuartSchema
+from quart_schema.validation import RequestSchemaValidationError
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import NotFound as WerkzeugNotFound
+from werkzeug.security import safe_join
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from server.auth.guard import Guard
+from server.common.asgi import App, Receive, Scope, Send
+from server.common.errors import (
+    BasError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Locked,
+    Misdirected,
+    NotFound,
+    RateLimited,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+    UnsupportedMedia,
+)
+from server.common.metrics import Metrics
+from server.common.seldom import Seldom
+from server.common.tracebacks import log_failure
+from server.common.version import VERSION
+from server.config.config import ServerConfig
+from server.http.host_check import HostCheck, own_names
+from server.http.request_counts import count_answers, counting_refusals
+from server.http.request_ids import RequestIds
+from server.http.trusted_proxies import TrustedProxies
+from server.routes.models import ErrorBody
+from server.routes.requests import invalid
+from server.routes.stream_writer import StreamWriter
+from server.sync_api.flask_views import in_thread
+from server.sync_api.services import Services
+from server.sync_api.threads import Threads
+
+log = logging.getLogger(__name__)
+
+BODY_MAX_BYTES = 256 * 1024
+BODY_TIMEOUT_S = 10
+
+# The one table of status codes; a subclass has its parent's.
+STATUS: dict[type[BasError], int] = {
+    Invalid: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Misdirected: 421,
+    Unprocessable: 422,
+    Locked: 423,
+    RateLimited: 429,
+    Unavailable: 503,
+}
+HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 408: "TIMEOUT", 413: "TOO_LARGE"}
+JSON_PATHS = {"api", "auth", "healthz", "readyz", "metrics", "openapi.json"}
+RETRY_AFTER_S = 2
+
+# While a store is away, every request would cause a line: one a minute for each code is logged.
+_unavailable = Seldom()
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
+}
+HSTS = "max-age=31536000; includeSubDomains"
+
+
+class _Json(DefaultJSONProvider):
+    """Encodes JSON with msgspec, as the stream does."""
+
+    def dumps(self, obj: object, **kwargs: object) -> str:
+        return msgspec.json.encode(obj).decode()
+
+    def response(self, *args: object, **kwargs: object) -> Response:
+        body = self._prepare_response_obj(args, kwargs)
+        return Response(msgspec.json.encode(body), mimetype="application/json")
+
+
+class _App(Quart):
+    """Quart that runs plain `def` views in a separate thread pool.
+
+    Quart's default pool is too small and also serves name look-ups and files. Helpers of Quart and
+    Flask do not block, so they run on the event loop.
+    """
+
+    def __init__(self, threads: Threads) -> None:
+        super().__init__("server")
+        self._threads = threads
+
+    def sync_to_async(self, func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        if func.__module__.split(".")[0] not in {"quart", "flask"}:
+            return in_thread(self._threads, func)
+
+        async def at_once(*args: object, **kwargs: object) -> object:
+            return func(*args, **kwargs)
+
+        return at_once
+
+    async def send_static_file(self, filename: str) -> Response:
+        """A static file. Raises WerkzeugNotFound, also for a name that no file can have."""
+        try:
+            return await super().send_static_file(filename)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise WerkzeugNotFound from error
+
+
+def create_app(
+    config: ServerConfig,
+    blueprints: Iterable[Blueprint],
+    guard: Guard,
+    services: Services,
+    metrics: Metrics,
+) -> Quart:
+    """Build the application from blueprints that already have all that they need.
+
+    Views that are plain functions run in the threads of `services`. Raises LegacyAppError.
+    """
+    app = _App(services.view_threads)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
+    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    QuartSchema(
+        app,
+        swagger_ui_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        info=Info(title="BAS server", version=VERSION),
+        conversion_preference="msgspec",
+    )
+    app.json = _Json(app)
+    app.before_request(guard.check_origin)
+    app.after_request(_secure)
+    app.register_error_handler(BasError, _answer)
+    app.register_error_handler(RequestSchemaValidationError, _schema_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _answer)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    count_answers(app, metrics)
+    if config.cors_origins:
+        _allow_origins(app, config.cors_origins)
+    asgi: App = StreamWriter(app.asgi_app)
+    if config.legacy_wsgi:
+        asgi = _Beside(app, asgi, _legacy(config.legacy_wsgi, services))
+    # BAS_HOST too: a browser must be able to open the address that is printed at the start.
+    names = {*own_names(), config.host.lower(), *config.allowed_hosts}
+    refused = counting_refusals(error_answer, metrics)
+    asgi = _HttpOnly(HostCheck(asgi, names, refused, common_headers(config)))
+    asgi = TrustedProxies(asgi, config.trusted_proxies, config.auth_attempts_per_15min)
+    app.asgi_app = RequestIds(asgi)  # type: ignore[assignment, method-assign]
+    return app
+
+
+def common_headers(config: ServerConfig) -> dict[str, str]:
+    """The headers of every answer over plain HTTP to a request without an Origin."""
+    return SECURITY_HEADERS | ({"Vary": "Origin"} if config.cors_origins else {})
+
+
+class _HttpOnly:
+    """Keeps requests from Quart that it fails on: WebSockets, and a target without a path."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        if scope["type"] == "http" and not scope["path"].startswith("/"):
+            scope = {**scope, "path": "/" + scope["path"].rpartition("://")[2].partition("/")[2]}
+        await self._app(scope, receive, send)
+
+
+class _Beside:
+    """Passes every path without a route in this server on to the old application.
+
+    The guard, the headers and the error pages of this server do not apply to its answers.
+    """
+
+    def __init__(self, app: Quart, own: App, legacy: App) -> None:
+        self._own = own
+        self._legacy = legacy
+        self._routes = app.url_map.bind("")
+        self._static = app.static_folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        own = scope["type"] != "http" or self._has(scope["path"], scope["method"])
+        await (self._own if own else self._legacy)(scope, receive, send)
+
+    def _has(self, path: str, method: str) -> bool:
+        """Whether this server has the path, for any method; a static file must exist."""
+        try:
+            endpoint, values = self._routes.match(path, method)
+        except WerkzeugNotFound:
+            return False
+        except HTTPException:
+            return True
+        if endpoint != "static":
+            return True
+        file = safe_join(str(self._static), values["filename"])
+        return file is not None and os.path.isfile(file)
+
+
+def _legacy(name: str, services: Services) -> App:
+    from server.sync_api.wsgi import WsgiApp, load  # only where it is configured
+
+    headers = [(name.lower().encode(), text.encode()) for name, text in SECURITY_HEADERS.items()]
+    return WsgiApp(load(name), services, headers)
+
+
+def _allow_origins(app: Quart, origins: tuple[str, ...]) -> None:
+    from quart_cors import cors
+
+    cors(
+        app,
+        allow_origin=list(origins),
+        allow_credentials=True,
+        allow_headers=["*"],
+        expose_headers=["X-Has-More", "X-Request-ID"],
+    )
+
+
+async def _secure(response: Response) -> Response:
+    response.headers.extend(SECURITY_HEADERS)
+    if request.path.startswith("/auth/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    if request.scheme == "https":
+        response.headers["Strict-Transport-Security"] = HSTS
+    return response
+
+
+def error_answer(asked: str, error: Exception) -> tuple[int, bytes, dict[str, str]]:
+    """Return status, JSON and headers for an error in the request `asked`.
+
+    An error that is not a BasError is logged, and its caller gets no details of it.
+    """
+    if not isinstance(error, BasError):
+        log_failure(log, error, "%s failed", asked)
+        return 500, msgspec.json.encode(ErrorBody("Internal server error", "INTERNAL")), {}
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    fields = ErrorBody(error.error, error.code, error.message)
+    body = msgspec.json.encode(fields)
+    if error.more is not None:
+        body = msgspec.json.encode(msgspec.to_builtins(fields) | msgspec.to_builtins(error.more))
+    headers: dict[str, str] = {}
+    if status == 503:
+        if _unavailable.may_log(error.code):
+            log.warning("%s is answered with 503: %s", asked, error)
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, (Locked, RateLimited)):
+        headers["Retry-After"] = str(error.retry_after_s)
+    return status, body, headers
+
+
+async def _answer(error: Exception) -> Response:
+    status, body, headers = error_answer(f"{request.method} {request.path}", error)
+    return Response(body, status=status, mimetype="application/json", headers=headers)
+
+
+async def _schema_error(error: RequestSchemaValidationError) -> Response:
+    return await _answer(invalid(error.validation_error))
+
+
+async def _http_error(error: HTTPException) -> Response | WerkzeugResponse:
+    answer = error.get_response()
+    status = answer.status_code
+    if status < 400 or request.path.split("/")[1] not in JSON_PATHS:
+        return answer
+    response = _json(ErrorBody(error.name, HTTP_CODES.get(status, f"HTTP_{status}")), status)
+    if "Allow" in answer.headers:
+        response.headers["Allow"] = answer.headers["Allow"]
+    return response
+
+
+def _json(body: ErrorBody, status: int) -> Response:
+    return Response(msgspec.json.encode(body), status=status, mimetype="application/json")

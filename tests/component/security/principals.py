@@ -1,0 +1,91 @@
+"""The principals that may send a request, and the headers by which each of them does."""
+
+from __future__ import annotations
+
+import secrets
+
+from bas_server import Container
+from tests.conftest import PASSWORD
+from tests.support.clock import ManualClock
+from tests.support.http import AGENT, Caller, logged_in, reading
+
+# The tenant `default` is the one under attack. Its device `lab` has a key, its device `shed` none.
+NOBODY = "no session"
+READER = "read-only"
+OPERATOR = "operator"
+ADMIN = "admin"
+STRANGER = "admin of another tenant"
+INTRUDER = "admin of another tenant who names this one"
+EXPIRED = "expired session of an admin"
+REVOKED = "revoked session of an admin"
+FORGED = "forged session"
+OTHER_KEY = "key of another device"
+FOREIGN_KEY = "device key of another tenant"
+OWN_KEY = "own key of the device"
+
+OURS = frozenset({READER, OPERATOR, ADMIN})
+SESSIONS = OURS | {STRANGER, INTRUDER}
+ENDED = frozenset({EXPIRED, REVOKED, FORGED})
+KEYS = frozenset({OTHER_KEY, FOREIGN_KEY, OWN_KEY})
+EVERYONE = (
+    NOBODY,
+    READER,
+    OPERATOR,
+    ADMIN,
+    STRANGER,
+    INTRUDER,
+    EXPIRED,
+    REVOKED,
+    FORGED,
+    OTHER_KEY,
+    FOREIGN_KEY,
+    OWN_KEY,
+)
+# An account that logs in while the others have their sessions.
+VISITOR = "visitor"
+# An account of this tenant that admins may change and delete.
+LEAVER = "leaver"
+
+ACCOUNTS = {READER: "reader", OPERATOR: "operator", ADMIN: "admin", STRANGER: "stranger"}
+Headers = dict[str, str]
+
+
+async def all_principals(container: Container, clock: ManualClock) -> dict[str, Headers]:
+    """The headers of each principal; the devices are registered, and `lab` has one reading."""
+    for name in (VISITOR, LEAVER):
+        await container.base.admin.create_user(name, PASSWORD, "read-only", "default")
+    found = {NOBODY: {}} | await _with_keys(container)
+    if container.base.config.auth_on:
+        found |= await _with_sessions(container, clock)
+    found |= {who: _session(secrets.token_urlsafe(32)) for who in (SESSIONS | ENDED) - found.keys()}
+    found[INTRUDER] |= {container.base.config.tenant_id_header: "default"}
+    post = await Caller(container.app).post(
+        "/api/sensor_data", reading(321, device_id="lab"), headers=found[OWN_KEY]
+    )
+    assert post.status == 200, post.body
+    return {who: found[who] | {"User-Agent": AGENT} for who in EVERYONE}
+
+
+async def _with_sessions(container: Container, clock: ManualClock) -> dict[str, Headers]:
+    ended = {EXPIRED: (await logged_in(container, "admin")).session}
+    clock.advance(container.base.config.session_timeout + 1)
+    revoked = await logged_in(container, "admin")
+    assert (await revoked.post("/auth/logout")).status == 200
+    ended[REVOKED] = revoked.session
+    alive = {who: (await logged_in(container, name)).session for who, name in ACCOUNTS.items()}
+    alive[INTRUDER] = (await logged_in(container, ACCOUNTS[STRANGER])).session
+    return {who: _session(secret) for who, secret in (ended | alive).items()}
+
+
+async def _with_keys(container: Container) -> dict[str, Headers]:
+    register = container.base.admin.register_device
+    return {
+        OWN_KEY: {"X-Device-Key": await register("default", "lab")},
+        OTHER_KEY: {"Authorization": f"Bearer {await register('default', 'attic')}"},
+        FOREIGN_KEY: {"X-Device-Key": await register("elsewhere", "theirs")},
+    }
+
+
+def _session(secret: str) -> Headers:
+    """The session as a browser sends it."""
+    return {"Cookie": f"bas_session_id={secret}"}

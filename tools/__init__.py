@@ -1,0 +1,1 @@
+"""What scripts/bench and the tests share: real processes and services, and HTTP to drive them."""
