@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Error, Page, expect
 
 from tests.e2e.desk import Desk, card, is_live, log_in, post_reading
 from tools.process import ServerProcess
@@ -52,8 +52,19 @@ async def at_the_dashboard(desk: Desk, server: ServerProcess) -> Page:
 
 
 async def go_back(page: Page) -> None:
-    """Go back without waiting for `load`: a page from the back/forward cache is not loaded."""
-    await page.go_back(wait_until="commit")
+    """Go back without waiting for `load`: a page from the back/forward cache is not loaded.
+
+    Chromium refuses this while it puts another page into the tab, so it is tried until it is taken.
+    """
+    for _ in range(100):
+        try:
+            await page.go_back(wait_until="commit")
+            return
+        except Error as error:
+            if "Not attached to an active page" not in error.message:
+                raise
+            await asyncio.sleep(0.05)
+    raise AssertionError("the browser exchanges its page all the time")
 
 
 async def test_cached_pages_hold_no_stream_and_are_live_again_when_restored(

@@ -87,7 +87,7 @@ class ReaderThreads:
         Raises StoreUnavailable if too many reads wait, the time is over, or the database fails.
         """
         if self._closed:
-            raise unavailable(self._metrics, "closed", "The store is closed")
+            raise self._closed_error()
         if self._waiting >= self._max_waiting:
             raise self.refusal()
         job = _Job(read, self._loop.create_future())
@@ -101,6 +101,8 @@ class ReaderThreads:
         except TimeoutError:
             raise unavailable(self._metrics, "read_timeout", "The read timed out") from None
         except (sqlite3.Error, msgspec.DecodeError, DamagedBlock) as error:
+            if self._closed:
+                raise self._closed_error() from error
             self._log_failure("a read failed: %s", error)
             raise unavailable(self._metrics, "read_error", "The read failed") from error
         finally:
@@ -109,6 +111,10 @@ class ReaderThreads:
     def refusal(self) -> StoreUnavailable:
         """The error for a read that exceeds `max_waiting`."""
         return unavailable(self._metrics, "queue_full", "Too many reads are waiting")
+
+    def _closed_error(self) -> StoreUnavailable:
+        """The error for a read that `close` refused or stopped, which is no failure to log."""
+        return unavailable(self._metrics, "closed", "The store is closed")
 
     def _start(self) -> asyncio.Future[None]:
         """Start a thread; the future is done when it has connected, or has the error."""

@@ -100,3 +100,30 @@ async def test_without_any_connection_each_read_fails_at_once_until_one_can_be_m
     finally:
         await readers.close()
     assert caplog.text.count("could not be opened: no more") == 1  # once, not for each read
+
+
+async def test_a_read_that_the_shutdown_stops_is_refused_and_not_logged_as_a_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    readers = readers_of(Database(), 1)
+    await readers.open()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def count_for_long(connection: sqlite3.Connection) -> int:
+        begun.set()
+        go_on.wait(WAIT_S)
+        return len(connection.execute(NUMBERS).fetchall())
+
+    reads = [asyncio.create_task(readers.run(count_for_long)) for _ in range(2)]
+    await asyncio.to_thread(begun.wait, WAIT_S)
+    threading.Timer(0.01, go_on.set).start()
+    await readers.close()
+    for read in reads:
+        with pytest.raises(StoreUnavailable, match="The store is closed"):
+            await read
+    assert caplog.records == []
+
+
+# More steps than SQLite makes between two looks at whether the read is still wanted.
+NUMBERS = """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000)
+SELECT i FROM n"""
