@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import re
@@ -32,9 +31,6 @@ T = TypeVar("T")
 AT_ONCE = 2
 WAITING_MAX = 64
 
-# Without a threshold, glibc keeps one freed block of a hash's size per thread.
-M_MMAP_THRESHOLD, MMAP_FROM_BYTES = -3, 4 * 1024 * 1024
-
 _LEGACY = re.compile(r"pbkdf2_sha256\$([1-9]\d{0,6})\$([0-9a-fA-F]{1,256})\$([0-9a-fA-F]{64})")
 
 
@@ -62,9 +58,7 @@ class Passwords:
             parallelism=cost.lanes,
             type=Type.ID,
         )
-        self._pool = ThreadPoolExecutor(
-            AT_ONCE, thread_name_prefix="password", initializer=_give_memory_back
-        )
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
         self._waiting = 0
         self._nobody = _hash_of_nothing(cost)
 
@@ -159,17 +153,6 @@ class Passwords:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
             self._waiting -= 1
-
-
-def _give_memory_back() -> None:
-    """Make malloc return large freed blocks to the system; without glibc it does nothing.
-
-    One log-in left 19 MB behind, in each thread.
-    """
-    import ctypes  # a server without log-ins does not load it
-
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES)
 
 
 def legacy_hash(salt_hex: str, digest_hex: str, rounds: int = 100_000) -> str:

@@ -20,6 +20,7 @@ from server.config.settings_text import settings_help
 from server.config.sources import ConfigError
 from server.container import OpenBase, OpenBoth, OpenContainer
 from server.processes import known_folder
+from server.processes.memory import keep_little
 from server.processes.run import serve_alone, serve_as_child, supervise
 from server.services.ports.database_files import DatabaseFiles
 
@@ -38,6 +39,8 @@ def main(
 ) -> int:
     """Run one command; return its exit code."""
     serving = not arguments or arguments[0] in SERVING
+    if serving:
+        keep_little()
     options = (serving_options() if serving else command_line()).parse_args(arguments)
     openers = Openers(open_base, open_container, open_both, open_legacy, files)
     try:
