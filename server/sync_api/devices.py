@@ -67,6 +67,28 @@ class SyncDevices(Face):
 
         return self._ask("list_devices", [], ask)
 
+    def list_for_tenant(self, tenant_id: str) -> list[dict[str, Any]]:
+        """The tenant's devices: another name of `list_devices`."""
+        return self.list_devices(tenant_id)
+
+    def check_exists(self, tenant_id: str, device_id: str) -> bool:
+        """Whether the device is registered."""
+
+        async def ask() -> bool:
+            return await self._devices.get_device(tenant_id, device_id) is not None
+
+        return self._ask("check_exists", False, ask)
+
+    def set_status(self, tenant_id: str, device_id: str, status: str) -> bool:
+        """Set the status of a registered device: a note that admits and refuses nothing."""
+        checked_name(status, "status")
+
+        async def change() -> bool:
+            await self._devices.set_status(tenant_id, device_id, status)
+            return True
+
+        return self._ask("set_status", False, change)
+
     def update_last_seen(self, tenant_id: str, device_id: str) -> bool:
         """Note that a registered device was seen now; its posts do that without this call."""
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from server.auth.factory import Auth
 from server.common.clock import Clock
@@ -16,6 +17,7 @@ from server.services.sse_service.service import SSEService
 from server.sync_api.audit import SyncAudit
 from server.sync_api.bridge import SyncBridge
 from server.sync_api.devices import SyncDevices
+from server.sync_api.health import SyncHealth
 from server.sync_api.sessions import SyncSessions
 from server.sync_api.sse import SyncSSE
 from server.sync_api.telemetry import SyncTelemetry
@@ -38,6 +40,19 @@ class Services:
     sessions: SyncSessions
     audit: SyncAudit
     devices: SyncDevices
+    health: SyncHealth
+
+    def get_telemetry_service(self) -> SyncTelemetry:
+        """The telemetry store, as from the existing server's factory."""
+        return self.telemetry
+
+    def is_telemetry_enabled(self) -> bool:
+        """True: readings are always stored."""
+        return True
+
+    def health_check(self) -> dict[str, Any]:
+        """Whether the store keeps what is written: see `SyncHealth.check`."""
+        return self.health.check()
 
 
 @asynccontextmanager
@@ -62,12 +77,15 @@ async def sync_services(
             bridge=bridge,
             view_threads=pools[0],
             wsgi_threads=pools[1],
-            sse=SyncSSE(bridge, metrics, sse, config.sse_heartbeat_s),
+            sse=SyncSSE(
+                bridge, metrics, sse, config.sse_heartbeat_s, bool(config.shared_redis_url)
+            ),
             telemetry=SyncTelemetry(*common, clock),
             users=SyncUsers(*common, auth, clock),
             sessions=SyncSessions(*common, auth),
             audit=SyncAudit(*common),
             devices=SyncDevices(*common),
+            health=SyncHealth(*common),
         )
     finally:
         for pool in pools:

@@ -28,9 +28,15 @@ class SyncSSE(Face):
     name = "sse"
 
     def __init__(
-        self, bridge: SyncBridge, metrics: Metrics, sse: SSEService, heartbeat_s: float
+        self,
+        bridge: SyncBridge,
+        metrics: Metrics,
+        sse: SSEService,
+        heartbeat_s: float,
+        shared: bool,
     ) -> None:
         super().__init__(bridge, metrics)
+        self._shared, self._warned = shared, False
         self._sse = sse
         self._heartbeat_s = heartbeat_s
 
@@ -71,6 +77,16 @@ class SyncSSE(Face):
 
         stream = self._bridge.call(open_stream)
         return SyncStream(self._bridge, stream, self._heartbeat_s + CALL_S)
+
+    def attach_redis(self, redis_client: object = None) -> bool:
+        """Return whether the processes of the site share events; the argument does not count.
+
+        The settings decide it: with REDIS_URL all processes are connected without this call.
+        """
+        if not self._warned:
+            self._warned = True
+            log.warning("sse.attach_redis is not needed and does nothing: set REDIS_URL instead")
+        return self._shared
 
     def subscriber_count(self, tenant_id: str | None = None) -> int:
         """How many streams this process serves, for one tenant or for all."""

@@ -60,9 +60,16 @@ class SyncTelemetry(Face):
         self._clock = clock
         self._known: set[tuple[str, str]] = set()
 
-    def add_telemetry(self, tenant_id: str, device_id: str, data: dict[str, Any]) -> bool:
+    def add_telemetry(
+        self,
+        tenant_id: str,
+        device_id: str,
+        data: dict[str, Any],
+        timestamp_ms: float | None = None,
+    ) -> bool:
         """Store one reading; return whether it is stored.
 
+        `timestamp_ms` (Unix ms) wins over the time in `data`.
         `data` has the keys of `NewTelemetry`; others are not stored. A missing or impossible
         temperature of a good sensor makes the reading a fault. The first reading makes its device
         known. The reading switches no relay and causes no event.
@@ -74,11 +81,12 @@ class SyncTelemetry(Face):
         except msgspec.ValidationError as error:
             raise TypeError(f"data: {error}") from None
         now = self._clock.now_ms()
+        given = new.timestamp if timestamp_ms is None else timestamp_ms
         read = _measured(new)
         reading = Reading(
             tenant_id=tenant_id,
             device_id=device_id,
-            timestamp_ms=now if new.timestamp is None else _time_ms(new.timestamp),
+            timestamp_ms=now if given is None else _time_ms(given),
             received_ms=now,
             temp_tenths=read.temp_tenths,
             setpoint_tenths=_stored_number(new.setpoint_tenths, "setpoint_tenths"),

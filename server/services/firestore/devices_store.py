@@ -84,6 +84,11 @@ class DevicesStore:
         fields = {"last_seen": self._clock.now_ms()}
         await self._client.write([Update(COLLECTION, document_id(tenant_id, device_id), fields)])
 
+    async def set_status(self, tenant_id: str, device_id: str, status: str) -> None:
+        """Set the device's `status`, a note. Raises VersionConflict if it is not registered."""
+        fields = {"status": status}
+        await self._client.write([Update(COLLECTION, document_id(tenant_id, device_id), fields)])
+
     async def get_device(
         self, tenant_id: str, device_id: str, *, fresh: bool = True
     ) -> Device | None:

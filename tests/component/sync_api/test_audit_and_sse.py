@@ -157,3 +157,12 @@ async def test_an_event_that_no_client_could_read_is_an_error(container, in_thre
         await in_thread(sse.publish, {}, "two\nlines")
     with pytest.raises(TypeError):
         await in_thread(sse.publish, object())
+
+
+async def test_attaching_redis_says_once_that_the_settings_do_it(container, in_thread, caplog):
+    sse = container.services.sse
+    assert await in_thread(sse.attach_redis, object()) is False
+    assert await in_thread(sse.attach_redis) is False
+    assert [record.getMessage() for record in caplog.records if "attach_redis" in record.msg] == [
+        "sse.attach_redis is not needed and does nothing: set REDIS_URL instead"
+    ]

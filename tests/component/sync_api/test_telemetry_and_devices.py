@@ -241,3 +241,37 @@ async def test_last_seen_is_updated_by_a_call_and_by_a_post_of_the_device(
     assert await in_thread(devices.update_last_seen, "default", "nobody") is False
     await in_thread(devices.register_device, "default", "attic", {"room": 1})
     assert (await in_thread(devices.get_device, "default", "attic"))["last_seen"] == noted
+
+
+async def test_a_device_is_found_and_given_a_status_by_the_existing_server_s_names(
+    container, in_thread
+):
+    devices = container.services.devices
+    assert await in_thread(devices.check_exists, "default", "attic") is False
+    assert await in_thread(devices.set_status, "default", "attic", "in repair") is False
+    assert await in_thread(devices.register_device, "default", "attic") is True
+    assert await in_thread(devices.check_exists, "default", "attic") is True
+    assert await in_thread(devices.check_exists, "plant", "attic") is False
+    assert await in_thread(devices.set_status, "default", "attic", "in repair") is True
+    (device,) = await in_thread(devices.list_for_tenant, "default")
+    assert (device["device_id"], device["status"]) == ("attic", "in repair")
+
+
+async def test_the_time_given_beside_the_data_wins_over_the_one_in_them(container, in_thread):
+    services = container.services
+    telemetry = services.get_telemetry_service()
+    data = {"timestamp": 1_700_000_000_000, "temp_tenths": 215, "sensor_ok": True}
+    given = {"timestamp_ms": 1_700_000_060_000}
+    assert await in_thread(telemetry.add_telemetry, "default", "attic", data, **given) is True
+    (row,) = await in_thread(telemetry.query_recent, "default", "attic")
+    assert row["timestamp_ms"] == 1_700_000_060_000
+    with pytest.raises(ValueError, match="timestamp"):
+        await in_thread(telemetry.add_telemetry, "default", "attic", data, timestamp_ms=-1)
+
+
+async def test_the_health_check_is_made_by_storing(container, in_thread):
+    services = container.services
+    assert services.is_telemetry_enabled() is True
+    assert await in_thread(services.health_check) == {"status": "healthy"}
+    await lose_store(container)
+    assert await in_thread(services.health_check) == {"status": "unhealthy"}
