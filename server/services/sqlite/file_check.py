@@ -17,23 +17,21 @@ def problems_within(budget_s: float, connection: sqlite3.Connection) -> list[str
     Raises sqlite3.DatabaseError if not even the list of tables can be read.
     """
     until = time.monotonic() + budget_s
-    for (name,) in connection.execute(_BY_SIZE).fetchall():
-        left = until - time.monotonic()
-        if left <= 0:
-            break
-        quoted = name.replace("'", "''")
-        # SQLite's progress handler is not called during a check.
-        timer = threading.Timer(left, connection.interrupt)
-        timer.start()
-        try:
+    # SQLite's progress handler is not called during a check.
+    timer = threading.Timer(budget_s, connection.interrupt)
+    timer.start()
+    try:
+        for (name,) in connection.execute(_BY_SIZE).fetchall():
+            if time.monotonic() >= until:
+                break
+            quoted = name.replace("'", "''")
             found = connection.execute(f"PRAGMA quick_check('{quoted}')").fetchall()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                raise
-            break
-        finally:
-            timer.cancel()
-            timer.join()
-        if problems := [text for (text,) in found if text != "ok"]:
-            return [" ".join(problems[0].split())]
+            if problems := [text for (text,) in found if text != "ok"]:
+                return [" ".join(problems[0].split())]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+    finally:
+        timer.cancel()
+        timer.join()
     return []
