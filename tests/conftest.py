@@ -16,6 +16,7 @@ from server.common.seldom import Seldom
 from server.config.config import ServerConfig
 from server.http import app
 from tests.support.clock import ManualClock
+from tests.support.collecting import keep_what_is_there
 from tests.support.dealing import Dealing
 from tests.support.firestore import SHORT_LIVED, SharedEmulator, need_firestore, on_firestore
 from tests.support.forms import is_long
@@ -24,11 +25,13 @@ from tests.support.parsing import install as parse_undisturbed
 from tests.support.redis import need_redis
 from tests.support.routing import install as compile_rules_once
 from tests.support.site_clock import install as measure_once
+from tests.support.started_once import install as start_cheaply
 from tools.firestore_emulator import SWITCHES, FirestoreEmulator
 from tools.redis_server import RedisServer
 
 parse_undisturbed()
 compile_rules_once()
+start_cheaply()
 hash_cheaply()
 measure_once()
 # A deadline would fail examples whenever the machine is busy.
@@ -65,6 +68,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = set(kept.values())
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = kept.values()
+
+
+def pytest_collection_finish() -> None:
+    """From here on only objects of tests come and go."""
+    keep_what_is_there()
 
 
 @pytest.fixture(autouse=True)
