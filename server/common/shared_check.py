@@ -1,9 +1,9 @@
-"""SharedCheck: one run of a check serves all who ask within a few seconds."""
+"""Checks that all is well. SharedCheck: one run serves all who ask within a few seconds."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from server.common.clock import Clock
 from server.common.errors import Unavailable
@@ -11,6 +11,12 @@ from server.common.errors import Unavailable
 # Seconds for which a result is used again: a balancer may ask as often as it likes. A failure is
 # looked at again sooner, so that a process is back in service soon.
 GOOD_S, BAD_S = 5.0, 1.0
+# Longer than the time after which a store counts as not answering. A caller may also wait for the
+# check of another one.
+CHECK_S = 3.0
+
+Checks = Mapping[str, Callable[[], Awaitable[None]]]
+"""Each returns if all is well, and raises Unavailable otherwise."""
 
 
 class SharedCheck:
@@ -50,3 +56,19 @@ class SharedCheck:
         else:
             self._code = ""
         self._until = self._clock.monotonic() + (BAD_S if self._code else GOOD_S)
+
+
+async def ask(checks: Checks) -> dict[str, Unavailable | None]:
+    """What each check found wrong; None if all is well."""
+    return dict(zip(checks, await asyncio.gather(*map(_ask, checks.values())), strict=True))
+
+
+async def _ask(check: Callable[[], Awaitable[None]]) -> Unavailable | None:
+    try:
+        async with asyncio.timeout(CHECK_S + 0.5):
+            await check()
+    except Unavailable as error:
+        return error
+    except TimeoutError:
+        return Unavailable(code="NO_ANSWER", message=f"no answer within {CHECK_S:g} s")
+    return None

@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from server.common.errors import Unavailable
 from server.common.metrics import Metrics
+from server.common.shared_check import Checks, ask
+from server.common.supervised_tasks import SupervisedTasks
 from server.container import Container
+from server.http.checks import checks_of
 
 log = logging.getLogger(__name__)
 
 CHECK_S = 2.0
-# A question of the event log has this time for its answer.
-ANSWER_S = 3.0
+# The proofs of /readyz write, so while all is well they are few: the heartbeat needs one a minute.
+PROVE_S = 20.0
 # Answers of a child to its supervisor.
 WELL, ALIVE, NO_ANSWER = b".", b"!", b""
 # A thread that writes to a disk waits for it at least this long before the process counts as hung.
@@ -25,7 +27,10 @@ HUNG_S = 60.0
 
 
 class Pulse:
-    """Checks the process every CHECK_S within its block; it counts as well before.
+    """Checks the process every CHECK_S within its block.
+
+    Only BAS_HEARTBEAT_URL needs to know whether it is well. Without that setting nothing is proved,
+    and the process is well while its store is not away.
 
     A process whose store is away still steers from memory, which a restart would lose. It counts as
     hung only when its relays are all off anyway, since BAS_STORE_GRACE_S is over, and the thread
@@ -37,17 +42,22 @@ class Pulse:
         self._stuck_s = base.store_stuck_s
         self._hung_s = max(HUNG_S, base.config.store_grace_s)
         self._watch = base.stores.watch
-        self._ping = container.sse.ping
+        self._checks: Checks = {}
+        if base.config.heartbeat_url:
+            parts = base.config, base.site_clock, base.client, base.stores, container.sse
+            self._checks = checks_of(*parts, base.raise_if_damaged)
+        self._well = not self._checks
+        self._monotonic = base.clock.monotonic
+        self._prove_at = 0.0
         self._files = _Files(base.metrics)
-        self._well = True
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = SupervisedTasks("the pulse")
 
     def alive(self) -> bool:
         """Whether a restart would be of no use."""
         return self._stuck_s() < self._hung_s
 
     def well(self) -> bool:
-        """Whether the store and the event log of the site answer too."""
+        """Whether /readyz would say `ready`."""
         return self._well and not self._watch.away and self.alive()
 
     def answer(self) -> bytes:
@@ -55,7 +65,7 @@ class Pulse:
         return WELL if self.well() else ALIVE if self.alive() else NO_ANSWER
 
     async def __aenter__(self) -> Pulse:
-        self._task = asyncio.create_task(self._check_for_ever(), name="pulse")
+        self._tasks.keep(self._check_for_ever)
         return self
 
     async def __aexit__(
@@ -64,19 +74,16 @@ class Pulse:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        await self._tasks.close()
 
     async def _check_for_ever(self) -> None:
         while True:
             self._files.check()
-            try:
-                async with asyncio.timeout(ANSWER_S):
-                    await self._ping()
-                self._well = True
-            except (Unavailable, TimeoutError):
-                self._well = False
+            if self._monotonic() >= self._prove_at:
+                found = await ask(self._checks)
+                self._well = not any(found.values())
+                if self._well:
+                    self._prove_at = self._monotonic() + PROVE_S
             await asyncio.sleep(CHECK_S)
 
 

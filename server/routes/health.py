@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from quart import Blueprint, Response, request
 from quart_schema import validate_response
@@ -15,21 +12,17 @@ from server.common.addresses import is_loopback
 from server.common.clock import Clock
 from server.common.errors import BasError, Forbidden, Unavailable
 from server.common.metrics import Metrics
+from server.common.shared_check import Checks, ask
 from server.config.config import ServerConfig
 from server.routes.models import Alive, FirestoreHealth, Health, LiveStreams, Ready
 from server.routes.requests import bearer
 from server.routes.zone_metrics import is_token
 from server.services.sse_service.service import SSEService
 
-# Longer than the time after which a store counts as not answering. A caller may also wait for the
-# check of another one.
-CHECK_S = 3.0
 # Without these checks no reading is stored or answered. A server that lacks others still serves: if
 # it were unavailable, a proxy would take all processes out of service at once.
 VITAL = {"store"}
 STORES = {"store", "audit"}
-
-Checks = Mapping[str, Callable[[], Awaitable[None]]]
 
 
 def blueprint(
@@ -107,19 +100,3 @@ async def _live_streams(sse: SSEService, guard: Guard) -> LiveStreams:
     except Unavailable:
         count = await sse.subscriber_count(tenant_id)
         return LiveStreams("process", {tenant_id: count})
-
-
-async def ask(checks: Checks) -> dict[str, Unavailable | None]:
-    """What each check found wrong; None if all is well."""
-    return dict(zip(checks, await asyncio.gather(*map(_ask, checks.values())), strict=True))
-
-
-async def _ask(check: Callable[[], Awaitable[None]]) -> Unavailable | None:
-    try:
-        async with asyncio.timeout(CHECK_S + 0.5):
-            await check()
-    except Unavailable as error:
-        return error
-    except TimeoutError:
-        return Unavailable(code="NO_ANSWER", message=f"no answer within {CHECK_S:g} s")
-    return None

@@ -63,9 +63,11 @@ class Machine:
             _ip("link", "set", name, "up")
 
     def unplug(self) -> None:
-        """End the server, and remove the namespace with its cables."""
-        if self.server is not None and self.server.is_running:
-            self.server.kill()
+        """End the server, keep its log in the folder, and remove the namespace with its cables."""
+        if self.server is not None:
+            if self.server.is_running:
+                self.server.kill()
+            (self._folder / "server.log").write_text(self.server.output)
         _ip("netns", "delete", self._space)
 
     def set_clock(self, ahead_s: float) -> None:
@@ -146,10 +148,12 @@ async def _relay(host: str, port: int) -> AsyncIterator[None]:
         task.add_done_callback(tasks.discard)
         try:
             other_reader, other_writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.transport.abort()
             return
-        await asyncio.gather(pass_on(reader, other_writer), pass_on(other_reader, writer))
+        # asyncio logs an error for a connection whose task ends cancelled.
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(pass_on(reader, other_writer), pass_on(other_reader, writer))
 
     server = await asyncio.start_server(connect, host, port)
     try:

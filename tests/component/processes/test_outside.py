@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import http.server
 import os
 import socket
@@ -14,13 +15,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from bas_server import open_container
+from server.common.errors import Unavailable
+from server.config.config import ServerConfig
 from server.container import Container
-from server.processes import heartbeat, outside
+from server.processes import heartbeat, outside, pulse
 from server.processes.heartbeat import Heartbeat
 from server.processes.outside import Outside
 from server.processes.pulse import ALIVE, NO_ANSWER, WELL, Pulse
 from server.processes.systemd import Systemd
 from server.services.ports.documents import StoreUnavailable
+from tests.support.clock import ManualClock
 from tests.support.stream import eventually
 from tools.daemon import free_port
 
@@ -180,6 +185,28 @@ async def test_a_peer_that_never_answers_holds_up_nobody(
         await asyncio.to_thread(one._thread.join)
     assert caplog.messages[0].count("the call of a minute ago has not ended") == 1
     assert len(caplog.messages) == 1
+
+
+async def test_the_heartbeat_stops_while_readyz_says_degraded(
+    config: ServerConfig, clock: ManualClock
+) -> None:
+    watched = dataclasses.replace(config, heartbeat_url="http://127.0.0.1:1/")
+    async with open_container(watched, clock) as container:
+        damage: list[Unavailable] = []
+
+        def raise_if_damaged() -> None:
+            for one in damage:
+                raise one
+
+        object.__setattr__(container.base, "raise_if_damaged", raise_if_damaged)
+        async with Pulse(container) as one:
+            assert not one.well()  # nothing is proved yet
+            await eventually(one.well, "it has proved that all is well")
+            damage.append(Unavailable(code="DATABASE_DAMAGED"))
+            clock.advance(pulse.PROVE_S)
+            await eventually(lambda: one.answer() == ALIVE, "the damage is noticed")
+            damage.clear()
+            await eventually(one.well, "the end of the damage is noticed")
 
 
 async def test_a_process_is_well_alive_or_hung(container: Container) -> None:
