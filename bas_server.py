@@ -77,7 +77,7 @@ async def open_base(
 async def open_both(config: ServerConfig) -> AsyncIterator[dict[str, CopyEnd]]:
     """Open SQLite and Firestore within the block, whichever of them the settings use."""
     parts = load_indexes(INDEXES), SystemClock(), Metrics()
-    opening = sqlite_store(config, *parts), connected_firestore(config, *parts)
+    opening = sqlite_store(config, *parts), connected_firestore(config, *parts, copying=True)
     async with opening[0] as own, opening[1] as google:
         there = CopyEnd(google, DocumentHistory(google, config.telemetry_days))
         yield {"sqlite": CopyEnd(own.client, own.history), "firestore": there}

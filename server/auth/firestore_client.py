@@ -83,10 +83,12 @@ async def connected_firestore(
     clock: Clock,
     metrics: Metrics,
     serving: bool = False,
+    copying: bool = False,
 ) -> AsyncIterator[FirestoreClient]:
     """The Firestore client that the settings name, closed afterwards.
 
-    Firestore must answer now; for a server that is `serving`, it may answer later.
+    Firestore must answer now; for a server that is `serving`, it may answer later. A client for
+    `copying` waits longer for each answer.
     """
     client = await open_firestore(
         indexes,
@@ -94,6 +96,7 @@ async def connected_firestore(
         metrics,
         project=config.google_cloud_project,
         emulator_host=config.firestore_emulator_host if config.use_emulators else "",
+        copying=copying,
     )
     try:
         await _ping(client, serving)
@@ -130,6 +133,7 @@ async def open_firestore(
     *,
     project: str = "",
     emulator_host: str = "",
+    copying: bool = False,
 ) -> FirestoreClient:
     """A client of the emulator at `emulator_host` (host:port), or of production if that is empty.
 
@@ -149,7 +153,9 @@ async def open_firestore(
                 message=f"FIRESTORE_EMULATOR_HOST={emulator_host} is not host:port,"
                 " such as 127.0.0.1:28080"
             )
-        return init_client(emulator_host, indexes, clock, metrics, project or LOCAL_PROJECT)
+        return init_client(
+            emulator_host, indexes, clock, metrics, project or LOCAL_PROJECT, copying
+        )
     credentials, named = await _default_credentials()
     if not project and not named:
         raise StoreUnavailable(
@@ -159,7 +165,7 @@ async def open_firestore(
     from server.services.firestore.google.connection import production_client
 
     google = production_client(project or named, credentials)
-    return FirestoreClient(google, indexes, clock, metrics)
+    return FirestoreClient(google, indexes, clock, metrics, copying=copying)
 
 
 async def _default_credentials() -> tuple[Credentials, str]:

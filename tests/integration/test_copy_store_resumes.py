@@ -105,7 +105,7 @@ async def test_a_copy_resumes_where_a_killed_one_stopped(
     assert str(config.database) in pair
     assert config.firestore_emulator_host in pair
     seen = kept["telemetry"]["seen"]
-    assert KILLED_AT <= seen < FEW
+    assert 0 < seen < FEW
     async with open_both(config) as stores:
         before = await stores[arguments[4]].readings.count()
         assert seen <= before < FEW
@@ -121,7 +121,7 @@ async def test_a_copy_resumes_where_a_killed_one_stopped(
     assert result == all_of(FEW, FEW - before)
     position = re.search(r"going on after (\d+),", resumed)
     assert position
-    assert int(position[1]) >= seen + 1000
+    assert int(position[1]) > seen
     assert not progress_file(config).exists()
     async with open_both(config) as stores:
         assert await holds_exactly(stores[arguments[4]].readings, FEW)

@@ -20,6 +20,7 @@ def init_client(
     clock: Clock,
     metrics: Metrics,
     project: str = LOCAL_PROJECT,
+    copying: bool = False,
 ) -> FirestoreClient:
     """A client of the Firestore emulator at host:port; this call loads Google's library.
 
@@ -28,4 +29,5 @@ def init_client(
     from server.services.firestore.google.client import FirestoreClient
     from server.services.firestore.google.connection import emulator_client
 
-    return FirestoreClient(emulator_client(host, project), indexes, clock, metrics)
+    google = emulator_client(host, project)
+    return FirestoreClient(google, indexes, clock, metrics, copying=copying)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -32,6 +33,9 @@ WRITTEN_ONCE = (READINGS, "audit_log")
 WRITES_AT_ONCE, LEAST_AT_ONCE = 100, 10
 # A page after failures.
 LEAST_PAGE = 25
+# An emulator sorts the whole collection for each page: after a page that took so many seconds, the
+# next one is twice as large, up to so many pages at once.
+SLOW_PAGE_S, PAGES_AT_ONCE = 1.0, 10
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(dict[str, Any])
@@ -149,18 +153,30 @@ class _Page(NamedTuple):
 
 
 async def _reading_pages(history: ReadingHistory, cursor: str | None) -> AsyncIterator[_Page]:
-    """All readings from a cursor on; an empty page is left out."""
+    """All readings from a cursor on; an empty page is left out.
+
+    Only the last page of those that were read at once has a cursor.
+    """
     last: list[NewRow] = []
-    patience = Patience(BATCH_MAX, LEAST_PAGE)
+    patience, at_once = Patience(BATCH_MAX, LEAST_PAGE), 1
+    monotonic = asyncio.get_running_loop().time
 
     async def scan() -> ScanPage:
-        return await history.scan(patience.size, cursor)
+        whole = patience.size == BATCH_MAX
+        return await history.scan(patience.size * at_once if whole else patience.size, cursor)
 
     while True:
-        rows, cursor = await patience.call(scan)
-        if rows:
+        began = monotonic()
+        found, cursor = await patience.call(scan)
+        if patience.size < BATCH_MAX:
+            at_once = 1
+        elif monotonic() - began > SLOW_PAGE_S:
+            at_once = min(2 * at_once, PAGES_AT_ONCE)
+        for start in range(0, len(found), BATCH_MAX):
+            rows = found[start : start + BATCH_MAX]
             times = {_moment(row) for row in rows}
-            yield _Page(rows, [row for row in last if _moment(row) in times], cursor)
+            before = [row for row in last if _moment(row) in times]
+            yield _Page(rows, before, cursor if start + BATCH_MAX >= len(found) else None)
             last = rows
         if cursor is None:
             return

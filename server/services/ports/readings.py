@@ -271,7 +271,7 @@ class ReadingHistory(Protocol):
         """
 
     async def scan(self, limit: int, cursor: str | None = None) -> ScanPage:
-        """At most `limit` (1 to BATCH_MAX) readings of all tenants, to copy them.
+        """At most `limit` (1 to PAGE_MAX) readings of all tenants, to copy them.
 
         Raises Invalid for a malformed cursor.
         """

@@ -59,12 +59,22 @@ class Calls:
     While `breaker` is open, no call is sent for BREAKER_OPEN_S; then one call is tried.
     """
 
-    def __init__(self, target: str, clock: Clock, metrics: Metrics, *, max_waiting: int) -> None:
+    def __init__(
+        self,
+        target: str,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        max_waiting: int,
+        copy_s: float | None = None,
+    ) -> None:
+        """With `copy_s` each call is one attempt of this time: a copy has its own retries."""
         self.breaker = Breaker(clock, BREAKER_OPEN_S)
         self._target = target
         self._clock = clock
         self._metrics = metrics
         self._max_waiting = max_waiting
+        self._attempt_s, self._retries = copy_s or ATTEMPT_S, copy_s is None
         self._refusals = Seldom(clock.monotonic)
         self._why = ""  # the newest reason why a call was lost
         self._running = 0
@@ -79,7 +89,7 @@ class Calls:
         what: What,
         send: Callable[[float], Awaitable[T]],
         deadline: float,
-        attempt_s: float = ATTEMPT_S,
+        attempt_s: float | None = None,
     ) -> T:
         """Call `send` with a time-out in seconds, retry until `deadline`, and return its result.
 
@@ -99,7 +109,7 @@ class Calls:
         self._running += 1
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
-                return await self._tried(what, send, deadline, attempt_s)
+                return await self._tried(what, send, deadline, attempt_s or self._attempt_s)
         except TimeoutError:
             raise self._lost(f"{what}_timeout", "did not answer in time") from None
         finally:
@@ -120,7 +130,7 @@ class Calls:
             except (*_UNSURE, *_LATER) as error:
                 unsure |= isinstance(error, _UNSURE)
                 left_s = deadline - self._clock.monotonic() - pause_s
-                if left_s < ATTEMPT_MIN_S:
+                if left_s < ATTEMPT_MIN_S or not self._retries:
                     raise self._lost(f"{what}_error", error.message) from error
             except google_errors.GoogleAPICallError as error:
                 raise self._translated(what, error, unsure=unsure) from error

@@ -32,13 +32,17 @@ from server.services.ports.values import check_collection, is_id
 CALL_S = 2.5
 LONG_S = 10.0
 LONG_PAGE = 1000
+# For a copy, in place of both: nobody waits for an answer, and an emulator with 100,000 documents
+# takes seconds for each page.
+COPY_S = 60.0
 
 
 class FirestoreClient(DocumentClient):
     """Firestore's documents. Call it only from the event loop on which Google's client was made.
 
     Each attempt of a call has a time-out. All attempts together take at most CALL_S, or LONG_S for
-    an aggregate or a long page if Firestore answers at all. While Firestore does not answer, it is
+    an aggregate or a long page if Firestore answers at all. If `copying`, a call may take COPY_S in
+    one attempt. While Firestore does not answer, it is
     called only every few seconds.
 
     Firestore's TTL deletes an expired document within a day. A list inside a list takes two of the
@@ -53,13 +57,21 @@ class FirestoreClient(DocumentClient):
         metrics: Metrics,
         *,
         max_waiting: int = 10_000,
+        copying: bool = False,
     ) -> None:
+        self._call_s, self._long_s = (COPY_S, COPY_S) if copying else (CALL_S, LONG_S)
         self.database: str = google._database_string
         self._indexes = frozenset(indexes)
         self._clock = clock
         self._metrics = metrics
         target = _target(google)
-        self.calls = Calls(target, clock, metrics, max_waiting=max_waiting)
+        self.calls = Calls(
+            target,
+            clock,
+            metrics,
+            max_waiting=max_waiting,
+            copy_s=COPY_S if copying else None,
+        )
         self._rpc = Rpc(google, self.calls)
         self.writer = GroupCommit(
             self._rpc.commit,
@@ -67,7 +79,7 @@ class FirestoreClient(DocumentClient):
             clock,
             metrics,
             target=target,
-            timeout_s=CALL_S,
+            timeout_s=self._call_s,
             max_waiting=max_waiting,
         )
 
@@ -85,7 +97,7 @@ class FirestoreClient(DocumentClient):
         if len(doc_ids) > BATCH_MAX:
             raise ValueError(f"At most {BATCH_MAX} ids, not {len(doc_ids)}")
         keys = {(collection, doc_id) for doc_id in doc_ids if is_id(doc_id)}
-        found = await self._rpc.documents(keys, self._deadline(CALL_S))
+        found = await self._rpc.documents(keys, self._deadline(self._call_s))
         return {document.id: document for document in found}
 
     async def write(self, writes: Sequence[Write]) -> list[str]:
@@ -103,8 +115,8 @@ class FirestoreClient(DocumentClient):
         check_limit(limit)
         position = None if cursor is None else decode_cursor(query, cursor)
         asked = queries.page(query, limit + 1, position, self._rpc.root)
-        deadline = await self._long() if limit > LONG_PAGE else self._deadline(CALL_S)
-        found = await self._rpc.query(asked, deadline, LONG_S)
+        deadline = await self._long() if limit > LONG_PAGE else self._deadline(self._call_s)
+        found = await self._rpc.query(asked, deadline, self._long_s)
         if len(found) <= limit:
             return Page(found, None)
         return Page(found[:limit], encode_cursor(query, found[limit - 1]))
@@ -125,22 +137,22 @@ class FirestoreClient(DocumentClient):
         return Aggregate(int(count or 0), average, minimum, maximum)
 
     async def ping(self) -> None:
-        deadline = self._deadline(CALL_S)
+        deadline = self._deadline(self._call_s)
         await self._answers(deadline)
         # An empty commit writes nothing, and Firestore refuses it if it would refuse a write.
         await self._rpc.commit([], deadline)
 
     async def time_ms(self) -> float:
         """Firestore's time in Unix milliseconds. Raises StoreUnavailable."""
-        return await self._rpc.time_ms(self._deadline(CALL_S))
+        return await self._rpc.time_ms(self._deadline(self._call_s))
 
     async def _answers(self, deadline: float) -> None:
         await self._rpc.documents([("health", "ping")], deadline)
 
     async def _long(self) -> float:
         """The deadline of a long call; a small read first checks that Firestore answers at all."""
-        await self._answers(self._deadline(CALL_S))
-        return self._deadline(LONG_S)
+        await self._answers(self._deadline(self._call_s))
+        return self._deadline(self._long_s)
 
     def _deadline(self, seconds: float) -> float:
         return self._clock.monotonic() + seconds
@@ -149,7 +161,7 @@ class FirestoreClient(DocumentClient):
         self, query: Query, field: str, direction: Direction, deadline: float
     ) -> float | None:
         asked = queries.extreme(query, field, direction)
-        found = await self._rpc.query(asked, deadline, LONG_S)
+        found = await self._rpc.query(asked, deadline, self._long_s)
         return float(found[0].fields[field]) if found else None
 
 

@@ -1,9 +1,10 @@
-"""The copy of documents that the target cannot store unchanged."""
+"""The copy of documents that the target cannot store unchanged, and of readings of a slow store."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.common.metrics import Metrics
+from server.services.firestore import copy as copying
 from server.services.firestore.copy import _storable, copy
 from server.services.ports.documents import Document, Page, Query
+from server.services.ports.readings import ScanPage
 from server.services.sqlite.client import SqliteClient
+from server.services.sqlite.reading_history import SqliteHistory
 from tests.support.clock import ManualClock
+from tests.support.histories import START_MS, contents, reading, rows_of, scan_all, write_all
 
 integers = st.integers(-(2**63), 2**63 - 1)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -75,3 +80,29 @@ def distinct(value: Any) -> Any:
 @given(st.dictionaries(st.text(), storable))
 def test_every_other_value_is_copied_unchanged(fields: dict[str, Any]) -> None:
     assert distinct(_storable(fields)) == distinct(fields)
+
+
+async def test_a_slow_source_is_read_in_larger_pages_and_no_reading_is_lost_or_doubled(
+    tmp_path: Path, clock: ManualClock, target: SqliteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "SLOW_PAGE_S", -1.0)
+    asked: list[int] = []
+
+    class Slow(SqliteHistory):
+        async def scan(self, limit: int, cursor: str | None = None) -> ScanPage:
+            asked.append(limit)
+            return await super().scan(limit, cursor)
+
+    # Equal readings stand on both sides of the ends of pages.
+    rows = rows_of(reading(START_MS + number // 3 * 1000) for number in range(4000))
+    async with SqliteClient(tmp_path / "source.db", [], clock, Metrics()) as client:
+        source, history = Slow(client), SqliteHistory(target)
+        await write_all(source, rows)
+        progress = [one async for one in copying.copy_readings(source, history)]
+        assert contents(await scan_all(history)) == contents(rows)
+    assert asked == [500, 1000, 2000, 4000]
+    seen = [0, *(one.seen for one in progress)]
+    assert seen[-1] == len(rows)
+    assert max(after - before for before, after in pairwise(seen)) <= 500
+    # A copy that is killed goes on at the end of what was read at once.
+    assert [number for number, one in enumerate(progress) if one.position is not None] == [0, 2, 6]
