@@ -200,6 +200,7 @@ async def disturb(machines: list[Machine], chance: random.Random) -> str:
         await asyncio.sleep(for_s)
         machine.mend()
     else:
+        await eventually(lambda: machine.children, "a process was replaced")
         pid = chance.choice(machine.children)
         os.kill(pid, signal.SIGKILL if what == "kill" else signal.SIGSTOP)
         await asyncio.sleep(for_s)

@@ -20,6 +20,8 @@ from tools.process import REPOSITORY, ServerProcess
 
 FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), "")
 PORT = 8080
+# Each call of the clock goes through libfaketime, which reads its file: a start is slow.
+START_S = 300.0
 
 
 def lacking() -> str:
@@ -99,7 +101,10 @@ class Machine:
             **settings | clock,
         )
         self.server._arguments = [*enter, *self.server._arguments]
-        await asyncio.to_thread(self.server.start)
+        serving = self.server.launch()
+        await asyncio.to_thread(serving.wait, START_S)
+        if not self.server.port:
+            raise AssertionError(self.server.output)
 
     @property
     def children(self) -> list[int]:
