@@ -8,8 +8,8 @@ import logging
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from server.common.errors import BasError
@@ -36,6 +36,9 @@ class _Job(NamedTuple):
 
 class WriterThread:
     """Runs jobs on one connection, in order, in groups of at most GROUP_MAX per transaction.
+
+    The thread is woken once for all jobs of one pass of the event loop: a wake-up takes as long as
+    a good part of a job, and an earlier one would often find a single job.
 
     A job's effects are kept completely or, if it raises, not at all; the other jobs of its group
     are not affected. Call it only from the event loop that opened the writer.
@@ -72,7 +75,10 @@ class WriterThread:
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._max_waiting = max_waiting
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        # The loop appends, the thread takes. It waits for the bell when it finds no job.
+        self._jobs: deque[_Job] = deque()
+        self._bell = threading.Lock()
+        self._will_ring = False
         self._closed = True
         self._ended: asyncio.Future[None] | None = None
 
@@ -84,18 +90,18 @@ class WriterThread:
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         opened = self._loop.create_future()
+        self._closed = False
         self._thread = threading.Thread(
             target=self._work, args=(opened, self._ended), name="sqlite-writer", daemon=True
         )
         self._thread.start()
-        self._closed = False
         await opened
 
     async def close(self) -> None:
         """Refuse new jobs, commit the accepted ones, close the connection and end the thread."""
         if not self._closed:
             self._closed = True
-            self._jobs.put(None)
+            self._ring()
         if self._ended is not None:
             await asyncio.shield(self._ended)
             self._thread.join()
@@ -115,10 +121,13 @@ class WriterThread:
         """
         if self._closed:
             raise unavailable(self._metrics, "closed", "The store is closed")
-        if self._jobs.qsize() >= self._max_waiting:
+        if len(self._jobs) >= self._max_waiting:
             raise unavailable(self._metrics, "queue_full", "Too many writes are waiting")
         job = _Job(apply, self._loop.create_future())
-        self._jobs.put(job)
+        self._jobs.append(job)
+        if not self._will_ring:
+            self._will_ring = True
+            self._loop.call_soon(self._ring)
         try:
             result: T = await awaited(self._loop, job.future, self._timeout_s)
             return result
@@ -126,6 +135,12 @@ class WriterThread:
             raise self._failure("write_timeout", "The write timed out") from None
         except sqlite3.Error as error:
             raise self._failure("write_error", f"The write failed: {error}") from error
+
+    def _ring(self) -> None:
+        """Wake the thread if it waits for jobs; only the event loop calls this."""
+        self._will_ring = False
+        if self._bell.locked():
+            self._bell.release()
 
     def _failure(self, kind: str, message: str) -> StoreUnavailable:
         error = unavailable(self._metrics, kind, message)
@@ -142,15 +157,12 @@ class WriterThread:
         except Exception as failure:  # noqa: BLE001 - open() raises it
             error = failure
         settle(self._loop, [(opened, error)])
-        more = True
-        while more:
-            self.busy_since = None
-            group = self._take()
+        while group := self._take():
             self.busy_since = time.monotonic()
-            more = group[-1] is not None
-            jobs = [job for job in group if job is not None and not job.future.done()]
+            jobs = [job for job in group if not job.future.done()]
             if jobs:
                 settle(self._loop, self._commit(jobs))
+            self.busy_since = None
         self._disconnect()
         settle(self._loop, [(ended, None)])
 
@@ -160,12 +172,11 @@ class WriterThread:
                 self._connection.close()
             self._connection = None
 
-    def _take(self) -> list[_Job | None]:
-        """The waiting jobs, at least one; a None at the end closes the writer."""
-        group = [self._jobs.get()]
-        while len(group) < GROUP_MAX and not self._jobs.empty():
-            group.append(self._jobs.get())
-        return group
+    def _take(self) -> list[_Job]:
+        """The waiting jobs; none when the writer is closed and all jobs are done."""
+        while not self._jobs and not self._closed:
+            self._bell.acquire()
+        return [self._jobs.popleft() for _ in range(min(len(self._jobs), GROUP_MAX))]
 
     def _commit(self, jobs: list[_Job]) -> list[Outcome]:
         """Commit the jobs; return each one's future with its result or error."""
