@@ -117,6 +117,22 @@ class DeviceKeys:
             self._count(refusal, address)
             raise
 
+    def presumed(
+        self, key: str | None, device_id: str | None, caller: Principal | None
+    ) -> tuple[str, str] | None:
+        """The tenant and device of a post without a key, if the device has none, which is not read.
+
+        None: `identify` must decide, because a key came or is known to be missing, the store is
+        away, or the caller may not speak for devices.
+        """
+        if key or self._mode != "optional" or self._watch.error is not None:
+            return None
+        if caller is not None and not caller.may("operator"):
+            return None
+        if isinstance(self._last.get(_sender_of(key, device_id, caller)), BasError):
+            return None
+        return _tenant_of(caller), device_id or UNNAMED
+
     async def _identified(
         self, key: str | None, device_id: str | None, caller: Principal | None, address: str
     ) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from server.common.errors import BasError
 from server.control.messages import Command
 from server.control.rules.decision import Plan, PostedRow, Share
-from server.services.ports.documents import BATCH_MAX
+from server.services.ports.documents import BATCH_MAX, EmptyField
 
 # A write holds one zone besides its readings.
 SHARE_ROWS_MAX = BATCH_MAX - 1
@@ -21,12 +21,15 @@ class Batch:
     """The results of a batch so far.
 
     `deadline` is when no further write may start (monotonic); `wait_s` limits the wait for the
-    store, None if it is not limited.
+    store, None if it is not limited. `demand` is what each write demands.
     """
 
-    def __init__(self, deadline: float, wait_s: float | None = None) -> None:
+    def __init__(
+        self, deadline: float, wait_s: float | None = None, demand: EmptyField | None = None
+    ) -> None:
         self.deadline = deadline
         self.wait_s = wait_s
+        self.demand = demand
         self.commands: dict[str, Command] = {}
         self.errors: dict[int, BasError] = {}
         self.failed: dict[str, BasError] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from server.common.clock import Clock
@@ -82,6 +83,31 @@ class BatchService:
         """
         return await self._work.finish(self._accept_one(tenant_id, device_id, new, wait_s))
 
+    @property
+    def checks_keys(self) -> bool:
+        """Whether `accept_keyless` may be called."""
+        return self._writer.can_demand
+
+    async def accept_keyless(
+        self, tenant_id: str, device_id: str, new: NewReading, wait_s: float = WAIT_S
+    ) -> Command:
+        """As `accept_one`, if the device has no key: the store checks that in the same write.
+
+        The reading must be one that cannot be a repeat: a repeat would not be written. Raises
+        DemandUnmet if the device has a key, Unavailable if the reading is not known to be stored,
+        and Forbidden (too many zones).
+        """
+        demand = self._writer.without_key(tenant_id, device_id)
+        batch = Batch(math.inf, wait_s, demand)
+        await self._work.finish(self._store_one(tenant_id, device_id, new, batch))
+        if batch.errors:
+            raise copy(batch.errors[0])  # each raising makes the traceback of an error longer
+        return batch.commands[device_id]
+
+    def unstored(self, tenant_id: str, device_id: str, new: NewReading) -> Command:
+        """The command, from the cache, for a reading without a key that cannot be stored."""
+        return self._without_store.answer(tenant_id, device_id, (PostedRow(0, new),))
+
     async def accept(
         self, tenant_id: str, devices: Mapping[str, Sequence[PostedRow]]
     ) -> BatchResult:
@@ -95,21 +121,27 @@ class BatchService:
     async def _accept_one(
         self, tenant_id: str, device_id: str, new: NewReading, wait_s: float
     ) -> Command:
-        row = PostedRow(0, new)
         batch = Batch(math.inf, wait_s)
-        await self._store_alone(tenant_id, Share(device_id, (row,), new, last=True), batch)
-        # Outside the zone's lock: a slow event log must not delay the zone's next reading.
-        for announcement in batch.announcements:
-            await announcement
+        await self._store_one(tenant_id, device_id, new, batch)
         if not batch.errors:
             return batch.commands[device_id]
         error = batch.errors[0]
         if not isinstance(error, Unavailable):
             raise error
-        command = self._without_store.answer(tenant_id, device_id, (row,))
+        command = self.unstored(tenant_id, device_id, new)
         if new.key is not None:
             raise error.with_more(command)
         return command
+
+    async def _store_one(
+        self, tenant_id: str, device_id: str, new: NewReading, batch: Batch
+    ) -> None:
+        """Store one reading and announce it; `batch` gets the command or the error."""
+        row = PostedRow(0, new)
+        await self._store_alone(tenant_id, Share(device_id, (row,), new, last=True), batch)
+        # Outside the zone's lock: a slow event log must not delay the zone's next reading.
+        for announcement in batch.announcements:
+            await announcement
 
     async def answer_lost(self, tenant_id: str, device_id: str) -> None:
         """Note that the device did not receive the answer to its last post.

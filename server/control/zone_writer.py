@@ -30,7 +30,7 @@ from server.control.zone_cache import Slot, ZoneCache
 from server.services.firestore.models import TenantSettings, ZoneRecord
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
-from server.services.ports.documents import StoreUnavailable, VersionConflict, Write
+from server.services.ports.documents import EmptyField, StoreUnavailable, VersionConflict, Write
 from server.services.ports.event_log import KEY_S
 from server.services.ports.readings import NewRow, Reading
 from server.services.sse_service.service import Announcement, SSEService
@@ -92,7 +92,7 @@ class ZoneWriter:
             earlier = await self._earlier(tenant_id, shares, moment.now_ms, look_up_duplicates)
             planned = self._planned(shares, slots, settings, earlier, moment)
             plans = [next(planned)] if len(shares) == 1 else await self._in_turns(planned)
-            await self._write(plans)
+            await self._write(plans, batch.demand)
         if len(shares) > 1:
             await self._announcing.turn()
         stored = repeated = 0
@@ -119,6 +119,15 @@ class ZoneWriter:
         if repeated:
             self._metrics.readings_repeated.inc(repeated)
             await self._answer_repeats(tenant_id, plans, batch)
+
+    @property
+    def can_demand(self) -> bool:
+        """Whether a batch may have a demand."""
+        return self._telemetry.can_demand
+
+    def without_key(self, tenant_id: str, device_id: str) -> EmptyField:
+        """The demand that the device has no key."""
+        return self._devices.without_key(tenant_id, device_id)
 
     async def answer_lost(self, slot: Slot) -> None:
         """Store that the relays are unknown, if the lost last answer switched the cooler.
@@ -176,7 +185,7 @@ class ZoneWriter:
             await asyncio.sleep(0)
         return plans
 
-    async def _write(self, plans: Sequence[Planned]) -> None:
+    async def _write(self, plans: Sequence[Planned], demand: EmptyField | None) -> None:
         """Write all readings and zones in one write, each zone over the version in its slot."""
         writes: list[Write] = []
         changed: list[tuple[Slot, ZoneRecord]] = []
@@ -190,7 +199,7 @@ class ZoneWriter:
         if not writes:
             return
         try:
-            versions = await self._telemetry.write(writes, rows)
+            versions = await self._telemetry.write(writes, rows, demand)
         except (StoreUnavailable, asyncio.CancelledError):
             for slot, _ in changed:
                 slot.divergences += 1  # whether it was written is unknown

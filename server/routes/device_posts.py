@@ -22,7 +22,7 @@ from server.control.rules.reading import NewReading, near_each_other
 from server.routes.refusals import BATCH, SINGLE, OnRefused, Refusals
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.store_watch import WAIT_S
-from server.services.ports.documents import StoreUnavailable
+from server.services.ports.documents import DemandUnmet, StoreUnavailable
 
 Body = Posted | BasError
 """A decoded body, or what is wrong with it."""
@@ -215,7 +215,35 @@ class DevicePosts:
             tenant_id = refusal.tenant_id
         self._refusals.refused(route, refusal, sender.address, tenant_id, named)
 
+    async def _keyless(
+        self, sender: Sender, named: str | None, reading: NewReading
+    ) -> Command | bool:
+        """The command for the post of a device without a key, of which the store makes sure.
+
+        Otherwise whether the store may still take the reading, once the device is identified.
+        """
+        caller = sender.caller
+        if reading.may_repeat or isinstance(caller, BasError) or not self._batches.checks_keys:
+            return True
+        found = self._keys.presumed(sender.device_key, named, caller)
+        if found is None:
+            return True
+        try:
+            command = await self._batches.accept_keyless(*found, reading, WAIT_S)
+        except DemandUnmet:
+            return True
+        except Unavailable:
+            return False
+        except BasError as refusal:
+            self._refusals.refused(SINGLE, refusal, sender.address, found[0], [found[1]])
+            raise
+        self._keys.admitted(None, caller, found[0], {named: found[1]})
+        return command
+
     async def _commanded(self, sender: Sender, named: str | None, reading: NewReading) -> Command:
+        keyless = await self._keyless(sender, named, reading)
+        if isinstance(keyless, Command):
+            return keyless
         began = self._clock.monotonic()
         try:
             caller = _known(sender.caller)
@@ -233,6 +261,8 @@ class DevicePosts:
             raise
         try:
             _check(sender, tenant_id)
+            if not keyless:
+                return self._batches.unstored(tenant_id, device_id, reading)
             wait_s = WAIT_S - (self._clock.monotonic() - began)
             command = await self._batches.accept_one(tenant_id, device_id, reading, wait_s)
         except BasError as refusal:

@@ -35,6 +35,7 @@ from server.services.ports.documents import (
     Aggregate,
     Document,
     DocumentClient,
+    EmptyField,
     Page,
     Query,
     StoreUnavailable,
@@ -143,6 +144,12 @@ class UnreliableHistory(SqliteHistory):
     async def write(self, documents: Sequence[Write], rows: Sequence[NewRow]) -> list[str]:
         write = super().write
         return await self._way.pass_write(lambda: write(documents, rows))
+
+    async def write_if(
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField
+    ) -> list[str]:
+        write = super().write_if
+        return await self._way.pass_write(lambda: write(documents, rows, demand))
 
     async def known(self, tenant_id: str, ids: Sequence[str]) -> dict[str, Reading]:
         await self._way.pass_read()

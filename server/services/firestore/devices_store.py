@@ -17,6 +17,7 @@ from server.services.ports.documents import (
     Delete,
     Document,
     DocumentClient,
+    EmptyField,
     Filter,
     Put,
     Query,
@@ -119,6 +120,11 @@ class DevicesStore:
         tenant_id, device_id = owner.fields["tenant_id"], owner.fields["device_id"]
         device = await self.get_device(tenant_id, device_id, fresh=fresh)
         return device if device and device.key_digest == key_digest else None
+
+    @staticmethod
+    def without_key(tenant_id: str, device_id: str) -> EmptyField:
+        """The demand that the device has no key; see `TelemetryStore.write`."""
+        return EmptyField(COLLECTION, document_id(tenant_id, device_id), "key_digest")
 
     async def list_devices(self, tenant_id: str) -> list[Device]:
         """The tenant's devices in the order of device ids; at most 10,000."""

@@ -11,9 +11,10 @@ from server.services.firestore.cache.recent_readings import RecentReadings
 from server.services.firestore.models import fields_of
 from server.services.history.measured import tenths
 from server.services.history.series import FINE_MAX_MS, HOUR_MS, step_for
-from server.services.ports.documents import StoreUnavailable, Write
+from server.services.ports.documents import EmptyField, StoreUnavailable, Write
 from server.services.ports.readings import (
     ALWAYS,
+    DemandingHistory,
     NewRow,
     Point,
     Reading,
@@ -67,10 +68,24 @@ class TelemetryStore:
     def __init__(self, history: ReadingHistory, recent: RecentReadings | None = None) -> None:
         self.history = history
         self._recent = recent
+        self._demanding = history if isinstance(history, DemandingHistory) else None
 
-    async def write(self, documents: Sequence[Write], rows: Sequence[NewRow]) -> list[str]:
-        """Store the readings together with these documents; return the documents' versions."""
-        return await self.history.write(documents, rows)
+    @property
+    def can_demand(self) -> bool:
+        """Whether `write` takes a demand."""
+        return self._demanding is not None
+
+    async def write(
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField | None = None
+    ) -> list[str]:
+        """Store the readings together with these documents; return the documents' versions.
+
+        Raises DemandUnmet, and nothing is stored then.
+        """
+        if demand is None:
+            return await self.history.write(documents, rows)
+        assert self._demanding is not None
+        return await self._demanding.write_if(documents, rows, demand)
 
     async def known(self, tenant_id: str, ids: Sequence[str]) -> dict[str, Reading]:
         """The readings that are remembered under these ids and belong to this tenant, by id."""

@@ -9,7 +9,7 @@ too. It is a whole number and cannot be averaged, because Firestore stores it as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -57,6 +57,16 @@ class VersionConflict(Conflict):
 
     def __init__(self, collection: str, doc_id: str) -> None:
         super().__init__("Changed by another writer", message=f"{collection}/{doc_id}")
+        self.collection, self.doc_id = collection, doc_id
+
+
+class DemandUnmet(Conflict):
+    """A document had the field that a write demands to be empty. Its batch was not written."""
+
+    code = "DEMAND_UNMET"
+
+    def __init__(self, collection: str, doc_id: str) -> None:
+        super().__init__("Another document forbids it", message=f"{collection}/{doc_id}")
         self.collection, self.doc_id = collection, doc_id
 
 
@@ -115,6 +125,14 @@ class Delete(msgspec.Struct, frozen=True):
 
 
 Write = Create | Put | Update | Delete
+
+
+class EmptyField(NamedTuple):
+    """What a write may demand: that this text is empty or null in a document, or it is missing."""
+
+    collection: str
+    id: str
+    field: str
 
 
 class Filter(msgspec.Struct, frozen=True):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from server.services.ports.documents import Write
+from server.services.ports.documents import EmptyField, Write
 from server.services.ports.values import Integer, Name
 
 
@@ -280,4 +280,17 @@ class ReadingHistory(Protocol):
         """Those of the rows that are not stored yet, so that a copy may be resumed.
 
         A reading counts as stored once for each equal row.
+        """
+
+
+@runtime_checkable
+class DemandingHistory(Protocol):
+    """The ability of a history whose writes check a document that they do not write."""
+
+    async def write_if(
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField
+    ) -> list[str]:
+        """`ReadingHistory.write`, in one transaction with the check of `demand`.
+
+        Raises DemandUnmet, and nothing is written then.
         """

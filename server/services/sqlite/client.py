@@ -174,6 +174,8 @@ class SqliteClient(DocumentClient, Retention):
         batch = WriteSet(writes, readings)
         for write in writes:
             await self._table(write.collection)
+        if readings.demand is not None:
+            await self._table(readings.demand.collection)
         try:
             return await self.writer.run(batch)
         finally:

@@ -9,10 +9,11 @@ from operator import or_
 from typing import TypeVar
 
 from server.services.history.contents import not_among
-from server.services.ports.documents import Write
+from server.services.ports.documents import EmptyField, Write
 from server.services.ports.indexes import check_limit
 from server.services.ports.readings import (
     ALWAYS,
+    DemandingHistory,
     Exported,
     Figures,
     NewRow,
@@ -45,7 +46,7 @@ DEVICES_MAX = 100_000
 DEVICES_AT_ONCE = 50
 
 
-class SqliteHistory(ReadingHistory):
+class SqliteHistory(ReadingHistory, DemandingHistory):
     """Readings in the file of `client`. Call it only from the event loop that opened the client."""
 
     def __init__(self, client: SqliteClient) -> None:
@@ -55,6 +56,16 @@ class SqliteHistory(ReadingHistory):
         self._generation = -1
 
     async def write(self, documents: Sequence[Write], rows: Sequence[NewRow]) -> list[str]:
+        return await self._write(documents, rows, None)
+
+    async def write_if(
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField
+    ) -> list[str]:
+        return await self._write(documents, rows, demand)
+
+    async def _write(
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField | None
+    ) -> list[str]:
         series = await self._numbers(
             {Owner(row.reading.tenant_id, row.reading.device_id) for row in rows}
         )
@@ -65,7 +76,7 @@ class SqliteHistory(ReadingHistory):
             stored.append(row_of(row.reading, number))
             if (key := key_of(row, stored[-1])) is not None:
                 keys.append(NewKey(key, number, row.id))
-        return await self._client.write(documents, ReadingSet(stored, keys))
+        return await self._client.write(documents, ReadingSet(stored, keys, demand))
 
     async def known(self, tenant_id: str, ids: Sequence[str]) -> dict[str, Reading]:
         return await self._read(lambda connection: known_readings(connection, tenant_id, ids))

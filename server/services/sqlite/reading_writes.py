@@ -6,11 +6,14 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from server.services.ports.documents import AlreadyExists
+import msgspec
+
+from server.services.ports.documents import AlreadyExists, DemandUnmet, EmptyField
 from server.services.sqlite import queries
 from server.services.sqlite.documents import from_rows
 from server.services.sqlite.old_readings import OLD_READINGS, has_old_readings
 from server.services.sqlite.reading_tables import ROW_COLUMNS, Key, Owner, StoredRow
+from server.services.sqlite.schema import table, value
 from server.services.sqlite.value_rows import execute_rows
 
 _COLUMNS = ", ".join(f"column{number + 1}" for number in range(len(StoredRow._fields)))
@@ -44,10 +47,11 @@ class NewKey(NamedTuple):
 
 
 class ReadingSet(NamedTuple):
-    """Readings to add, and the keys of those that are remembered."""
+    """Readings to add, the keys of those that are remembered, and what is demanded for it."""
 
     rows: Sequence[StoredRow]
     keys: Sequence[NewKey] = ()
+    demand: EmptyField | None = None
 
 
 NO_READINGS = ReadingSet(())
@@ -56,9 +60,12 @@ NO_READINGS = ReadingSet(())
 def add_together(connection: sqlite3.Connection, sets: Sequence[ReadingSet]) -> bool:
     """Add all readings; return False if they must be added one by one.
 
-    That is the case if a key is known, or two readings of a device have the same time. Some rows
-    may be added then, and the caller must roll back.
+    That is the case if a demand is not met, a key is known, or two readings of a device have the
+    same time. Some rows may be added then, and the caller must roll back.
     """
+    demands = [one.demand for one in sets if one.demand is not None]
+    if demands and first_unmet(connection, demands) is not None:
+        return False
     rows = [row for one in sets for row in one.rows]
     if not rows:
         return True
@@ -76,7 +83,9 @@ def add_together(connection: sqlite3.Connection, sets: Sequence[ReadingSet]) -> 
 
 
 def add_one_by_one(connection: sqlite3.Connection, one: ReadingSet) -> None:
-    """Add the readings, each behind those of the same time. Raises AlreadyExists."""
+    """Add the readings, each behind those of the same time. Raises AlreadyExists, DemandUnmet."""
+    if one.demand is not None and first_unmet(connection, [one.demand]) is not None:
+        raise DemandUnmet(one.demand.collection, one.demand.id)
     for key in one.keys:
         if any_known(connection, [key]) or not _add_keys(connection, [key]):
             raise AlreadyExists("readings", key.row_id)
@@ -85,6 +94,22 @@ def add_one_by_one(connection: sqlite3.Connection, one: ReadingSet) -> None:
         name = "late_readings" if row.slot < closing else "readings"
         (n,) = connection.execute(_NEXT[name], (row.slot, row.series, row.ms)).fetchone()
         execute_rows(connection, _INSERT[name], _GIVEN, [row._replace(n=n)])
+
+
+def first_unmet(connection: sqlite3.Connection, demands: Sequence[EmptyField]) -> str | None:
+    """The id of a document that does not meet one of these demands."""
+    ids: dict[tuple[str, str], list[str]] = {}
+    for demand in demands:
+        ids.setdefault((demand.collection, demand.field), []).append(demand.id)
+    for (collection, field), some in ids.items():
+        found = connection.execute(
+            f"SELECT id FROM {table(collection)} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
+            f" AND ifnull({value(field)}, '') <> '' LIMIT 1",
+            (msgspec.json.encode(some).decode(),),
+        ).fetchone()
+        if found is not None:
+            return str(found[0])
+    return None
 
 
 def closing_slot(connection: sqlite3.Connection) -> int:

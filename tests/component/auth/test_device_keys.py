@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.http import Caller, logged_in, reading, served, stored
+from bas_server import open_base
+from tests.support.http import Caller, logged_in, lose_store, reading, served, stored
 
 
 @pytest.fixture
@@ -57,6 +58,26 @@ async def test_a_device_with_a_key_may_not_post_without_it(container, key):
     answer = await post(container, device_id="lab")
     assert (answer.status, answer.json()["code"]) == (401, "DEVICE_KEY_REQUIRED")
     assert await stored(container) == []
+
+
+async def test_a_key_that_another_process_issues_is_needed_at_once(container, config):
+    assert (await post(container, device_id="lab")).status == 200
+    async with open_base(config) as elsewhere:
+        key = await elsewhere.admin.register_device("default", "lab")
+    answer = await post(container, device_id="lab")
+    assert (answer.status, answer.json()["code"]) == (401, "DEVICE_KEY_REQUIRED")
+    assert len(await stored(container)) == 1
+    assert (await post(container, key, device_id="lab")).status == 200
+
+
+async def test_a_post_without_the_key_switches_nothing_at_the_moment_the_store_is_lost(
+    container, key
+):
+    assert (await post(container, key, device_id="lab")).json()["heat_active"] is True
+    await lose_store(container)
+    stranger = (await post(container, device_id="lab", sensor_ok=False)).json()
+    assert (stranger["heat_active"], stranger["stored"]) == (False, False)
+    assert (await post(container, key, device_id="lab")).json()["heat_active"] is True
 
 
 async def test_a_session_does_not_replace_the_device_s_key(container, key):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from server.services.ports.documents import (
     AlreadyExists,
     Create,
     Delete,
+    DemandUnmet,
+    EmptyField,
     Filter,
     Put,
     Query,
@@ -26,6 +29,7 @@ from server.services.ports.indexes import load_indexes
 from server.services.ports.readings import NewRow, Reading, Span
 from server.services.sqlite import schema
 from server.services.sqlite.client import SqliteClient
+from server.services.sqlite.reading_history import SqliteHistory
 
 INDEXES = load_indexes(Path(__file__).parents[4] / "infra" / "firestore.indexes.json")
 NUMBERS = [1, 2, 4, 5, 63, 64, 65, 255, 256, 257, 500]
@@ -33,6 +37,22 @@ NUMBERS = [1, 2, 4, 5, 63, 64, 65, 255, 256, 257, 500]
 
 def new_client(path: Path) -> SqliteClient:
     return SqliteClient(path / "store.db", INDEXES, SystemClock(), Metrics())
+
+
+def row(sensor_ok: bool, temp_tenths: int, timestamp_ms: int = 5) -> NewRow:
+    reading = Reading(
+        tenant_id="t",
+        device_id="d",
+        timestamp_ms=timestamp_ms,
+        temp_tenths=temp_tenths,
+        setpoint_tenths=230,
+        deadband_tenths=10,
+        cool_active=False,
+        heat_active=True,
+        state="IDLE",
+        sensor_ok=sensor_ok,
+    )
+    return NewRow(f"{temp_tenths}", reading)
 
 
 @pytest.fixture
@@ -86,21 +106,6 @@ async def test_a_version_that_was_never_assigned_is_a_conflict(
 async def test_unused_indexes_of_an_earlier_version_are_dropped(
     tmp_path: Path,
 ) -> None:
-    def row(sensor_ok: bool, temp_tenths: int) -> NewRow:
-        reading = Reading(
-            tenant_id="t",
-            device_id="d",
-            timestamp_ms=5,
-            temp_tenths=temp_tenths,
-            setpoint_tenths=230,
-            deadband_tenths=10,
-            cool_active=False,
-            heat_active=True,
-            state="IDLE",
-            sensor_ok=sensor_ok,
-        )
-        return NewRow(f"{temp_tenths}", reading)
-
     earlier = [
         f'CREATE INDEX "{index.name}" ON telemetry ('
         + ", ".join([schema.value(field) for field in index.equal])
@@ -162,3 +167,24 @@ async def test_a_zone_with_and_without_stored_defaults_is_the_same_zone(
     document = await client.get("zones", "t_old")
     assert document is not None
     assert document.fields == {"tenant_id": "t", "device_id": "old", "last_seen_ms": 5}
+
+
+async def test_of_writes_that_come_together_only_those_with_an_unmet_demand_are_refused(
+    client: SqliteClient,
+) -> None:
+    history, zones = SqliteHistory(client), ZonesStore(client)
+    keys = {"empty": "", "null": None, "full": "digest"}
+    await client.write([Create("devices", name, {"key": text}) for name, text in keys.items()])
+
+    def write(number: int, name: str) -> Awaitable[list[str]]:
+        zone = zones.zone_write(ZoneRecord(tenant_id="t", device_id=name), None)
+        return history.write_if(
+            [zone], [row(True, 200, number)], EmptyField("devices", name, "key")
+        )
+
+    names = ["empty", "null", "full", "missing"]
+    written = await asyncio.gather(*map(write, range(4), names), return_exceptions=True)
+    assert [isinstance(one, DemandUnmet) for one in written] == [name == "full" for name in names]
+    page = await history.page("t", "d", 10)
+    assert [one.timestamp_ms for one in page.readings] == [3, 1, 0]
+    assert [zone.device_id for zone in await zones.all("t")] == ["empty", "missing", "null"]
