@@ -28,7 +28,7 @@ from server.services.ports.documents import (
     Write,
 )
 from server.services.ports.indexes import Index, check_figures, check_limit, check_query
-from server.services.sqlite import queries, schema
+from server.services.sqlite import expiry, queries, schema
 from server.services.sqlite.database_file import DatabaseFile
 from server.services.sqlite.documents import from_rows
 from server.services.sqlite.file_check import problems_within
@@ -224,8 +224,13 @@ class SqliteClient(DocumentClient, Retention):
             )
 
     async def delete_expired(self, now_ms: int, limit: int) -> int:
-        uptime = self._clock.boot, int(self._clock.uptime_ms())
-        return await self.writer.run(functools.partial(_delete_expired, now_ms, limit, uptime))
+        now = expiry.Now(now_ms, self._clock.boot, int(self._clock.uptime_ms()))
+        unindexed = schema.EXPIRY_NOT_INDEXED & self._collections
+        # Without an index all documents are read, so that the writing thread must not do it.
+        found = await self.reports.run(
+            functools.partial(expiry.find_expired, now, limit, unindexed)
+        )
+        return await self.writer.run(functools.partial(expiry.delete_expired, now, limit, found))
 
     async def _documents(self, collection: str, statement: queries.Statement) -> list[Document]:
         await self._table(collection)
@@ -322,15 +327,3 @@ class SqliteClient(DocumentClient, Retention):
 def _execute_all(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
     for statement in statements:
         connection.execute(statement)
-
-
-def _delete_expired(
-    now_ms: int, limit: int, uptime: tuple[str, int], connection: sqlite3.Connection
-) -> int:
-    deleted = 0
-    for (collection,) in connection.execute(schema.COLLECTIONS).fetchall():
-        statement = schema.delete_expired_statement(collection)
-        deleted += connection.execute(statement, (now_ms, limit - deleted, *uptime)).rowcount
-        if deleted >= limit:
-            break
-    return deleted

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from server.services.ports.database_files import FileContents, ShowProgress
-from server.services.sqlite import schema
 from server.services.sqlite.database_file import DAMAGES
+from server.services.sqlite.expiry import COLLECTIONS
 from server.services.sqlite.file_version import check_version
 from server.services.sqlite.new_file import NewFile
 
@@ -59,7 +59,7 @@ def restore(source: Path, database: Path, now_ms: int, report: ShowProgress) -> 
     """Copy a back-up to the path of a database; see `DatabaseFiles`."""
     with _opened(source) as back_up, NewFile(database) as new:
         check_version(back_up, source)
-        if back_up.execute(schema.COLLECTIONS).fetchone() is None:
+        if back_up.execute(COLLECTIONS).fetchone() is None:
             raise ValueError(f"{source} has no table of this server: it is another program's file")
         return _copy(back_up, source, new, Pace(1.0), report, unknown_since_ms=now_ms)
 

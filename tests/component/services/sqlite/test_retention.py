@@ -91,13 +91,14 @@ async def client(path: Path, metrics: Metrics) -> AsyncIterator[SqliteClient]:
     await client.close()
 
 
+@pytest.mark.parametrize("collection", ["old", "zones"])
 async def test_expired_documents_are_deleted_in_batches_while_writes_continue(
-    client: SqliteClient, metrics: Metrics
+    client: SqliteClient, metrics: Metrics, collection: str
 ) -> None:
     clock = SystemClock()
     later = clock.now_ms() + 3_600_000
-    await client.write([Create("old", f"o{n}", {"expire_at": 1}) for n in range(220)])
-    await client.write([Create("old", f"kept{n}", {"expire_at": later}) for n in range(5)])
+    await client.write([Create(collection, f"o{n}", {"expire_at": 1}) for n in range(220)])
+    await client.write([Create(collection, f"kept{n}", {"expire_at": later}) for n in range(5)])
     watched = Watched(client)
     task = task_of(watched, client, metrics=metrics, batch=50, pause_s=0.001)
     task.start()
@@ -105,7 +106,7 @@ async def test_expired_documents_are_deleted_in_batches_while_writes_continue(
         await client.write([Create("new", f"n{n}", {"expire_at": later})])
     assert [await watched.next() for _ in range(5)] == [50, 50, 50, 50, 20]
     await task.stop()
-    assert (await client.aggregate(Query("old"))).count == 5
+    assert (await client.aggregate(Query(collection))).count == 5
     assert (await client.aggregate(Query("new"))).count == 200
     assert metrics.registry.get_sample_value("bas_documents_expired_total") == 220
 

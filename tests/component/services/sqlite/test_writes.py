@@ -188,3 +188,14 @@ async def test_of_writes_that_come_together_only_those_with_an_unmet_demand_are_
     page = await history.page("t", "d", 10)
     assert [one.timestamp_ms for one in page.readings] == [3, 1, 0]
     assert [zone.device_id for zone in await zones.all("t")] == ["empty", "missing", "null"]
+
+
+async def test_a_zone_s_expiry_has_no_index_also_in_a_file_of_an_earlier_version(
+    tmp_path: Path,
+) -> None:
+    find = "SELECT name FROM sqlite_schema WHERE tbl_name = 'zones' AND name GLOB '*expire_at'"
+    make = 'CREATE INDEX "zones.expire_at" ON zones (version)'
+    async with new_client(tmp_path) as client:
+        await client.writer.run(lambda connection: connection.execute(make) and 0)
+    async with new_client(tmp_path) as client:
+        assert await client.readers.run(lambda c: c.execute(find).fetchall()) == []
