@@ -125,7 +125,7 @@ async def open_container(
         base, access, sse, deciding = site.base, site.base.auth, site.sse, site.control
         clock = base.site_clock
         watch = SessionWatch(sse.hub, access.sessions.ends)
-        for task in (*base.upkeep, *base.stores.upkeep, deciding.watch, watch):
+        for task in (*base.upkeep, *base.stores.upkeep, access.key_uses, deciding.watch, watch):
             task.start()
             resources.push_async_callback(task.stop)
         posts = device_posts(deciding, access.keys, base.stores.audit, base.metrics, clock)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Mapping
 from copy import copy
 
 import msgspec
 
+from server.auth.key_uses import KeyUses
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.auth.sessions import digest
 from server.auth.wrong_keys import WrongKeys
 from server.common.errors import BasError, Forbidden, RateLimited, Unauthenticated
+from server.services.firestore.device_keys_store import DeviceKeysStore
 from server.services.firestore.devices_store import DevicesStore
-from server.services.firestore.models import Device
+from server.services.firestore.models import DeviceKey
 from server.services.firestore.store_watch import StoreWatch
 from server.services.ports.documents import StoreBusy, StoreUnavailable
 
@@ -70,22 +71,21 @@ class DeviceKeys:
     """
 
     def __init__(
-        self, devices: DevicesStore, mode: str, watch: StoreWatch, wrong_keys: WrongKeys
+        self,
+        devices: DevicesStore,
+        keys: DeviceKeysStore,
+        mode: str,
+        watch: StoreWatch,
+        wrong_keys: WrongKeys,
+        uses: KeyUses,
     ) -> None:
         self._devices = devices
+        self._keys = keys
+        self._note_use = uses.note
         self._mode = mode
         self._watch = watch
         self._wrong_keys = wrong_keys
         self._last: dict[_Sender, tuple[str, str] | BasError] = {}
-
-    async def issue(self, tenant_id: str, device_id: str) -> str:
-        """Register the device with a new key, which replaces an earlier one, and return the key.
-
-        The key cannot be read later.
-        """
-        key = "bas_" + secrets.token_urlsafe(32)
-        await self._devices.register_device(tenant_id, device_id, key_digest=digest(key))
-        return key
 
     def names_device(self, key: str | None) -> bool:
         """Whether a post with this key, if the key is right, comes from the key's device."""
@@ -266,26 +266,27 @@ class DeviceKeys:
         """Those of the devices that have a key. Raises StoreUnavailable."""
         for fresh in (False, True):  # only a fresh document may refuse
             found = await self._devices.get_devices(tenant_id, list(device_ids), fresh=fresh)
-            device_ids = {name for name, device in found.items() if device.key_digest}
+            device_ids = {name for name, device in found.items() if device.needs_key}
         return device_ids
 
     async def _by_key(
         self, key: str, named: Collection[str | None], caller: Principal | None, address: str
-    ) -> Device:
-        device = None
+    ) -> DeviceKey:
+        found = None
         if len(key) <= KEY_MAX:
             key_digest = digest(key)
             if not self._wrong_keys.limited(address) or self._knows(key_digest, named, caller):
-                device = await self._devices.get_device_by_key(key_digest, fresh=False)
-                if device is None:  # only a fresh document may refuse
-                    device = await self._devices.get_device_by_key(key_digest, fresh=True)
+                found = await self._keys.get(key_digest, fresh=False)
+                if found is None:  # only a fresh document may refuse
+                    found = await self._keys.get(key_digest, fresh=True)
             else:
                 async with self._wrong_keys.turn(address):
                     self._watch.raise_if_away()  # the store may have been lost during the wait
-                    device = await self._devices.get_device_by_key(key_digest, fresh=True)
-        if device is None:
+                    found = await self._keys.get(key_digest, fresh=True)
+        if found is None:
             raise WrongKey
-        return device
+        self._note_use(found)
+        return found
 
     def _knows(
         self, key_digest: str, named: Collection[str | None], caller: Principal | None
@@ -303,7 +304,7 @@ class DeviceKeys:
         """Whether this device has a key. Raises StoreUnavailable."""
         for fresh in (False, True):
             device = await self._devices.get_device(tenant_id, device_id, fresh=fresh)
-            if device is None or not device.key_digest:
+            if device is None or not device.needs_key:
                 return False
         return True
 
@@ -312,7 +313,7 @@ def _sender_of(key: str | None, device_id: str | None, caller: Principal | None)
     return digest(key) if key else "", device_id, _tenant_of(caller)
 
 
-def _of_its_key(device: Device, named: Collection[str | None]) -> _Identified:
+def _of_its_key(device: DeviceKey, named: Collection[str | None]) -> _Identified:
     """The device for each name in a post with this device's key; the post need not name it."""
     own = device.device_id
     return {

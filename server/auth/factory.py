@@ -8,6 +8,8 @@ from server.auth.accounts import AccountService
 from server.auth.attempts import AttemptLimiter
 from server.auth.device_keys import DeviceKeys
 from server.auth.guard import Guard
+from server.auth.key_service import KeyService
+from server.auth.key_uses import KeyUses
 from server.auth.lockout import Lockout
 from server.auth.login import LoginService
 from server.auth.own_password import OwnPassword
@@ -30,6 +32,8 @@ class Auth:
     sessions: SessionService
     logins: LoginService
     keys: DeviceKeys
+    key_service: KeyService
+    key_uses: KeyUses
     guard: Guard
     lockout: Lockout
     users: AccountService
@@ -90,11 +94,21 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
         window_s=config.lockout_duration,
         lock_s=config.lockout_duration,
     )
+    key_uses = KeyUses(stores.device_keys, clock)
     return Auth(
         passwords=passwords,
         sessions=sessions,
         logins=logins,
-        keys=DeviceKeys(stores.devices, config.device_auth, stores.watch, WrongKeys(clock)),
+        keys=DeviceKeys(
+            stores.devices,
+            stores.device_keys,
+            config.device_auth,
+            stores.watch,
+            WrongKeys(clock),
+            key_uses,
+        ),
+        key_service=KeyService(stores.devices, stores.device_keys, stores.audit),
+        key_uses=key_uses,
         guard=Guard(config, sessions, stores.audit, clock, metrics),
         lockout=lockout,
         users=users,

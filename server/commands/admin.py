@@ -26,9 +26,8 @@ class Admin:
     def __init__(self, stores: Stores, auth: Auth) -> None:
         self.accounts = auth.users
         self._users = stores.users
-        self._audit = stores.audit
         self._passwords = auth.passwords
-        self._keys = auth.keys
+        self.keys = auth.key_service
 
     async def first_admin(
         self, tenant_id: str, password: str | None = None, *, again: bool = False
@@ -73,12 +72,4 @@ class Admin:
             msgspec.convert(device_id, DeviceId)
         except msgspec.ValidationError as error:
             raise InvalidField("device_id", str(error)) from None
-        key = await self._keys.issue(tenant_id, device_id)
-        await self._audit.log_event(
-            "DEVICE_KEY_ISSUED",
-            tenant_id=tenant_id,
-            username=command_actor(),
-            address=COMMAND_LINE,
-            details={"device_id": device_id},
-        )
-        return key
+        return (await self.keys.issue(console(), tenant_id, device_id)).key

@@ -9,7 +9,7 @@ from typing import TypeVar
 from server.common.errors import BasError
 from server.control.messages import Command
 from server.control.rules.decision import Plan, PostedRow, Share
-from server.services.ports.documents import BATCH_MAX, EmptyField
+from server.services.ports.documents import BATCH_MAX, EmptyFields
 
 # A write holds one zone besides its readings.
 SHARE_ROWS_MAX = BATCH_MAX - 1
@@ -25,7 +25,7 @@ class Batch:
     """
 
     def __init__(
-        self, deadline: float, wait_s: float | None = None, demand: EmptyField | None = None
+        self, deadline: float, wait_s: float | None = None, demand: EmptyFields | None = None
     ) -> None:
         self.deadline = deadline
         self.wait_s = wait_s

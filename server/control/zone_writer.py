@@ -30,7 +30,7 @@ from server.control.zone_cache import Slot, ZoneCache
 from server.services.firestore.models import TenantSettings, ZoneRecord
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zones_store import Versioned
-from server.services.ports.documents import EmptyField, StoreUnavailable, VersionConflict, Write
+from server.services.ports.documents import EmptyFields, StoreUnavailable, VersionConflict, Write
 from server.services.ports.event_log import KEY_S
 from server.services.ports.readings import NewRow, Reading
 from server.services.sse_service.service import Announcement, SSEService
@@ -125,7 +125,7 @@ class ZoneWriter:
         """Whether a batch may have a demand."""
         return self._telemetry.can_demand
 
-    def without_key(self, tenant_id: str, device_id: str) -> EmptyField:
+    def without_key(self, tenant_id: str, device_id: str) -> EmptyFields:
         """The demand that the device has no key."""
         return self._devices.without_key(tenant_id, device_id)
 
@@ -185,7 +185,7 @@ class ZoneWriter:
             await asyncio.sleep(0)
         return plans
 
-    async def _write(self, plans: Sequence[Planned], demand: EmptyField | None) -> None:
+    async def _write(self, plans: Sequence[Planned], demand: EmptyFields | None) -> None:
         """Write all readings and zones in one write, each zone over the version in its slot."""
         writes: list[Write] = []
         changed: list[tuple[Slot, ZoneRecord]] = []

@@ -16,6 +16,7 @@ from server.http.checks import checks_of
 from server.routes import (
     audit,
     auth,
+    device_keys,
     devices,
     export,
     health,
@@ -56,7 +57,10 @@ def blueprints(
         telemetry.blueprint(stores.telemetry, guard, clock),
         export.blueprint(stores.telemetry, guard, config.timezone),
         stream.blueprint(sse, control.zones, guard),
-        devices.blueprint(stores.devices, stores.telemetry, stores.audit, guard, clock),
+        devices.blueprint(
+            stores.devices, access.key_service, stores.telemetry, stores.audit, guard, clock
+        ),
+        device_keys.blueprint(config, access.key_service, guard),
         audit.blueprint(stores.audit, guard),
         auth.blueprint(config, access.logins, guard, watch, clock),
         users.blueprint(config, access, watch),

@@ -7,6 +7,7 @@ from quart import Blueprint
 from quart_schema import validate_response
 
 from server.auth.guard import Guard, address
+from server.auth.key_service import KeptDevice, KeyService
 from server.auth.principal import Principal
 from server.common.clock import Clock
 from server.routes.models import DeviceRegistered, DeviceView, ListedDevice, RegisterDevice
@@ -20,12 +21,13 @@ from server.services.ports.readings import RelayUse
 
 def blueprint(
     devices: DevicesStore,
+    keys: KeyService,
     telemetry: TelemetryStore,
     audit: AuditStore,
     guard: Guard,
     clock: Clock,
 ) -> Blueprint:
-    """Operators register devices, all users list them; only the command line makes keys."""
+    """Operators register devices, all users list them; `device_keys.py` has the keys."""
     bp = Blueprint("devices", __name__)
 
     @bp.post("/api/devices/register")
@@ -51,20 +53,23 @@ def blueprint(
     @validate_response(list[ListedDevice])
     @fails_with(401, 403, 503)
     async def list_devices(principal: Principal) -> list[ListedDevice]:
-        listed = await devices.list_devices(principal.tenant_id)
+        listed = await keys.all(principal.tenant_id)
         use = None
         if listed:
             use = await telemetry.relay_use(principal.tenant_id, clock.now_ms())
         return [
-            _listed(device, None if use is None else use.get(device.device_id, RelayUse()))
-            for device in listed
+            _listed(one, None if use is None else use.get(one.device.device_id, RelayUse()))
+            for one in listed
         ]
 
     return bp
 
 
-def _listed(device: Device, use: RelayUse | None) -> ListedDevice:
-    listed = ListedDevice(**msgspec.structs.asdict(_view(device)))
+def _listed(one: KeptDevice, use: RelayUse | None) -> ListedDevice:
+    listed = ListedDevice(**msgspec.structs.asdict(_view(one.device)))
+    listed.key_used_at = one.used_ms or None
+    listed.old_key_until = (one.old and one.old.until_ms) or None
+    listed.key_revoked = one.device.key_revoked
     if use is not None:
         listed.cool_hours, listed.heat_hours = hours(use.cool_ms), hours(use.heat_ms)
         listed.cool_starts, listed.heat_starts = use.cool_starts, use.heat_starts
@@ -77,5 +82,5 @@ def _view(device: Device) -> DeviceView:
         tenant_id=device.tenant_id,
         metadata=dict(device.metadata),
         created_at=device.created_at,
-        has_key=bool(device.key_digest),
+        has_key=device.needs_key,
     )

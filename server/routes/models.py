@@ -61,6 +61,22 @@ class RegisterDevice(Struct):
     ] = msgspec.field(default_factory=dict)
 
 
+class NamedDevice(Struct):
+    """A registered device."""
+
+    device_id: DeviceId
+
+
+class RotateKey(NamedDevice):
+    """A device that gets a new key.
+
+    With `overlap` its old key stays valid until the new one is used, at most for a day; without it,
+    the old key ends at once, and a device that is not registered yet is.
+    """
+
+    overlap: bool = True
+
+
 class DeviceQuery(Struct):
     """Which device; an empty text is the same as none."""
 
@@ -212,13 +228,38 @@ class DeviceView(Struct):
 class ListedDevice(DeviceView):
     """A registered device, and how long and often its relays were on by its stored readings.
 
-    The last four are null if the readings are in Firestore, or cannot be read now.
+    These four are null if the readings are in Firestore, or cannot be read now. `key_used_at` is
+    when a post came last with its key, to about a minute, null for never. During a rotation the old
+    key is valid until `old_key_until`. A device whose key was revoked needs a new one.
     """
 
     cool_hours: float | None = None
     heat_hours: float | None = None
     cool_starts: int | None = None
     heat_starts: int | None = None
+    key_used_at: int | None = None
+    old_key_until: int | None = None
+    key_revoked: bool = False
+
+
+class DeviceKeyMade(Struct):
+    """A new key, which is shown only now.
+
+    The old one is valid until the new one is used, at most until `old_key_until`; null: no old key
+    is valid.
+    """
+
+    success: bool
+    device_id: str
+    key: str
+    old_key_until: int | None
+
+
+class DeviceChanged(Struct):
+    """The device's keys are revoked, or it is deleted."""
+
+    success: bool
+    device_id: str
 
 
 class DeviceRegistered(Struct):

@@ -45,6 +45,23 @@ def blueprint(config: ServerConfig, access: Auth, watch: SessionWatch) -> Bluepr
     return bp
 
 
+def admitted(config: ServerConfig, principal: Principal, role: Role = "admin") -> Actor:
+    """The caller, who needs a session of this role in every mode.
+
+    What shadow mode lets through must not make an account or a key that stays. Raises Unavailable,
+    Unauthenticated, Forbidden.
+    """
+    if not config.auth_on:
+        raise Unavailable(
+            "Authentication is disabled", "AUTH_DISABLED", "use the command line instead"
+        )
+    if principal.session is None:
+        raise Unauthenticated
+    if not principal.may(role):
+        raise Forbidden(message=f"{principal.role} role cannot perform this action")
+    return Actor(principal.username, address(), principal.tenant_id)
+
+
 class _Callers(NamedTuple):
     """Checks callers beyond the guard, and makes their answers."""
 
@@ -53,20 +70,8 @@ class _Callers(NamedTuple):
     watch: SessionWatch
 
     def admitted(self, principal: Principal, role: Role = "admin") -> Actor:
-        """The caller, who needs a session of this role in every mode.
-
-        What shadow mode lets through must not make an account that stays. Raises Unavailable,
-        Unauthenticated, Forbidden.
-        """
-        if not self.config.auth_on:
-            raise Unavailable(
-                "Authentication is disabled", "AUTH_DISABLED", "use the command line for accounts"
-            )
-        if principal.session is None:
-            raise Unauthenticated
-        if not principal.may(role):
-            raise Forbidden(message=f"{principal.role} role cannot perform this action")
-        return Actor(principal.username, address(), principal.tenant_id)
+        """The caller; see `admitted`."""
+        return admitted(self.config, principal, role)
 
     async def changed(self, actor: Actor, done: Changed) -> UserChanged:
         """The answer to a change; streams of sessions that ended end soon."""

@@ -14,7 +14,10 @@ from typing import Any, Literal
 import msgspec
 
 from bas_server import INDEXES
+from server.auth.account_audit import Actor
 from server.auth.device_keys import DeviceKeys
+from server.auth.key_service import KeyService
+from server.auth.key_uses import KeyUses
 from server.auth.wrong_keys import WrongKeys
 from server.common.clock import Clock
 from server.common.errors import BasError, Conflict
@@ -27,7 +30,8 @@ from server.control.zone_cache import ZoneCache
 from server.routes.device_posts import NO_KEY, DevicePosts, RepeatKey, Sender
 from server.services.firestore import store_watch
 from server.services.firestore.base import document_id
-from server.services.firestore.devices_store import COLLECTION, KEYS
+from server.services.firestore.device_keys_store import KEYS
+from server.services.firestore.devices_store import COLLECTION
 from server.services.firestore.models import ZoneRecord
 from server.services.firestore.service_factory import Stores, create_stores
 from server.services.firestore.zones_store import ZONES
@@ -35,7 +39,7 @@ from server.services.ports.documents import (
     Aggregate,
     Document,
     DocumentClient,
-    EmptyField,
+    EmptyFields,
     Page,
     Query,
     StoreUnavailable,
@@ -146,7 +150,7 @@ class UnreliableHistory(SqliteHistory):
         return await self._way.pass_write(lambda: write(documents, rows))
 
     async def write_if(
-        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyFields
     ) -> list[str]:
         write = super().write_if
         return await self._way.pass_write(lambda: write(documents, rows, demand))
@@ -206,6 +210,11 @@ class Process:
     notices: WireEnd
     clock: Clock
     refused: list[tuple[str, str, str]]
+
+    async def new_key(self, tenant_id: str, device_id: str) -> str:
+        """A new key of the device, which replaces an earlier one."""
+        keys = KeyService(self.stores.devices, self.stores.device_keys, self.stores.audit)
+        return (await keys.issue(Actor("console", ""), tenant_id, device_id)).key
 
     async def post(
         self, temp_tenths: Any = HOT, ok: Any = True, device_id: str = LAB, **more: Any
@@ -287,7 +296,8 @@ class Site:
         own = await self.resources.enter_async_context(
             control(stores, sse, notices, self.clock, metrics, rules)
         )
-        keys = DeviceKeys(stores.devices, mode, stores.watch, WrongKeys(self.clock))
+        wrong, uses = WrongKeys(self.clock), KeyUses(stores.device_keys, self.clock)
+        keys = DeviceKeys(stores.devices, stores.device_keys, mode, stores.watch, wrong, uses)
         parts = own.batches, own.relays, keys, stores.audit, metrics, self.clock
         refused: list[tuple[str, str, str]] = []
         posts = DevicePosts(*parts, lambda *about: refused.append(about))

@@ -1,4 +1,4 @@
-"""DevicesStore: stores registered devices and the digests of their keys."""
+"""DevicesStore: stores registered devices."""
 
 from __future__ import annotations
 
@@ -14,21 +14,18 @@ from server.services.ports.documents import (
     PAGE_MAX,
     AlreadyExists,
     Create,
-    Delete,
     Document,
     DocumentClient,
-    EmptyField,
+    EmptyFields,
     Filter,
     Put,
     Query,
     Reads,
     Update,
     VersionConflict,
-    Write,
 )
 
 COLLECTION = "devices"
-KEYS = "device_keys"
 
 
 class DevicesStore:
@@ -44,34 +41,21 @@ class DevicesStore:
         tenant_id: str,
         device_id: str,
         metadata: Metadata | None = None,
-        key_digest: str | None = None,
     ) -> Device:
-        """Create the device, or replace its metadata and key; an argument of None changes nothing.
+        """Create the device, or replace its metadata unless that is None.
 
         Raises VersionConflict or AlreadyExists if another caller registered it at the same moment.
         """
         doc_id = document_id(tenant_id, device_id)
         document = await self._client.get(COLLECTION, doc_id)
-        old = _device(document, tenant_id)
+        old = device_of(document, tenant_id)
         device = old or Device(
             tenant_id=tenant_id, device_id=device_id, created_at=self._clock.now_ms()
         )
-        device = msgspec.structs.replace(
-            device,
-            metadata=device.metadata if metadata is None else metadata,
-            key_digest=device.key_digest if key_digest is None else key_digest,
-        )
-        writes: list[Write] = [
-            Put(COLLECTION, doc_id, fields_of(device), if_version=document.version)
-            if document and old
-            else Create(COLLECTION, doc_id, fields_of(device))
-        ]
-        if key_digest is not None:
-            owner = {"tenant_id": tenant_id, "device_id": device_id}
-            writes.append(Create(KEYS, key_digest, owner))
-            if old and old.key_digest:
-                writes.append(Delete(KEYS, old.key_digest))
-        await self._client.write(writes)
+        if metadata is not None:
+            device = msgspec.structs.replace(device, metadata=metadata)
+        version = document.version if document and old else None
+        await self._client.write([device_write(device, version)])
         return device
 
     async def make_known(self, tenant_id: str, device_id: str) -> None:
@@ -96,7 +80,7 @@ class DevicesStore:
         """The device, or None; unless `fresh`, it may come from the cache."""
         reads = self._client if fresh else self._reads
         document = await reads.get(COLLECTION, document_id(tenant_id, device_id))
-        return _device(document, tenant_id)
+        return device_of(document, tenant_id)
 
     async def get_devices(
         self, tenant_id: str, device_ids: Sequence[str], *, fresh: bool = True
@@ -107,24 +91,16 @@ class DevicesStore:
         for some in in_parts(device_ids):
             ids = [document_id(tenant_id, device_id) for device_id in some]
             found = await reads.get_many(COLLECTION, ids)
-            for device in (_device(document, tenant_id) for document in found.values()):
+            for device in (device_of(document, tenant_id) for document in found.values()):
                 if device is not None:
                     devices[device.device_id] = device
         return devices
 
-    async def get_device_by_key(self, key_digest: str, *, fresh: bool = True) -> Device | None:
-        """The device of any tenant whose key has this digest, or None; see `get_device`."""
-        owner = await (self._client if fresh else self._reads).get(KEYS, key_digest)
-        if owner is None:
-            return None
-        tenant_id, device_id = owner.fields["tenant_id"], owner.fields["device_id"]
-        device = await self.get_device(tenant_id, device_id, fresh=fresh)
-        return device if device and device.key_digest == key_digest else None
-
     @staticmethod
-    def without_key(tenant_id: str, device_id: str) -> EmptyField:
-        """The demand that the device has no key; see `TelemetryStore.write`."""
-        return EmptyField(COLLECTION, document_id(tenant_id, device_id), "key_digest")
+    def without_key(tenant_id: str, device_id: str) -> EmptyFields:
+        """The demand that the device needs no key; see `TelemetryStore.write`."""
+        fields = "key_digest", "key_revoked"
+        return EmptyFields(COLLECTION, document_id(tenant_id, device_id), fields)
 
     async def list_devices(self, tenant_id: str) -> list[Device]:
         """The tenant's devices in the order of device ids; at most 10,000."""
@@ -134,8 +110,16 @@ class DevicesStore:
         return sorted(devices, key=lambda device: device.device_id)
 
 
-def _device(document: Document | None, tenant_id: str) -> Device | None:
+def device_of(document: Document | None, tenant_id: str) -> Device | None:
     """The document's device; None without a document, or if it belongs to another tenant."""
     if document is None or document.fields.get("tenant_id") != tenant_id:
         return None
     return msgspec.convert(document.fields, Device)
+
+
+def device_write(device: Device, version: str | None) -> Create | Put:
+    """The write of a device over this version; None: it does not exist yet. Raises InvalidField."""
+    doc_id, fields = document_id(device.tenant_id, device.device_id), fields_of(device)
+    if version is None:
+        return Create(COLLECTION, doc_id, fields)
+    return Put(COLLECTION, doc_id, fields, if_version=version)

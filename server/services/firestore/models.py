@@ -169,6 +169,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """A registered device. `key_digest` is empty while the device has no key.
 
+    During a rotation `old_key_digest` is the key that the new one replaces. A device whose keys
+    were revoked (`key_revoked`) needs a new one: it may not post without a key.
+
     `last_seen` is set by `update_last_seen` only, 0 for never; the device's posts change its zone.
     """
 
@@ -179,6 +182,29 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     last_seen: int = 0
     status: str = "active"
     key_digest: str = ""
+    old_key_digest: str = ""
+    key_revoked: bool = False
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the device may not post without a key."""
+        return self.key_revoked or bool(self.key_digest)
+
+
+class DeviceKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that is valid now, by its digest.
+
+    `used_ms` is when a post came with it last, to about a minute; 0 for never. A key that is being
+    replaced is valid before `until_ms` (0: without end); the new one `replaces` it by its digest
+    until it is used itself.
+    """
+
+    tenant_id: Name
+    device_id: Name
+    digest: str = ""
+    used_ms: Integer = 0
+    until_ms: Integer = 0
+    replaces: str = ""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

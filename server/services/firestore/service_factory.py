@@ -11,6 +11,7 @@ from server.common.metrics import Metrics
 from server.services.firestore.audit_linker import AuditLinker
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.cache.client import CachingClient
+from server.services.firestore.device_keys_store import DeviceKeysStore
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.sessions_store import SessionsStore
 from server.services.firestore.store_probe import StoreProbe
@@ -36,6 +37,7 @@ class Stores:
     telemetry: TelemetryStore
     zones: ZonesStore
     devices: DevicesStore
+    device_keys: DeviceKeysStore
     users: UsersStore
     tenants: TenantsStore
     sessions: SessionsStore
@@ -71,6 +73,7 @@ def create_stores(
         telemetry=TelemetryStore(history, recent),
         zones=ZonesStore(client),
         devices=DevicesStore(client, clock, reads),
+        device_keys=DeviceKeysStore(client, clock, reads),
         users=users,
         tenants=TenantsStore(client, history, users, clock),
         sessions=SessionsStore(client, clock, reads),

@@ -11,7 +11,7 @@ from server.services.firestore.cache.recent_readings import RecentReadings
 from server.services.firestore.models import fields_of
 from server.services.history.measured import tenths
 from server.services.history.series import FINE_MAX_MS, HOUR_MS, step_for
-from server.services.ports.documents import EmptyField, StoreUnavailable, Write
+from server.services.ports.documents import EmptyFields, StoreUnavailable, Write
 from server.services.ports.readings import (
     ALWAYS,
     DemandingHistory,
@@ -76,7 +76,7 @@ class TelemetryStore:
         return self._demanding is not None
 
     async def write(
-        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField | None = None
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyFields | None = None
     ) -> list[str]:
         """Store the readings together with these documents; return the documents' versions.
 

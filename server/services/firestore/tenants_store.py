@@ -10,8 +10,8 @@ import msgspec
 from server.common.clock import Clock
 from server.services.firestore.audit_chain import ENDS, ENTRIES
 from server.services.firestore.base import document_id
+from server.services.firestore.device_keys_store import KEYS
 from server.services.firestore.devices_store import COLLECTION as DEVICES
-from server.services.firestore.devices_store import KEYS
 from server.services.firestore.models import Tenant, fields_of
 from server.services.firestore.sessions_store import COLLECTION as SESSIONS
 from server.services.firestore.tenant_documents import TenantDocuments

@@ -127,12 +127,15 @@ class Delete(msgspec.Struct, frozen=True):
 Write = Create | Put | Update | Delete
 
 
-class EmptyField(NamedTuple):
-    """What a write may demand: that this text is empty or null in a document, or it is missing."""
+class EmptyFields(NamedTuple):
+    """What a write may demand: that a document, or each of these fields in it, is missing or empty.
+
+    Null, an empty text and false are empty.
+    """
 
     collection: str
     id: str
-    field: str
+    fields: tuple[str, ...]
 
 
 class Filter(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from server.services.ports.documents import EmptyField, Write
+from server.services.ports.documents import EmptyFields, Write
 from server.services.ports.values import Integer, Name
 
 
@@ -288,7 +288,7 @@ class DemandingHistory(Protocol):
     """The ability of a history whose writes check a document that they do not write."""
 
     async def write_if(
-        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyFields
     ) -> list[str]:
         """`ReadingHistory.write`, in one transaction with the check of `demand`.
 

@@ -9,7 +9,7 @@ from operator import or_
 from typing import TypeVar
 
 from server.services.history.contents import not_among
-from server.services.ports.documents import EmptyField, Write
+from server.services.ports.documents import EmptyFields, Write
 from server.services.ports.indexes import check_limit
 from server.services.ports.readings import (
     ALWAYS,
@@ -59,12 +59,12 @@ class SqliteHistory(ReadingHistory, DemandingHistory):
         return await self._write(documents, rows, None)
 
     async def write_if(
-        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyFields
     ) -> list[str]:
         return await self._write(documents, rows, demand)
 
     async def _write(
-        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyField | None
+        self, documents: Sequence[Write], rows: Sequence[NewRow], demand: EmptyFields | None
     ) -> list[str]:
         series = await self._numbers(
             {Owner(row.reading.tenant_id, row.reading.device_id) for row in rows}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from server.services.ports.documents import AlreadyExists, DemandUnmet, EmptyField
+from server.services.ports.documents import AlreadyExists, DemandUnmet, EmptyFields
 from server.services.sqlite import queries
 from server.services.sqlite.documents import from_rows
 from server.services.sqlite.old_readings import OLD_READINGS, has_old_readings
@@ -51,7 +51,7 @@ class ReadingSet(NamedTuple):
 
     rows: Sequence[StoredRow]
     keys: Sequence[NewKey] = ()
-    demand: EmptyField | None = None
+    demand: EmptyFields | None = None
 
 
 NO_READINGS = ReadingSet(())
@@ -96,15 +96,16 @@ def add_one_by_one(connection: sqlite3.Connection, one: ReadingSet) -> None:
         execute_rows(connection, _INSERT[name], _GIVEN, [row._replace(n=n)])
 
 
-def first_unmet(connection: sqlite3.Connection, demands: Sequence[EmptyField]) -> str | None:
+def first_unmet(connection: sqlite3.Connection, demands: Sequence[EmptyFields]) -> str | None:
     """The id of a document that does not meet one of these demands."""
-    ids: dict[tuple[str, str], list[str]] = {}
+    ids: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for demand in demands:
-        ids.setdefault((demand.collection, demand.field), []).append(demand.id)
-    for (collection, field), some in ids.items():
+        ids.setdefault((demand.collection, demand.fields), []).append(demand.id)
+    for (collection, fields), some in ids.items():
+        filled = " OR ".join(f"ifnull({value(field)}, 0) NOT IN ('', 0)" for field in fields)
         found = connection.execute(
             f"SELECT id FROM {table(collection)} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
-            f" AND ifnull({value(field)}, '') <> '' LIMIT 1",
+            f" AND ({filled}) LIMIT 1",
             (msgspec.json.encode(some).decode(),),
         ).fetchone()
         if found is not None:

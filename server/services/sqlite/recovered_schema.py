@@ -27,8 +27,8 @@ _FIELDS = {
     "devices": {"device_id", "metadata"},
     "device_keys": {"tenant_id", "device_id"},
 }
-# A key's document has no other fields.
-_ONLY = {"device_keys"}
+# A key's document has no other fields than its own and these.
+_FURTHER = {"device_keys": {"used_ms", "until_ms", "replaces"}}
 
 
 class FoundTable(NamedTuple):
@@ -127,7 +127,8 @@ def _by_content(
         )
         fields = _fields_of(body)
         for name, own in _FIELDS.items():
-            if name not in names and (fields == own if name in _ONLY else fields >= own):
+            further = _FURTHER.get(name, fields)
+            if name not in names and fields >= own and fields - own <= further:
                 sql = next(iter(schema.create_statements(name, ()))).replace("IF NOT EXISTS ", "")
                 more.append(("table", name, name, root, sql))
                 names.add(name)

@@ -19,14 +19,20 @@ T = "default"
 AWAY = StoreUnavailable(message="gone")
 
 
+def device(name, key_digest=""):
+    return SimpleNamespace(
+        tenant_id=T, device_id=name, key_digest=key_digest, needs_key=bool(key_digest)
+    )
+
+
 class Devices:
     """Two devices, of which `lab` has the key "secret"; every call fails while `error` is set."""
 
     def __init__(self):
         self.error = None
         self.known = {
-            "lab": SimpleNamespace(tenant_id=T, device_id="lab", key_digest=digest("secret")),
-            "attic": SimpleNamespace(tenant_id=T, device_id="attic", key_digest=""),
+            "lab": device("lab", digest("secret")),
+            "attic": device("attic"),
         }
 
     def _check(self):
@@ -41,9 +47,15 @@ class Devices:
         self._check()
         return {name: self.known[name] for name in device_ids if name in self.known}
 
-    async def get_device_by_key(self, key_digest, fresh):
+    async def get(self, key_digest, fresh):
         self._check()
-        return next((one for one in self.known.values() if one.key_digest == key_digest), None)
+        found = (one for one in self.known.values() if one.key_digest == key_digest)
+        return next(found, None)
+
+
+class Uses:
+    def note(self, key):
+        pass
 
 
 class Watch:
@@ -56,7 +68,9 @@ class Watch:
 class Rig:
     def __init__(self, mode="optional"):
         self.devices, self.watch = Devices(), Watch()
-        self.keys = DeviceKeys(self.devices, mode, self.watch, WrongKeys(ManualClock()))
+        self.keys = DeviceKeys(
+            self.devices, self.devices, mode, self.watch, WrongKeys(ManualClock()), Uses()
+        )
 
     async def stored(self, key, name):
         """A post with this key and name, whose reading was stored."""
@@ -108,7 +122,7 @@ async def test_a_device_that_was_refused_before_is_refused(rig):
 
 async def test_a_device_that_was_admitted_and_later_needed_a_key_is_refused(rig):
     await rig.stored(None, "attic")
-    rig.devices.known["attic"].key_digest = digest("new")
+    rig.devices.known["attic"] = device("attic", digest("new"))
     with pytest.raises(KeyRequired):
         await rig.stored(None, "attic")
     rig.lose()

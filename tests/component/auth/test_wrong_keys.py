@@ -156,7 +156,7 @@ async def test_an_unknown_key_waits_for_the_look_ups_of_its_address_and_a_known_
 ):
     monkeypatch.setattr(wrong_keys, "LOOK_UP_WAIT_S", 0.01)
     known, new = [
-        From(await process.keys.issue("default", name), None, None, ADDRESS)
+        From(await process.new_key("default", name), None, None, ADDRESS)
         for name in ("known", "new")
     ]
     wrong = From("wrong", None, None, ADDRESS)

@@ -134,11 +134,11 @@ async def test_no_reading_that_is_not_stored_is_streamed_as_stored(site, process
 
 async def test_devices_are_admitted_or_refused_as_at_their_last_post(site):
     process = await site.start(mode="required")
-    keys = {name: await process.keys.issue("acme", name) for name in ("a", "b", "replaced")}
+    keys = {name: await process.new_key("acme", name) for name in ("a", "b", "replaced")}
     for name, key in keys.items():
         await process.post(HOT, device_id=name, device_key=key)
     # A replaced key is refused, and the refusal is remembered.
-    await process.keys.issue("acme", "replaced")
+    await process.new_key("acme", "replaced")
     refusal = await refused(process.post(HOT, device_id="replaced", device_key=keys["replaced"]))
     assert refusal.code == "INVALID_DEVICE_KEY"
     await site.lose(reads=False)

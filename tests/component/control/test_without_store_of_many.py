@@ -201,7 +201,7 @@ async def test_a_cut_during_a_long_outage_of_the_notices_arrives_after_it(site, 
 async def test_a_device_that_one_process_does_not_know_is_switched_off_by_the_others_too(
     site, pair, clock, keyed
 ):
-    device = {"device_key": await pair[0].keys.issue("acme", LAB)} if keyed else {}
+    device = {"device_key": await pair[0].new_key("acme", LAB)} if keyed else {}
     for process in pair:
         await process.post(HOT, **device)
     await pair[0].post(HOT, device_id="attic")

@@ -36,7 +36,7 @@ def row(device_id=None, **more):
     ],
 )
 async def test_a_refusal_is_passed_on_with_tenant_device_and_code(process, sender, name, expected):
-    await process.keys.issue("default", "keyed")
+    await process.new_key("default", "keyed")
     await refused(process.posts.one(sender, row(name)))
     assert process.refused == [expected]
     with suppress(BasError):  # a single refused row raises nothing
@@ -45,14 +45,14 @@ async def test_a_refusal_is_passed_on_with_tenant_device_and_code(process, sende
 
 
 async def test_a_device_that_differs_from_its_key_is_passed_on_in_the_key_s_tenant(process):
-    key = await process.keys.issue("elsewhere", "roof")
+    key = await process.new_key("elsewhere", "roof")
     await refused(process.posts.one(Sender(key), row("lab")))
     await process.posts.many(Sender(key), [row("lab"), row("roof")], RepeatKey())
     assert process.refused == [("elsewhere", "lab", "DEVICE_MISMATCH")] * 2
 
 
 async def test_a_refusal_of_a_device_identified_by_its_key_is_passed_on_with_its_name(process):
-    key = await process.keys.issue("elsewhere", "roof")
+    key = await process.new_key("elsewhere", "roof")
     await process.posts.one(Sender(key), row(key="k"))
     again = Posted(temp_tenths=301, sensor_ok=True, key="k")
     await refused(process.posts.one(Sender(key), again))
@@ -61,7 +61,7 @@ async def test_a_refusal_of_a_device_identified_by_its_key_is_passed_on_with_its
 
 
 async def test_a_refusal_without_name_and_key_is_passed_on_for_the_unknown_device(process):
-    await process.keys.issue("default", "unknown")
+    await process.new_key("default", "unknown")
     await refused(process.posts.one(Sender(), row()))
     assert process.refused == [("default", "unknown", "DEVICE_KEY_REQUIRED")]
 

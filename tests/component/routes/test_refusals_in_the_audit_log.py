@@ -177,7 +177,7 @@ async def test_an_entry_is_lost_if_the_store_cannot_say_whether_the_device_has_a
 
 
 async def test_a_refusal_with_an_operator_s_session_is_audited_in_that_operator_s_tenant(process):
-    await process.keys.issue("elsewhere", "lab")
+    await process.new_key("elsewhere", "lab")
     sender = From(None, Principal("olga", "operator", "elsewhere"), address="192.0.2.1")
     body = Posted(temp_tenths=300, sensor_ok=True, device_id="lab")
     assert (await refused(process.posts.one(sender, body))).code == "DEVICE_KEY_REQUIRED"

@@ -191,6 +191,17 @@ def of_leaver(method: str, path: str = "", body: str = "", shows: str = "") -> R
     )
 
 
+def of_attic(path: str) -> Row:
+    """A change that ends the keys of device `attic`."""
+    row = of_users("POST", path, '{"device_id": "attic"}')
+    unknown = each((STRANGER, INTRUDER), (404, "DEVICE_NOT_FOUND"))
+    return row._replace(
+        refused={**NOT_ADMINS, STRANGER: unknown[STRANGER]},
+        in_shadow={**NOT_ADMINS_IN_SHADOW, **unknown},
+        changing=frozenset({ADMIN}),
+    )
+
+
 NEW_USER = f'{{"username": "new-@", "password": "{PASSWORD}", "role": "operator"}}'
 # The stranger's new password ends the session of the intruder, who has the same account.
 OWN_PASSWORD = Row(
@@ -228,6 +239,7 @@ ROWS: tuple[Row, ...] = (
     *posts_of("lab", NOT_THE_DEVICE, KEYED_IN_SHADOW, KEYED_IF_OFF),
     *posts_of("shed", NOT_SENDERS, KEYLESS_IN_SHADOW, KEYLESS_IF_OFF),
     post("/api/devices/register", NOT_OPERATORS, '{"device_id": "new-@"}'),
+    of_users("POST", "/api/devices/key", '{"device_id": "new-@", "overlap": false}'),
     post("/api/set_setpoint", NOT_OPERATORS, '{"setpoint_tenths": @}'),
     of_users("GET", "/api/users", shows=f'"{LEAVER}"'),
     of_users("POST", "/api/users", NEW_USER),
@@ -240,6 +252,8 @@ ROWS: tuple[Row, ...] = (
     of_leaver("DELETE"),
     read("/auth/status", ITS_SESSION, '"valid"')._replace(in_shadow=ITS_SESSION),
     OWN_PASSWORD,
+    of_attic("/api/devices/key/revoke"),
+    of_attic("/api/devices/delete"),
     post("/auth/logout", NONE, "")._replace(changing=SESSIONS - {INTRUDER} | {EXPIRED}),
     post("/auth/login", NONE, CREDENTIALS)._replace(
         disabled=each(EVERYONE, (503, "AUTH_DISABLED"))

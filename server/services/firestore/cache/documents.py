@@ -19,13 +19,14 @@ from server.services.ports.indexes import EXPIRY
 from server.services.site.ports import SharedCache
 
 # The longest time in seconds that a copy is used. Even if a notice is lost, permissions are checked
-# on copies younger than this: a stream must end within 5 s of its session and is checked every 2 s.
+# on copies younger than this: a stream must end within 5 s of its session and is checked every 2 s,
+# and a revoked key within 5 s. A device is only read to see whether it needs a key.
 LIFE_S: Mapping[str, float] = {
     "sessions": 2.0,
     "users": 2.0,
     "login_attempts": 2.0,
     "devices": 30.0,
-    "device_keys": 30.0,
+    "device_keys": 4.0,
 }
 # In these collections, the absence of a document is cached too: most accounts have no failed
 # log-ins, and most devices no key. The absence of a session is not: it may start the next moment.

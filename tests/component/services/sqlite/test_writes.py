@@ -18,7 +18,7 @@ from server.services.ports.documents import (
     Create,
     Delete,
     DemandUnmet,
-    EmptyField,
+    EmptyFields,
     Filter,
     Put,
     Query,
@@ -179,7 +179,7 @@ async def test_of_writes_that_come_together_only_those_with_an_unmet_demand_are_
     def write(number: int, name: str) -> Awaitable[list[str]]:
         zone = zones.zone_write(ZoneRecord(tenant_id="t", device_id=name), None)
         return history.write_if(
-            [zone], [row(True, 200, number)], EmptyField("devices", name, "key")
+            [zone], [row(True, 200, number)], EmptyFields("devices", name, ("key",))
         )
 
     names = ["empty", "null", "full", "missing"]
