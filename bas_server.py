@@ -106,7 +106,7 @@ async def open_site(
                 queue_max=config.sse_queue_max,
                 flush_max_s=config.sse_flush_ms / 1000,
                 heartbeat_s=config.sse_heartbeat_s,
-                max_streams=config.sse_max_streams,
+                limits=config.stream_limits,
                 census=common_log.leases if common_log else None,
             )
         )
@@ -128,7 +128,7 @@ async def open_container(
         for task in (*base.upkeep, *base.stores.upkeep, access.key_uses, deciding.watch, watch):
             task.start()
             resources.push_async_callback(task.stop)
-        posts = device_posts(deciding, access.keys, base.stores.audit, base.metrics, clock)
+        posts = device_posts(config, deciding, access.keys, base.stores.audit, base.metrics, clock)
         resources.push_async_callback(posts.close, FINISH_S)
         parts = clock, base.metrics, base.client, base.stores, access, sse, deciding, posts, watch
         routes = blueprints(config, *parts, base.raise_if_damaged)

@@ -45,7 +45,7 @@ async def stream_service(seconds: float) -> dict[str, float]:
         Metrics(),
         queue_max=config.sse_queue_max,
         heartbeat_s=config.sse_heartbeat_s,
-        max_streams=config.sse_max_streams,
+        limits=config.stream_limits,
     ) as sse:
         figures = {"SSE service init": (time.perf_counter() - began) * 1000}
         events = round(seconds * EVENTS_A_SECOND)

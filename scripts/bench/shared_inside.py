@@ -17,6 +17,7 @@ from server.common.clock import SystemClock
 from server.common.metrics import Metrics
 from server.services.site.factory import redis_client, redis_site
 from server.services.sse_service.factory import redis_log, sse_service
+from server.services.sse_service.stream_limits import StreamLimits
 from server.services.sse_service.stream_request import StreamRequest
 from server.services.sse_service.subscription import Subscription
 
@@ -37,7 +38,13 @@ async def measure(url: str, seconds: float) -> dict[str, float]:
     async with opening as site, redis_log(site, clock, metrics, **bounds) as log:
         init_s = time.perf_counter() - began
         service = sse_service(
-            log, clock, metrics, queue_max=100, heartbeat_s=20, max_streams=1000, census=log.leases
+            log,
+            clock,
+            metrics,
+            queue_max=100,
+            heartbeat_s=20,
+            limits=StreamLimits(1000),
+            census=log.leases,
         )
         tracemalloc.start()
         async with service as sse:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 # Why a stream closed; docs/operations.md explains each.
 STREAM_ENDS = ("client", "slow", "stalled", "session", "drain", "gap", "store", "log", "failed")
+# Which limit refused a stream.
+STREAM_LIMITS = ("process", "tenant", "account", "address")
 RESUMES = ("fresh", "recovered", "reset")
 # Classes of redis-py's errors and of the system's.
 LOG_FAILURES = (
@@ -57,6 +59,7 @@ REFUSALS = (
     "INVALID_DEVICE_KEY",
     "INVALID_FIELD",
     "INVALID_JSON",
+    "NEW_ZONES_LIMITED",
     "NO_DATA",
     "PERMISSION_DENIED",
     "RATE_LIMITED",

@@ -110,6 +110,10 @@ class Metrics:
             route=(),
             code=(),
         )
+        self.bodies_refused = make.counter(
+            "bas_bodies_refused",
+            "Requests refused while their bodies came, since too many bytes of bodies were held",
+        )
         # Answers to ordinary posts of devices by status, which `settle` adds to `requests`: the
         # increment of a metric costs up to 2 µs, that of a dictionary's value 0.05 µs.
         self.ordinary_posts: Tally[int] = Tally()
@@ -119,6 +123,11 @@ class Metrics:
         self.streams_opened = make.counter("bas_streams_opened", "Streams opened")
         self.streams_closed = make.counter(
             "bas_streams_closed", "Streams closed, by reason", reason=known.STREAM_ENDS
+        )
+        self.streams_refused = make.counter(
+            "bas_streams_refused",
+            "Streams refused because too many were open, by limit",
+            limit=known.STREAM_LIMITS,
         )
         self.resumes = make.counter(
             "bas_stream_resumes",
@@ -172,6 +181,10 @@ class Metrics:
         )
         self.readings_unstored = make.counter(
             "bas_readings_unstored", "Readings that were answered from memory and not stored"
+        )
+        self.posts_limited = make.counter(
+            "bas_posts_limited",
+            "Posts beyond the limit of their address that got the command in force",
         )
         self.readings_refused = make.counter(
             "bas_readings_refused",

@@ -270,6 +270,13 @@ class ServerConfig:
         "`X-Forwarded-Proto` the server believes, separated by commas",
         guards=True,
     )
+    body_bytes_max: int = setting(
+        "BAS_BODY_BYTES_MAX",
+        32_000_000,
+        parsers.integer(1_000_000, 10**12),
+        "bytes of request bodies that one process holds at a time, without those of bodies up to "
+        "4,096 bytes; beyond it the address that holds most of them gets 503",
+    )
     sse_heartbeat_s: int = setting(
         "BAS_SSE_HEARTBEAT_S",
         20,
@@ -295,6 +302,25 @@ class ServerConfig:
         parsers.integer(1, 1_000_000),
         "open streams of one process",
     )
+    sse_streams_per_tenant: int = setting(
+        "BAS_SSE_STREAMS_PER_TENANT",
+        5000,
+        parsers.integer(1, 1_000_000),
+        "open streams of one tenant in one process; beyond it 429",
+    )
+    sse_streams_per_account: int = setting(
+        "BAS_SSE_STREAMS_PER_ACCOUNT",
+        200,
+        parsers.integer(1, 1_000_000),
+        "open streams of one account in one process; beyond it 429",
+    )
+    sse_streams_per_address: int = setting(
+        "BAS_SSE_STREAMS_PER_ADDRESS",
+        500,
+        parsers.integer(1, 1_000_000),
+        "open streams from one address (IPv6: one /64) in one process; beyond it 429. This machine "
+        "and trusted proxies are not limited",
+    )
     sse_history_events: int = setting(
         "BAS_SSE_HISTORY_EVENTS",
         20_000,
@@ -306,6 +332,24 @@ class ServerConfig:
         8_000_000,
         parsers.integer(1000, 10**12),
         "bytes of a tenant's events that the server keeps for replay",
+    )
+    posts_per_second: int = setting(
+        "BAS_POSTS_PER_SECOND",
+        500,
+        parsers.integer(1, 1_000_000),
+        "readings that one address (IPv6: one /64) may post in a second to one process; beyond it "
+        "no new zone is made, and a zone that posted within the last second gets the command in "
+        "force. This machine, trusted proxies and users that are logged in are not limited",
+        guards=True,
+    )
+    new_zones_per_hour: int = setting(
+        "BAS_NEW_ZONES_PER_HOUR",
+        20,
+        parsers.integer(1, 20_000),
+        "new zones of devices that are not registered, from one address (IPv6: one /64) in one "
+        "process; beyond it 429. This machine, trusted proxies and users that are logged in are "
+        "not limited",
+        guards=True,
     )
     present_s: int = setting(
         "BAS_PRESENT_S",
@@ -389,6 +433,16 @@ class ServerConfig:
     def of_demo(self) -> ServerConfig:
         """The same settings for `--demo`, whose data have a folder to themselves."""
         return replace(self, data_dir=self.data_dir / DEMO_FOLDER)
+
+    @property
+    def stream_limits(self) -> tuple[int, int, int, int]:
+        """Open streams of one process at most: in all, by tenant, by account and by address."""
+        return (
+            self.sse_max_streams,
+            self.sse_streams_per_tenant,
+            self.sse_streams_per_account,
+            self.sse_streams_per_address,
+        )
 
     @property
     def database(self) -> Path:

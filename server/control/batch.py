@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from server.common.errors import BasError
 from server.control.messages import Command
@@ -16,17 +16,30 @@ SHARE_ROWS_MAX = BATCH_MAX - 1
 
 T = TypeVar("T")
 
+Newcomers: TypeAlias = Callable[[str, str], BasError | None]
+"""Why a post may not make this tenant's zone of this device; None: it may."""
+
+
+def all_may(_tenant_id: str, _device_id: str) -> None:
+    """Newcomers without a limit."""
+
 
 class Batch:
     """The results of a batch so far.
 
     `deadline` is when no further write may start (monotonic); `wait_s` limits the wait for the
-    store, None if it is not limited. `demand` is what each write demands.
+    store, None if it is not limited; `newcomers` limits the zones that it makes. `demand` is what
+    each write demands.
     """
 
     def __init__(
-        self, deadline: float, wait_s: float | None = None, demand: EmptyFields | None = None
+        self,
+        deadline: float,
+        wait_s: float | None = None,
+        newcomers: Newcomers = all_may,
+        demand: EmptyFields | None = None,
     ) -> None:
+        self.newcomers = newcomers
         self.deadline = deadline
         self.wait_s = wait_s
         self.demand = demand

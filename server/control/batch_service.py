@@ -16,7 +16,7 @@ from server.common.clock import Clock
 from server.common.errors import BasError, Unavailable
 from server.common.retries import tries
 from server.common.shielded_tasks import ShieldedTasks
-from server.control.batch import Batch, bundles, each, rounds
+from server.control.batch import Batch, Newcomers, all_may, bundles, each, rounds
 from server.control.messages import Command
 from server.control.outage.without_store import WithoutStore
 from server.control.rules.decision import PostedRow, Share
@@ -71,7 +71,12 @@ class BatchService:
         self._clock = clock
 
     async def accept_one(
-        self, tenant_id: str, device_id: str, new: NewReading, wait_s: float = WAIT_S
+        self,
+        tenant_id: str,
+        device_id: str,
+        new: NewReading,
+        wait_s: float = WAIT_S,
+        newcomers: Newcomers = all_may,
     ) -> Command:
         """Decide on one reading, store it and announce it; return the command once it is stored.
 
@@ -79,9 +84,11 @@ class BatchService:
         `stored` false and comes from the cache.
 
         Raises Unavailable, with the command, if a reading with a key is not stored; Forbidden (too
-        many zones); Unprocessable (the key was used for another reading).
+        many zones), or what `newcomers` says, for a new zone; Unprocessable (the key was used for
+        another reading).
         """
-        return await self._work.finish(self._accept_one(tenant_id, device_id, new, wait_s))
+        accepted = self._accept_one(tenant_id, device_id, new, wait_s, newcomers)
+        return await self._work.finish(accepted)
 
     @property
     def checks_keys(self) -> bool:
@@ -89,16 +96,21 @@ class BatchService:
         return self._writer.can_demand
 
     async def accept_keyless(
-        self, tenant_id: str, device_id: str, new: NewReading, wait_s: float = WAIT_S
+        self,
+        tenant_id: str,
+        device_id: str,
+        new: NewReading,
+        wait_s: float = WAIT_S,
+        newcomers: Newcomers = all_may,
     ) -> Command:
         """As `accept_one`, if the device has no key: the store checks that in the same write.
 
         The reading must be one that cannot be a repeat: a repeat would not be written. Raises
         DemandUnmet if the device has a key, Unavailable if the reading is not known to be stored,
-        and Forbidden (too many zones).
+        and Forbidden (too many zones), or what `newcomers` says, for a new zone.
         """
         demand = self._writer.without_key(tenant_id, device_id)
-        batch = Batch(math.inf, wait_s, demand)
+        batch = Batch(math.inf, wait_s, newcomers, demand)
         await self._work.finish(self._store_one(tenant_id, device_id, new, batch))
         if batch.errors:
             raise copy(batch.errors[0])  # each raising makes the traceback of an error longer
@@ -109,19 +121,27 @@ class BatchService:
         return self._without_store.answer(tenant_id, device_id, (PostedRow(0, new),))
 
     async def accept(
-        self, tenant_id: str, devices: Mapping[str, Sequence[PostedRow]]
+        self,
+        tenant_id: str,
+        devices: Mapping[str, Sequence[PostedRow]],
+        newcomers: Newcomers = all_may,
     ) -> BatchResult:
         """Decide on each device's readings, store and announce them, oldest first.
 
         A row without an error is stored. If one row of a device cannot be stored, its later rows
         are not stored either, so that the order is kept.
         """
-        return await self._work.finish(self._accept(tenant_id, devices))
+        return await self._work.finish(self._accept(tenant_id, devices, newcomers))
 
     async def _accept_one(
-        self, tenant_id: str, device_id: str, new: NewReading, wait_s: float
+        self,
+        tenant_id: str,
+        device_id: str,
+        new: NewReading,
+        wait_s: float,
+        newcomers: Newcomers,
     ) -> Command:
-        batch = Batch(math.inf, wait_s)
+        batch = Batch(math.inf, wait_s, newcomers)
         await self._store_one(tenant_id, device_id, new, batch)
         if not batch.errors:
             return batch.commands[device_id]
@@ -166,9 +186,12 @@ class BatchService:
         await self._writer.turn()
 
     async def _accept(
-        self, tenant_id: str, devices: Mapping[str, Sequence[PostedRow]]
+        self,
+        tenant_id: str,
+        devices: Mapping[str, Sequence[PostedRow]],
+        newcomers: Newcomers,
     ) -> BatchResult:
-        batch = Batch(self._clock.monotonic() + BEGIN_S)
+        batch = Batch(self._clock.monotonic() + BEGIN_S, newcomers=newcomers)
         now_ms = self._clock.now_ms()
         ordered = {name: oldest_first(rows, now_ms) for name, rows in devices.items()}
         for shares in rounds(ordered, now_ms):

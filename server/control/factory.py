@@ -11,6 +11,7 @@ from server.common.metrics import Metrics
 from server.common.shielded_tasks import ShieldedTasks
 from server.config.config import ServerConfig
 from server.control.batch_service import BatchService
+from server.control.limits.over_limit import PostLimit
 from server.control.outage.relay_notices import RelayNotices
 from server.control.outage.without_store import WithoutStore
 from server.control.rules.belief import Trusting
@@ -39,6 +40,7 @@ class Control:
     relays: RelayNotices
     watch: ZoneWatch
     work: ShieldedTasks
+    post_limit: PostLimit
 
 
 def rules_of(config: ServerConfig) -> Rules:
@@ -80,7 +82,8 @@ async def control(
     )
     notices.listen(SETTINGS_CHANGED, cache.forget_settings)
     try:
-        yield Control(zones, batches, setpoints, relays, watch, work)
+        limit = PostLimit(cache, clock, metrics, rules)
+        yield Control(zones, batches, setpoints, relays, watch, work, limit)
     finally:
         await work.close(FINISH_S)
         await without_store.close()

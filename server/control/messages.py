@@ -9,8 +9,11 @@ from server.control.rules.setpoint_rules import Setpoints
 from server.services.firestore.models import ZoneRecord
 from server.services.ports.readings import Reading
 
-# A zone that was neither set nor seen for this long is deleted; so are zones of invented ids.
-ZONE_DAYS = 30
+# A zone that was not set is deleted this long after its last post; until it has spoken for
+# SPOKEN_MS in all, after NEW_ZONE_DAYS: zones of invented ids do not stay. A time without a post
+# counts as SPOKEN_GAP_MS at most.
+ZONE_DAYS, NEW_ZONE_DAYS = 30, 1
+SPOKEN_MS, SPOKEN_GAP_MS = 3_600_000, 900_000
 
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

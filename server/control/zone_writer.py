@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from server.common.clock import Clock
-from server.common.errors import Forbidden
+from server.common.errors import BasError, Forbidden
 from server.common.loop_turns import LoopTurns
 from server.common.metrics import Metrics
 from server.control.batch import Batch
@@ -249,8 +249,8 @@ class ZoneWriter:
     ) -> list[Share]:
         """Fill the slots from the store; return the shares of zones that may exist.
 
-        Shares of new zones beyond the tenant's limit are refused, unless the device is registered:
-        a client that invents device ids must not fill the store.
+        Shares of new zones beyond the limit of the tenant or of the batch's sender are refused,
+        unless the device is registered: a client that invents device ids must not fill the store.
         """
         unknown = [
             one.device_id
@@ -258,20 +258,24 @@ class ZoneWriter:
             if slots[one.device_id].current is None or slots[one.device_id].divergences
         ]
         loaded = await self._zones.get_many(tenant_id, unknown) if unknown else {}
-        over_limit: list[str] = []
+        over_limit: dict[str, BasError] = {}
         for device_id, zone in loaded.items():
             self._merge(slots[device_id], zone)
-            if zone.version is None and not await self._cache.has_room(tenant_id):
-                over_limit.append(device_id)
+            if zone.version is not None:
+                continue
+            if not await self._cache.has_room(tenant_id):
+                message = "register this device first"
+                over_limit[device_id] = Forbidden("Too many devices", "DEVICE_LIMIT", message)
+            elif refusal := batch.newcomers(tenant_id, device_id):
+                over_limit[device_id] = refusal
         if not over_limit:
             return list(shares)
-        registered = await self._devices.get_devices(tenant_id, over_limit)
-        refused = set(over_limit) - registered.keys()
+        registered = await self._devices.get_devices(tenant_id, list(over_limit))
+        refused = over_limit.keys() - registered.keys()
         for share in shares:
             if share.device_id in refused:
                 slots[share.device_id].current = slots[share.device_id].commanded = None
-                message = "register this device first"
-                batch.refuse(share, Forbidden("Too many devices", "DEVICE_LIMIT", message))
+                batch.refuse(share, over_limit[share.device_id])
         return [share for share in shares if share.device_id not in refused]
 
     async def _earlier(

@@ -40,6 +40,7 @@ from server.common.seldom import Seldom
 from server.common.tracebacks import log_failure
 from server.common.version import VERSION
 from server.config.config import ServerConfig
+from server.http.body_room import BodyRoom
 from server.http.host_check import HostCheck, own_names
 from server.http.request_counts import count_answers, counting_refusals
 from server.http.request_ids import RequestIds
@@ -173,7 +174,9 @@ def create_app(
     # BAS_HOST too: a browser must be able to open the address that is printed at the start.
     names = {*own_names(), config.host.lower(), *config.allowed_hosts}
     refused = counting_refusals(error_answer, metrics)
-    asgi = _HttpOnly(HostCheck(asgi, names, refused, common_headers(config)))
+    common = common_headers(config)
+    asgi = _HttpOnly(HostCheck(asgi, names, refused, common))
+    asgi = BodyRoom(asgi, config.body_bytes_max, refused, common, metrics)
     asgi = TrustedProxies(asgi, config.trusted_proxies, config.auth_attempts_per_15min)
     app.asgi_app = RequestIds(asgi)  # type: ignore[assignment, method-assign]
     return app

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from quart import Blueprint
 
 from server.auth.factory import Auth
 from server.auth.session_watch import SessionWatch
+from server.common.addresses import is_shared_address
 from server.common.clock import Clock
 from server.common.metrics import Metrics
 from server.config.config import ServerConfig
@@ -49,6 +51,7 @@ def blueprints(
 ) -> list[Blueprint]:
     """Every route of the server; `clock` is the one that all processes of the site share."""
     guard = access.guard
+    is_shared = partial(is_shared_address, networks=config.trusted_proxies)
     checks = checks_of(config, clock, client, stores, sse, raise_if_damaged)
     return [
         pages.blueprint(),
@@ -56,7 +59,7 @@ def blueprints(
         setpoint.blueprint(control.setpoints, guard),
         telemetry.blueprint(stores.telemetry, guard, clock),
         export.blueprint(stores.telemetry, guard, config.timezone),
-        stream.blueprint(sse, control.zones, guard),
+        stream.blueprint(sse, control.zones, guard, is_shared),
         devices.blueprint(
             stores.devices, access.key_service, stores.telemetry, stores.audit, guard, clock
         ),

@@ -20,7 +20,9 @@ from server.common.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
-ErrorAnswer = Callable[[str, Exception], tuple[int, bytes, Mapping[str, str]]]
+Answer = tuple[int, bytes, Mapping[str, str]]
+"""Status, JSON and further headers."""
+ErrorAnswer = Callable[[str, Exception], Answer]
 
 # Devices in the field send any host name, and this server cannot change their configuration.
 DEVICE_POSTS = {"/api/sensor_data", "/api/sensor_data/batch"}
@@ -95,16 +97,22 @@ class HostCheck:
             log.warning(*_words(shown, (scope.get("client") or ("nowhere",))[0]))
         hint = f"add {shown} to BAS_ALLOWED_HOSTS" if shown else "send a Host header"
         request = f"{scope['method']} {scope['path']}"
-        status, body, more = self._error_answer(request, Misdirected(message=hint))
-        headers = {
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            **self._headers,
-            **more,
-        }
-        encoded = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
-        await send({"type": "http.response.start", "status": status, "headers": encoded})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        answer = self._error_answer(request, Misdirected(message=hint))
+        await send_refusal(send, answer, self._headers)
+
+
+async def send_refusal(send: Send, answer: Answer, common: Mapping[str, str]) -> None:
+    """Send an error answer from outside of the application, with the headers of all answers."""
+    status, body, more = answer
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **common,
+        **more,
+    }
+    encoded = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def own_names() -> set[str]:

@@ -12,6 +12,8 @@ from server.auth.principal import DEFAULT_TENANT, Principal
 from server.common.clock import Clock
 from server.common.errors import BasError, Unavailable
 from server.common.metrics import Metrics
+from server.config.config import ServerConfig
+from server.control.batch import Newcomers, all_may
 from server.control.batch_service import BatchResult, BatchService
 from server.control.factory import Control
 from server.control.messages import OFF, Command
@@ -19,6 +21,7 @@ from server.control.outage.relay_notices import RelayNotices
 from server.control.rules.decision import PostedRow
 from server.control.rules.posted_body import UNREADABLE, Posted, device_of, reading_of
 from server.control.rules.reading import NewReading, near_each_other
+from server.routes.post_limits import Limited, PostLimits
 from server.routes.refusals import BATCH, SINGLE, OnRefused, Refusals
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.store_watch import WAIT_S
@@ -69,7 +72,9 @@ class DevicePosts:
         metrics: Metrics,
         clock: Clock,
         on_refused: OnRefused,
+        limits: PostLimits | None = None,
     ) -> None:
+        self._limits = limits
         self._batches = batches
         self._relays = relays
         self._keys = keys
@@ -153,7 +158,8 @@ class DevicePosts:
             errors[index] = device
             if isinstance(device, StoreUnavailable):  # the device is not in memory
                 off[name or UNNAMED] = self._off(sender, name)
-        answer = await self._batches.accept(tenant_id, readings)
+        _, newcomers = self._limited(sender, len(parsed))
+        answer = await self._batches.accept(tenant_id, readings, newcomers)
         errors |= answer.errors
         if errors:
             self._record_refusals(
@@ -216,7 +222,7 @@ class DevicePosts:
         self._refusals.refused(route, refusal, sender.address, tenant_id, named)
 
     async def _keyless(
-        self, sender: Sender, named: str | None, reading: NewReading
+        self, sender: Sender, named: str | None, reading: NewReading, newcomers: Newcomers
     ) -> Command | bool:
         """The command for the post of a device without a key, of which the store makes sure.
 
@@ -229,7 +235,7 @@ class DevicePosts:
         if found is None:
             return True
         try:
-            command = await self._batches.accept_keyless(*found, reading, WAIT_S)
+            command = await self._batches.accept_keyless(*found, reading, WAIT_S, newcomers)
         except DemandUnmet:
             return True
         except Unavailable:
@@ -241,7 +247,8 @@ class DevicePosts:
         return command
 
     async def _commanded(self, sender: Sender, named: str | None, reading: NewReading) -> Command:
-        keyless = await self._keyless(sender, named, reading)
+        is_over, newcomers = self._limited(sender)
+        keyless = is_over or await self._keyless(sender, named, reading, newcomers)
         if isinstance(keyless, Command):
             return keyless
         began = self._clock.monotonic()
@@ -264,7 +271,11 @@ class DevicePosts:
             if not keyless:
                 return self._batches.unstored(tenant_id, device_id, reading)
             wait_s = WAIT_S - (self._clock.monotonic() - began)
-            command = await self._batches.accept_one(tenant_id, device_id, reading, wait_s)
+            if is_over and (in_force := self._in_force(tenant_id, device_id, reading)):
+                return in_force
+            command = await self._batches.accept_one(
+                tenant_id, device_id, reading, wait_s, newcomers
+            )
         except BasError as refusal:
             self._refusals.refused(SINGLE, refusal, sender.address, tenant_id, [device_id])
             raise
@@ -302,6 +313,15 @@ class DevicePosts:
             )
         return OFF
 
+    def _limited(self, sender: Sender, rows: int = 1) -> Limited:
+        if self._limits is None:
+            return False, all_may
+        return self._limits.of(sender.address, sender.caller, rows)
+
+    def _in_force(self, tenant_id: str, device_id: str, new: NewReading) -> Command | None:
+        """The answer to a post beyond the limit of its address, if it need not be handled."""
+        return self._limits.answer(tenant_id, device_id, new) if self._limits else None
+
     def _is_fault(self, device_key: str | None, error: BasError) -> bool:
         """Whether an unreadable body is a fault of the device whose key came with it."""
         return error.code != "NO_DATA" and self._keys.names_device(device_key)
@@ -321,11 +341,18 @@ class DevicePosts:
 
 
 def device_posts(
-    control: Control, keys: DeviceKeys, audit: AuditStore, metrics: Metrics, clock: Clock
+    config: ServerConfig,
+    control: Control,
+    keys: DeviceKeys,
+    audit: AuditStore,
+    metrics: Metrics,
+    clock: Clock,
 ) -> DevicePosts:
-    """The DevicePosts of this control."""
+    """The DevicePosts of this control, with the limits of the settings."""
     deciding = control.batches, control.relays
-    return DevicePosts(*deciding, keys, audit, metrics, clock, control.watch.refused)
+    limits = PostLimits(config, control.post_limit, clock)
+    refused = control.watch.refused
+    return DevicePosts(*deciding, keys, audit, metrics, clock, refused, limits)
 
 
 def _known(caller: Principal | BasError | None) -> Principal | None:

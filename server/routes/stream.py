@@ -9,8 +9,9 @@ import msgspec
 from quart import Blueprint, Response, request
 from quart_schema import validate_querystring
 
-from server.auth.guard import Guard
+from server.auth.guard import Guard, address
 from server.auth.principal import Principal
+from server.common.addresses import address_group
 from server.common.asgi import Scope
 from server.common.errors import InvalidField
 from server.control.messages import ZoneStatus
@@ -30,14 +31,19 @@ HEADERS = {
 }
 
 
-def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
-    """All users with a session get the events of their own tenant."""
+def blueprint(
+    sse: SSEService, zones: ZoneService, guard: Guard, is_shared: Callable[[str], bool]
+) -> Blueprint:
+    """All users with a session get the events of their own tenant.
+
+    `is_shared` says whether many people may connect from an address.
+    """
     bp = Blueprint("stream", __name__)
 
     @bp.get("/api/sse/telemetry")
     # A stream that reconnects by itself shows nobody at the page.
     @guard.require_auth("read-only", is_use=False)
-    @fails_with(400, 401, 403, 503)
+    @fails_with(400, 401, 403, 429, 503)
     @validate_querystring(StreamQuery)
     async def telemetry_stream(query_args: StreamQuery, principal: Principal) -> Response:
         if request.method == "HEAD":
@@ -46,7 +52,6 @@ def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
         if len(wanted) > DEVICES_MAX:
             raise InvalidField("device_id", f"at most {DEVICES_MAX} devices")
         devices = frozenset(wanted)
-        sse.check_room()
         tenant_id = principal.tenant_id
 
         async def snapshot() -> list[ZoneStatus]:
@@ -65,11 +70,15 @@ def blueprint(sse: SSEService, zones: ZoneService, guard: Guard) -> Blueprint:
             devices=devices,
             names=query_args.names,
             owner=principal.owner,
+            account=principal.username if principal.owner else "",
+            address="" if is_shared(address()) else address_group(address()),
             end=principal.end,
             # HTTP/1.1 has chunks; in HTTP/1.0 an answer ends with its connection.
             wire=transport if request.http_version == "1.1" else None,
             snapshot=snapshot if query_args.snapshot else None,
         )
+
+        sse.check_room(stream_request)
 
         async def subscribe(kill: Callable[[], None]) -> Subscription:
             return await sse.subscribe(msgspec.structs.replace(stream_request, kill=abort or kill))

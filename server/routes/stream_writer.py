@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from server.common.asgi import App, Message, Receive, Scope, Send
-from server.common.errors import Unavailable
+from server.common.errors import RateLimited, Unavailable
 from server.services.sse_service.subscription import Subscription
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,9 @@ async def _opened(scope: Scope, receive: Receive, disconnected: bool) -> Subscri
     open_stream: OpenStream = scope.pop(STREAM_KEY)
     try:
         stream = await open_stream(lambda: _cancel(writer))
-    except Unavailable as error:
-        # The status line is sent already: end the stream, and the client reconnects and gets a 503.
+    except (Unavailable, RateLimited) as error:
+        # The status line is sent already: end the stream, and the client reconnects and gets a
+        # refusal.
         log.warning("a stream could not be opened: %s", error)
         return None
     stream.ends_with(asyncio.ensure_future(asyncio.sleep(0) if disconnected else receive()))

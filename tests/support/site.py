@@ -17,6 +17,7 @@ from server.services.site.redis_site import RedisSite
 from server.services.sse_service.factory import redis_log, sse_service
 from server.services.sse_service.redis_backend import RedisLog
 from server.services.sse_service.service import SSEService
+from server.services.sse_service.stream_limits import StreamLimits
 from server.services.sse_service.stream_request import StreamRequest
 from tests.support.stream import FrameSplitter, eventually
 
@@ -150,7 +151,7 @@ class Site:
                 metrics,
                 queue_max=1000,
                 heartbeat_s=20,
-                max_streams=1000,
+                limits=StreamLimits(1000),
                 census=log.leases,
             )
         )

@@ -52,6 +52,7 @@ from server.services.sqlite.client import SqliteClient
 from server.services.sqlite.reading_history import SqliteHistory
 from server.services.sse_service.factory import sse_service
 from server.services.sse_service.memory_log import MemoryLog
+from server.services.sse_service.stream_limits import StreamLimits
 from tests.support.clock import ManualClock
 from tests.support.stream import FrameSplitter
 
@@ -289,7 +290,12 @@ class Site:
         await stores.watch.check()
         sse = await self.resources.enter_async_context(
             sse_service(
-                self.log, self.clock, metrics, queue_max=100, heartbeat_s=20, max_streams=10
+                self.log,
+                self.clock,
+                metrics,
+                queue_max=100,
+                heartbeat_s=20,
+                limits=StreamLimits(10),
             )
         )
         notices, rules = WireEnd(self.wire), Rules(60_000, GRACE_S)

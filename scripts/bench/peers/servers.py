@@ -99,7 +99,8 @@ def this_server(folder: Path, **settings: str) -> Iterator[Running]:
 
     One address may hold a quarter of the connections: this makes room for 10,000 from here.
     """
-    with host.server(folder, BAS_SSE_MAX_STREAMS="40000", **settings) as process:
+    limits = ("BAS_SSE_MAX_STREAMS", "BAS_SSE_STREAMS_PER_TENANT", "BAS_SSE_STREAMS_PER_ACCOUNT")
+    with host.server(folder, **dict.fromkeys(limits, "40000"), **settings) as process:
         assert process.password is not None, process.output
         session = asyncio.run(wire.log_in(process.port, process.password))
         stream = get("/api/sse/telemetry", X_Session_ID=session)

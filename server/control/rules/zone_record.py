@@ -7,7 +7,14 @@ from typing import NamedTuple
 import msgspec
 
 from server.common.clock import Clock
-from server.control.messages import ZONE_DAYS, Command, relays_on
+from server.control.messages import (
+    NEW_ZONE_DAYS,
+    SPOKEN_GAP_MS,
+    SPOKEN_MS,
+    ZONE_DAYS,
+    Command,
+    relays_on,
+)
 from server.control.rules.belief import counted
 from server.control.rules.device_clock import QUEUES
 from server.control.rules.present import PERIOD_MAX_MS, newest_ms
@@ -48,7 +55,8 @@ def zone_after(
     """The zone's record after a post: its relays as decided, and what the newest reading says.
 
     `reason` is the reason of its fault, if any. `report` is None until the last part of the post. A
-    zone that was never set expires after ZONE_DAYS.
+    zone that was never set expires after ZONE_DAYS, one that has spoken for less than an hour after
+    NEW_ZONE_DAYS.
     """
     now_ms, changed_ms = moment.now_ms, relays.cool_changed_ms
     last_seen_ms, newest_date = zone.last_seen_ms, zone.newest_ms
@@ -67,9 +75,10 @@ def zone_after(
             period_ms = min(interval_ms, zone.interval_ms)
     timestamp_ms = newest.timestamp_ms if is_present else zone.timestamp_ms
     own = zone.setpoint_tenths is not None or zone.deadband_tenths is not None
+    days, spoken_ms = _kept(zone, last_seen_ms)
     after = msgspec.structs.replace(
         zone,
-        expire_at=None if own else now_ms + ZONE_DAYS * DAY_MS,
+        expire_at=None if own else now_ms + days * DAY_MS,
         last_seen_ms=last_seen_ms,
         timestamp_ms=timestamp_ms,
         temp_tenths=newest.temp_tenths if is_present else zone.temp_tenths,
@@ -92,6 +101,8 @@ def zone_after(
         after = msgspec.structs.replace(
             after, interval_ms=interval_ms, period_ms=period_ms, fault_reason=reason
         )
+    if spoken_ms != zone.spoken_ms:
+        after = msgspec.structs.replace(after, spoken_ms=spoken_ms)
     if clock is not None:
         after = msgspec.structs.replace(
             after,
@@ -107,6 +118,22 @@ def zone_after(
     if report is None and relays.fault:
         return trusted_otherwise(after, now_ms, trust_state="fault", trust_reason=reason)
     return after
+
+
+def _kept(zone: ZoneRecord, last_seen_ms: int) -> tuple[int, int]:
+    """For how many days the zone is kept, and for how long it has spoken in all (ms).
+
+    The time is not counted any more once the zone is kept for ZONE_DAYS: its `expire_at` shows
+    that, also in a zone of an earlier version. A longer silence counts as SPOKEN_GAP_MS.
+    """
+    if zone.last_seen_ms and (
+        zone.expire_at is None or zone.expire_at - zone.last_seen_ms > 2 * NEW_ZONE_DAYS * DAY_MS
+    ):
+        return ZONE_DAYS, 0
+    spoken_ms = zone.spoken_ms
+    if zone.last_seen_ms:
+        spoken_ms += min(max(last_seen_ms - zone.last_seen_ms, 0), SPOKEN_GAP_MS)
+    return (ZONE_DAYS, 0) if spoken_ms >= SPOKEN_MS else (NEW_ZONE_DAYS, spoken_ms)
 
 
 def relays_now(zone: ZoneRecord, report: Report | None, moment: Moment) -> Relays:

@@ -51,7 +51,8 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     A revision says when a value was set: a tenant's value of a later revision wins. `updated_by` is
     the user that set the zone last. `cool_changed_ms` is on the time line `run` (see `Clock.boot`);
     `cool_changed_wall_ms` is the same time for processes on another time line. A zone for which no
-    value was set is deleted at `expire_at`.
+    value was set is deleted at `expire_at`; `spoken_ms` is for how long it has spoken in all, 0
+    from an hour on.
     """
 
     tenant_id: Name
@@ -91,6 +92,7 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     cool_changed_wall_ms: Integer = 0
     run: str = ""
     expire_at: Integer | None = None
+    spoken_ms: Integer = 0
     setpoint_tenths: Integer | None = None
     setpoint_rev: Integer = 0
     deadband_tenths: Integer | None = None

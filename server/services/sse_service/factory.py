@@ -11,6 +11,7 @@ from server.common.metrics import Metrics
 from server.services.ports.event_log import Census, EventLog
 from server.services.sse_service.hub import FLUSH_MAX_S, Hub
 from server.services.sse_service.service import SSEService
+from server.services.sse_service.stream_limits import StreamLimits
 
 if TYPE_CHECKING:
     from server.services.site.redis_site import RedisSite
@@ -25,18 +26,21 @@ async def sse_service(
     *,
     queue_max: int,
     heartbeat_s: int,
-    max_streams: int,
+    limits: tuple[int, int, int, int],
     flush_max_s: float = FLUSH_MAX_S,
     census: Census | None = None,
 ) -> AsyncIterator[SSEService]:
-    """The SSE service over `event_log`; its hub runs until the context ends."""
+    """The SSE service over `event_log`; its hub runs until the context ends.
+
+    `limits` are those of `StreamLimits`, in its order.
+    """
     hub = Hub(
         event_log,
         clock,
         metrics,
         queue_max=queue_max,
         heartbeat_s=heartbeat_s,
-        max_streams=max_streams,
+        limits=StreamLimits(*limits),
         flush_max_s=flush_max_s,
         on_count=census.changed if census is not None else None,
     )

@@ -15,6 +15,7 @@ from server.common.session_end import SessionEnd
 from server.services.ports.event_log import EventLog, LogUnavailable
 from server.services.sse_service.channel import Channel
 from server.services.sse_service.delivery import Delivery
+from server.services.sse_service.stream_limits import OpenStreams, StreamLimits
 from server.services.sse_service.stream_request import StreamRequest
 from server.services.sse_service.subscription import Preamble, Subscription
 
@@ -31,13 +32,6 @@ RETRY_MIN_MS, RETRY_SPAN_MS = 1000, 4000
 BYE_MIN_MS = 2000
 # Coprime with the span: 4,000 clients in a row get 4,000 different delays.
 RETRY_STEP = 2477
-
-
-class TooManyStreams(Unavailable):
-    """The process has as many open streams as its limit allows."""
-
-    error = "Too many open streams"
-    code = "TOO_MANY_STREAMS"
 
 
 class Draining(Unavailable):
@@ -61,7 +55,7 @@ class Hub:
         *,
         queue_max: int,
         heartbeat_s: float,
-        max_streams: int,
+        limits: StreamLimits,
         flush_max_s: float = FLUSH_MAX_S,
         stall_s: float = STALL_S,
         on_count: Callable[[str, int], None] | None = None,
@@ -74,7 +68,7 @@ class Hub:
         self._heartbeat_s = heartbeat_s
         self._stall_s = stall_s
         self._on_count = on_count
-        self.max_streams = max_streams
+        self.streams = OpenStreams(limits, metrics)
         self._channels: dict[str, Channel] = {}
         self._open: set[Subscription] = set()
         self._counts: Counter[str] = Counter()
@@ -98,12 +92,12 @@ class Hub:
     async def subscribe(self, request: StreamRequest, preamble: Preamble = ()) -> Subscription:
         """Open a stream that first sends the pieces that `preamble` makes; the caller closes it.
 
-        Raises TooManyStreams, Draining, LogUnavailable.
+        Raises TooManyStreams, TooManyOfOne, Draining, LogUnavailable.
         """
         tenant_id = request.tenant_id
-        self.check_room()
+        self.check_room(request)
         channel = await self._channel(tenant_id)
-        self.check_room()
+        self.check_room(request)
         subscription = Subscription(
             channel.delivery,
             request,
@@ -111,6 +105,7 @@ class Hub:
             retry_ms=RETRY_MIN_MS + next(self._retries) * RETRY_STEP % RETRY_SPAN_MS,
             on_close=self._forget,
         )
+        subscription.counted = self.streams.enter(request)
         channel.delivery.enter(subscription)
         self._open.add(subscription)
         self._counts[tenant_id] += 1
@@ -125,12 +120,11 @@ class Hub:
             raise
         return subscription
 
-    def check_room(self) -> None:
-        """Raise TooManyStreams or Draining if no stream could be opened now."""
+    def check_room(self, request: StreamRequest) -> None:
+        """Raise TooManyStreams, TooManyOfOne or Draining if this stream cannot be opened now."""
         if self.draining:
             raise Draining
-        if len(self._open) >= self.max_streams:
-            raise TooManyStreams(message=f"{self.max_streams} are open; try again later")
+        self.streams.check(request)
 
     def subscriber_count(self, tenant_id: str | None = None) -> int:
         """Number of open streams, of one tenant or of all."""
@@ -212,6 +206,7 @@ class Hub:
 
     def _forget(self, subscription: Subscription, reason: str) -> None:
         self._open.discard(subscription)
+        self.streams.leave(subscription.counted)
         tenant_id = subscription.tenant_id
         self._counts[tenant_id] -= 1
         self._report_count(tenant_id)

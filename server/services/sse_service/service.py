@@ -140,9 +140,9 @@ class SSEService:
         preamble = [hello] if snapshot is None else [hello, state]
         return await self.hub.subscribe(request, preamble)
 
-    def check_room(self) -> None:
-        """Raise TooManyStreams or Draining if no stream could be opened now."""
-        self.hub.check_room()
+    def check_room(self, request: StreamRequest) -> None:
+        """Raise TooManyStreams, TooManyOfOne or Draining if it cannot be opened now."""
+        self.hub.check_room(request)
 
     async def subscriber_count(
         self, tenant_id: str | None = None, scope: Literal["process", "site"] = "process"

@@ -39,6 +39,10 @@ class StreamRequest(msgspec.Struct, frozen=True):
     """Whether events have names; without names, a page reads them all in `onmessage`."""
     owner: str | None = None
     """The session that the stream depends on."""
+    account: str = ""
+    """The account whose streams are counted; empty without a session."""
+    address: str = ""
+    """The address group whose streams are counted; empty for one that many people share."""
     end: SessionEnd | None = None
     """When that session ends."""
     kill: Callable[[], None] | None = None

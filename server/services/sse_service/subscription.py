@@ -32,7 +32,8 @@ class Subscription(EventSubscriber):
 
     __slots__ = (
         "_announced_s", "_bye_retry_ms", "_client", "_closed", "_end_due", "_ended", "_ends_s",
-        "_extendable", "_heartbeat_due", "_kill", "_on_close", "_retry_ms", "_steps", "owner",
+        "_extendable", "_heartbeat_due", "_kill", "_on_close", "_retry_ms", "_steps", "counted",
+        "owner",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +47,8 @@ class Subscription(EventSubscriber):
     ) -> None:
         super().__init__(delivery, request)
         self.owner = request.owner
+        # Under which limits the stream is counted.
+        self.counted: tuple[tuple[str, str], ...] = ()
         # On the clock of `tick`, which nobody can set.
         self._ends_s: float | None = None
         # The end of which the client was told; None if it knows of none that is near.

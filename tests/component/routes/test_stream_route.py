@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -137,3 +138,48 @@ async def test_a_stream_beyond_the_limit_gets_503(config, clock):
             await open_stream.disconnect()
         assert (answer.status, answer.json()["code"]) == (503, "TOO_MANY_STREAMS")
         assert int(answer.headers["Retry-After"]) > 0
+
+
+HERE, THERE = "198.51.100.7", "203.0.113.9"
+
+
+async def opened(resources, container, caller, address):
+    """Open a stream of this caller, which stays open."""
+    client = container.app.test_client(use_cookies=False)
+    scope = {"client": (address, 40_000)}
+    connection = client.request(PATH, headers=caller.headers, scope_base=scope)
+    await resources.enter_async_context(connection)
+    await connection.receive()
+    resources.push_async_callback(connection.disconnect)
+
+
+@pytest.mark.parametrize(
+    ("limit", "others"),
+    [("tenant", []), ("account", [("operator", HERE)]), ("address", [("reader", THERE)])],
+)
+async def test_too_many_streams_of_one_are_refused_with_429_and_those_of_others_are_not(
+    config, clock, limit, others
+):
+    settings = {f"sse_streams_per_{limit}": 1}
+    async with served(config, clock, **settings) as container, AsyncExitStack() as resources:
+        reader = await logged_in(container, "reader", address=HERE)
+        await opened(resources, container, reader, HERE)
+        for name, address in others:
+            await opened(resources, container, await logged_in(container, name), address)
+        answer = await reader.get(PATH)
+        assert (answer.status, answer.json()["code"]) == (429, "TOO_MANY_STREAMS")
+        assert int(answer.headers["Retry-After"]) > 0
+        metrics = container.base.metrics.exposition().decode()
+        assert f'bas_streams_refused_total{{limit="{limit}"}} 1.0' in metrics
+        await resources.aclose()
+        await opened(resources, container, reader, HERE)  # one that ended makes room
+
+
+async def test_this_machine_may_open_more_streams_than_one_address(config, clock):
+    async with (
+        served(config, clock, sse_streams_per_address=1) as container,
+        AsyncExitStack() as resources,
+    ):
+        reader = await logged_in(container, "reader", address="127.0.0.1")
+        for _ in range(2):
+            await opened(resources, container, reader, "127.0.0.1")

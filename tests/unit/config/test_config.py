@@ -161,6 +161,17 @@ SETTINGS = {
     "BAS_SSE_HEARTBEAT_S": ("sse_heartbeat_s", 20, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_FLUSH_MS": ("sse_flush_ms", 100, [("0", 0), ("1000", 1000)], [*NO_NUMBER, "1001"]),
     "BAS_SSE_QUEUE_MAX": ("sse_queue_max", 100, [("1", 1)], [*NO_NUMBER, "0"]),
+    "BAS_BODY_BYTES_MAX": (
+        "body_bytes_max",
+        32_000_000,
+        [("1000000", 1_000_000)],
+        [*NO_NUMBER, "999999"],
+    ),
+    "BAS_POSTS_PER_SECOND": ("posts_per_second", 500, [("1", 1)], [*NO_NUMBER, "0"]),
+    "BAS_NEW_ZONES_PER_HOUR": ("new_zones_per_hour", 20, [("1", 1)], [*NO_NUMBER, "0"]),
+    "BAS_SSE_STREAMS_PER_TENANT": ("sse_streams_per_tenant", 5000, [("1", 1)], [*NO_NUMBER, "0"]),
+    "BAS_SSE_STREAMS_PER_ACCOUNT": ("sse_streams_per_account", 200, [("1", 1)], [*NO_NUMBER, "0"]),
+    "BAS_SSE_STREAMS_PER_ADDRESS": ("sse_streams_per_address", 500, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_MAX_STREAMS": ("sse_max_streams", 10_000, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_HISTORY_EVENTS": ("sse_history_events", 20_000, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_HISTORY_BYTES": ("sse_history_bytes", 8_000_000, [("1000", 1000)], [*NO_NUMBER, "1"]),
@@ -209,6 +220,7 @@ GUARDS = [
     *("BAS_MAX_LOGIN_ATTEMPTS", "BAS_LOCKOUT_DURATION", "BAS_AUTH_ATTEMPTS_PER_15MIN"),
     *("BAS_DEVICE_AUTH", "BAS_COOKIE_SECURE", "TENANT_ID_HEADER"),
     *("BAS_PASSWORD_MIN_LENGTH", "BAS_PASSWORD_HISTORY_COUNT", "BAS_METRICS"),
+    *("BAS_NEW_ZONES_PER_HOUR", "BAS_POSTS_PER_SECOND"),
     *("USE_FIRESTORE_AUTH", "USE_FIRESTORE_AUDIT", "BAS_AUDIT_DAYS"),
 ]
 OLD_FILE = "BAS_AUTH_CONFIG"

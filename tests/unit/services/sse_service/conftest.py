@@ -15,6 +15,7 @@ from server.services.ports.event_log import Cursor, EventLog
 from server.services.sse_service.hub import Hub
 from server.services.sse_service.memory_log import MemoryLog
 from server.services.sse_service.service import SSEService
+from server.services.sse_service.stream_limits import StreamLimits
 from server.services.sse_service.stream_request import StreamRequest
 from server.services.sse_service.subscription import Subscription
 from tests.support.clock import ManualClock
@@ -85,7 +86,7 @@ class Rig:
 
     def __init__(self, log: EventLog, clock: ManualClock, **options: Any) -> None:
         self.log, self.clock, self.metrics = log, clock, Metrics()
-        settings = {"queue_max": 100, "heartbeat_s": HEARTBEAT_S, "max_streams": 10_000}
+        settings = {"queue_max": 100, "heartbeat_s": HEARTBEAT_S, "limits": StreamLimits()}
         self.hub = Hub(log, clock, self.metrics, stall_s=STALL_S, **(settings | options))
         self.sse = SSEService(self.hub, log, clock, self.metrics, HEARTBEAT_S)
         self.published = 0

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from server.common.session_end import SessionEnd
-from server.services.sse_service.hub import Draining, TooManyStreams
+from server.services.sse_service.hub import Draining
+from server.services.sse_service.stream_limits import StreamLimits, TooManyStreams
+from server.services.sse_service.stream_request import StreamRequest
 from server.services.sse_service.subscription import Subscription
 from tests.support.stream import eventually
 from tests.unit.services.sse_service.conftest import (
@@ -115,15 +117,15 @@ async def test_streams_are_counted_for_each_tenant(rig: Rig) -> None:
 async def test_a_stream_beyond_the_limit_is_refused_until_another_has_ended(
     make_rig: MakeRig,
 ) -> None:
-    rig = await make_rig(max_streams=3)
+    rig = await make_rig(limits=StreamLimits(3))
     streams = [await rig.subscribe(tenant) for tenant in ("a", "b", "c")]
     with pytest.raises(TooManyStreams):
-        rig.sse.check_room()
+        rig.sse.check_room(StreamRequest("a"))
     with pytest.raises(TooManyStreams):
         await rig.subscribe("a")
     assert rig.hub.subscriber_count() == 3
     streams[1].close()
-    rig.sse.check_room()
+    rig.sse.check_room(StreamRequest("a"))
     streams.append(await rig.subscribe("a"))
     for stream in streams:
         stream.close()
@@ -243,7 +245,7 @@ async def test_a_drain_without_streams_ends_at_once(rig: Rig) -> None:
 async def test_no_stream_opens_after_a_drain_has_begun(rig: Rig) -> None:
     await rig.hub.drain(0.01)
     with pytest.raises(Draining):
-        rig.sse.check_room()
+        rig.sse.check_room(StreamRequest("a"))
     with pytest.raises(Draining):
         await rig.subscribe(HERE)
     assert rig.hub.draining
@@ -268,7 +270,7 @@ async def test_streams_that_open_at_the_same_time_do_not_exceed_the_limit(
     make_rig: MakeRig,
 ) -> None:
     log = LateLog([5])
-    rig = await make_rig(log, max_streams=3)
+    rig = await make_rig(log, limits=StreamLimits(3))
     opened = await asyncio.gather(*(rig.subscribe(HERE) for _ in range(8)), return_exceptions=True)
     assert [isinstance(each, TooManyStreams) for each in opened].count(True) == 5
     assert rig.hub.subscriber_count() == 3
