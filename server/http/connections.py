@@ -189,7 +189,7 @@ class Connections:
         self._refusals = Spell()
         self._too_long_warnings = Seldom()
         self._context = WorkerContext(None)
-        self._device_connections: set[DeviceConnection] = set()
+        self._device_connections: dict[DeviceConnection, None] = {}  # the oldest first
         self._tasks: set[asyncio.Task[None]] = set()
 
     def new_connection(self) -> DeviceConnection:
@@ -198,19 +198,21 @@ class Connections:
 
     def admit(self, connection: DeviceConnection, peer: str) -> bool:
         if not self._has_room(peer):
-            return False
-        self._device_connections.add(connection)
+            self._count_refusal(peer)
+            if not self._made_room(peer):
+                return False
+        self._device_connections[connection] = None
         self._peers[address_group(peer)] += 1
         self._open += 1
         return True
 
     def ended(self, connection: DeviceConnection) -> None:
         if connection in self._device_connections:
-            self._device_connections.remove(connection)
+            del self._device_connections[connection]
             self._count_closed(connection.peer)
 
     def take_over(self, connection: DeviceConnection) -> asyncio.Protocol:
-        self._device_connections.remove(connection)
+        del self._device_connections[connection]
         loop = asyncio.get_running_loop()
         served = partial(self._serve, connection.peer, connection.served)
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), served, loop=loop)
@@ -245,12 +247,31 @@ class Connections:
         One address may have a quarter, so that one machine cannot shut out all others. This limit
         does not apply to proxies and this machine, through which many people connect.
         """
-        many = self._is_shared_address(peer)
-        full = self._open >= self._max_connections
-        if not full and (many or self._peers[address_group(peer)] < self._max_connections // 4):
-            if over := self._refusals.over():
-                log.warning("connections are accepted again: %d were refused in %.0f s", *over)
-            return True
+        if self._open >= self._max_connections or self._has_its_share(peer):
+            return False
+        if over := self._refusals.over():
+            log.warning("connections are accepted again: %d were refused in %.0f s", *over)
+        return True
+
+    def _has_its_share(self, peer: str) -> bool:
+        if self._is_shared_address(peer):
+            return False
+        return self._peers[address_group(peer)] >= self._max_connections // 4
+
+    def _made_room(self, peer: str) -> bool:
+        """Close the oldest connection on which nothing ever came; return whether there was one.
+
+        A device sends its post as soon as it is connected, so a new connection is worth more than
+        an old one without a byte. An address that has its share makes room for itself only.
+        """
+        group = address_group(peer) if self._has_its_share(peer) else None
+        for connection in self._device_connections:
+            if connection.is_unused and group in {None, address_group(connection.peer)}:
+                connection.cut()
+                return True
+        return False
+
+    def _count_refusal(self, peer: str) -> None:
         self._count_refused()
         if self._refusals.goes_on():
             log.warning(
@@ -259,7 +280,6 @@ class Connections:
                 self._open,
                 peer,
             )
-        return False
 
     def _count_closed(self, peer: str) -> None:
         group = address_group(peer)

@@ -123,6 +123,11 @@ class DeviceConnection(asyncio.Protocol):
         if self.task is None:
             self._owner.ended(self)
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing has come on the connection yet."""
+        return not (self.served or self._received or self.task) and self._incoming is OPEN
+
     def finish(self) -> None:
         """Close the connection at shutdown, unless its first request may still be on the way."""
         self._finishing = True

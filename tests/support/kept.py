@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bas_server import Container
+from server.services.firestore.device_keys_store import KEYS
 from server.services.firestore.routing import AUDIT, COLLECTIONS
-from server.services.ports.documents import PAGE_MAX, Query
+from server.services.ports.documents import PAGE_MAX, Document, Query
 
 DOCUMENTS = tuple(name for name in COLLECTIONS if name not in {"telemetry", *AUDIT})
 TENANTS = ("default", "elsewhere")
@@ -21,6 +22,15 @@ async def kept(container: Container, *but: str) -> Kept:
     }
     readings = [len(await telemetry.query_recent(one, None, PAGE_MAX)) for one in TENANTS]
     versions = {
-        (name, item.id): item.version for name, page in pages.items() for item in page.documents
+        (name, item.id): _version(name, item)
+        for name, page in pages.items()
+        for item in page.documents
     }
     return readings, versions
+
+
+def _version(collection: str, document: Document) -> str:
+    """The version; that of a key also changes a moment after its use, which is noted later."""
+    if collection != KEYS:
+        return document.version
+    return repr(sorted(document.fields.items() - {("used_ms", document.fields["used_ms"])}))

@@ -167,3 +167,18 @@ async def test_a_device_that_half_closes_is_answered_and_closed(container):
         writer.write_eof()
         assert b"200 OK" in await reader.read()
         writer.close()
+
+
+async def test_a_full_server_closes_the_oldest_connection_on_which_nothing_came(container):
+    async with serving(container.app, container.posts) as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HELLO)
+        assert (await reader.read(12)).startswith(b"HTTP/1.1 200")
+        oldest = silent[0][0]
+        with contextlib.suppress(ConnectionError):  # the same end
+            assert await oldest.read() == b""
+        silent[1][1].write(HELLO)
+        assert (await silent[1][0].read(12)).startswith(b"HTTP/1.1 200")
+        for _, one in (*silent, (reader, writer)):
+            one.close()

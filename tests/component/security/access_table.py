@@ -251,9 +251,9 @@ ROWS: tuple[Row, ...] = (
     of_leaver("DELETE", "/sessions")._replace(changing=frozenset()),
     of_leaver("DELETE"),
     read("/auth/status", ITS_SESSION, '"valid"')._replace(in_shadow=ITS_SESSION),
-    OWN_PASSWORD,
     of_attic("/api/devices/key/revoke"),
     of_attic("/api/devices/delete"),
+    OWN_PASSWORD,
     post("/auth/logout", NONE, "")._replace(changing=SESSIONS - {INTRUDER} | {EXPIRED}),
     post("/auth/login", NONE, CREDENTIALS)._replace(
         disabled=each(EVERYONE, (503, "AUTH_DISABLED"))
