@@ -382,6 +382,43 @@ async def test_a_device_registered_while_the_server_runs_must_present_its_key(
             assert answer.status_code == 200, answer.text
 
 
+async def test_the_key_of_a_device_is_rotated_listed_revoked_and_deleted_beside_the_server(
+    server: tuple[ServerProcess, Path],
+) -> None:
+    running, folder = server
+    async with caller(running.url) as device:
+
+        async def status(key: str) -> int:
+            body = {"device_id": "kept", "temp_tenths": 230, "sensor_ok": True}
+            headers = {"X-Device-Key": key}
+            return (await device.post("/api/sensor_data", json=body, headers=headers)).status_code
+
+        async def shown(*arguments: str) -> list[str]:
+            done = await asyncio.to_thread(run, *arguments, data_dir=folder)
+            assert done.returncode == 0, done.stderr
+            return done.stdout.strip().splitlines()
+
+        _, old = await shown("register-device", "kept")
+        _, new, overlap = await shown("rotate-key", "kept")
+        assert all(one.startswith("bas_") for one in (old, new))
+        assert "the old key is valid until" in overlap
+        assert [await status(one) for one in (old, new)] == [200, 200]
+
+        async def has_ended() -> bool:
+            return await status(old) == 401
+
+        await eventually(has_ended, "the old key ends once the new one is used")
+        heading, *lines = await shown("list-devices")
+        (line,) = (one for one in lines if one.startswith("kept\t"))
+        assert heading.split("\t") == ["DEVICE", "KEY", "LAST USE", "OLD KEY UNTIL"]
+        assert re.fullmatch(r"kept\tyes\t20\d\d-\S+Z\t-", line)
+        await shown("revoke-key", "kept")
+        assert await status(new) == 401
+        await shown("delete-device", "kept")
+        assert not any(one.startswith("kept\t") for one in await shown("list-devices"))
+    refused(run("rotate-key", "kept", data_dir=folder), 1, "Unknown device")
+
+
 def test_register_device_refuses_an_invalid_device_id(folder: Path) -> None:
     for device_id in ("", "x" * 129):
         refused(run("register-device", device_id, data_dir=folder), 1, "device_id")
