@@ -244,3 +244,26 @@ async def test_the_page_retries_a_full_server_with_its_last_event_id(
         assert "?last_event_id=" in asked.urls[-1]
         office = card(page, "office")
         await expect(office.locator(".temperature")).to_have_text("20.5 °C")
+
+
+OPEN_ONE = """() => new Promise((resolve) => {
+  const source = new EventSource("/api/sse/telemetry");
+  source.onerror = () => resolve(source.readyState === EventSource.CLOSED);
+})"""
+
+
+async def test_a_page_beyond_the_streams_of_its_account_retries_and_an_eventsource_ends(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.expect_complaint(rf"status of 429 .*{STREAM}")
+    server = desk.serve(tmp_path / "data", BAS_SSE_STREAMS_PER_ACCOUNT="1")
+    first = await admin_at(desk, server)
+    second = await desk.window()
+    await second.goto(server.url)
+    assert server.password is not None
+    async with second.expect_response(lambda answer: answer.status == 429):
+        await log_in(second, "admin", server.password)
+    # A plain EventSource learns no cause, and does not come back.
+    assert await second.evaluate(OPEN_ONE) is True
+    await first.close()
+    await is_live(second, BACK_S)
