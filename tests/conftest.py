@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from bas_server import Container, open_container
 from server.common import tracebacks
@@ -35,7 +35,8 @@ start_cheaply()
 hash_cheaply()
 measure_once()
 # A deadline would fail examples whenever the machine is busy.
-settings.register_profile("bas", deadline=None)
+# On a busy machine drawing an example takes long, which says nothing about the code.
+settings.register_profile("bas", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bas")
 
 PASSWORD = "correct horse"
