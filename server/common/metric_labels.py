@@ -36,18 +36,23 @@ STORE_FAILURES = (
     "write_timeout",
     "write_unsure",
 )
-CACHED = ("device_keys", "devices", "login_attempts", "sessions", "telemetry", "users")
+CACHED = (
+    *("api_tokens", "device_keys", "devices", "login_attempts", "sessions", "telemetry", "users"),
+)
 CACHE_SOURCES = ("process", "shared", "store")
 # In the order of seriousness; `control/rules/trust_state.py` defines them.
 TRUST = ("never", "ok", "suspect", "silent", "stuck", "refused", "fault")
 LOGINS = ("success", "failure", "locked", "rate_limited")
 DENIALS = (
     "INVALID_SESSION_ID",
+    "INVALID_TOKEN",
     "MISSING_TENANT_ID",
     "NO_SESSION_TENANT",
     "PERMISSION_DENIED",
     "SESSION_INVALID",
     "TENANT_ACCESS_DENIED",
+    "TOKEN_EXPIRED",
+    "ZONE_ACCESS_DENIED",
 )
 SINGLE = "/api/sensor_data"
 DEVICE_ROUTES = (SINGLE, f"{SINGLE}/batch")
@@ -59,6 +64,7 @@ REFUSALS = (
     "INVALID_DEVICE_KEY",
     "INVALID_FIELD",
     "INVALID_JSON",
+    "INVALID_TOKEN",
     "NEW_ZONES_LIMITED",
     "NO_DATA",
     "PERMISSION_DENIED",
@@ -67,9 +73,11 @@ REFUSALS = (
     "STORE_UNAVAILABLE",
     "TENANT_ACCESS_DENIED",
     "TIMEOUT",
+    "TOKEN_EXPIRED",
     "TOO_LARGE",
     "TOO_MANY_READINGS",
     "UNSUPPORTED_MEDIA_TYPE",
+    "ZONE_ACCESS_DENIED",
     "ZONE_BUSY",
 )
 # Failures of a request that are the server's fault.

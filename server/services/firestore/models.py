@@ -17,6 +17,7 @@ from server.common.errors import InvalidField
 from server.services.ports.values import Finite, Integer, Name
 
 Role = Literal["read-only", "operator", "admin"]
+TokenKind = Literal["api", "link", "display"]
 ROLES: tuple[Role, ...] = ("read-only", "operator", "admin")
 
 T = TypeVar("T")
@@ -166,6 +167,29 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     booted_ms: int = 0
     last_access: int = 0
     agent_changed: bool = False
+
+
+class ApiToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A token of a program or of a wall screen; `digest` replaces its secret, which is not stored.
+
+    A program sends an `api` token as a bearer token. A `link` is a screen's link that was not
+    opened yet; then it is a `display`, whose secret is in a cookie. Without `zones` it may see all
+    zones of its tenant. `expires_at` is 0 if it is valid until it is revoked, `last_used` 0 if it
+    was never used; it may be a minute old. A revoked one is deleted at `expire_at`.
+    """
+
+    digest: Name
+    name: Name
+    tenant_id: Name
+    role: Role
+    kind: TokenKind = "api"
+    zones: list[str] = []
+    created_at: Integer = 0
+    created_by: str = ""
+    expires_at: Integer = 0
+    last_used: Integer = 0
+    revoked_at: Integer = 0
+    expire_at: Integer | None = None
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ TELEMETRY = ("telemetry", "zones", "tenant_settings", "devices", "device_keys")
 AUTH = (
     *("users", "usernames", "tenants"),
     *("sessions", "login_attempts", "known_addresses"),
+    *("api_tokens", "api_token_names"),
 )
 AUDIT = ("audit_log", "audit_chain", "audit_secrets")
 COLLECTIONS = TELEMETRY + AUTH + AUDIT

@@ -18,6 +18,7 @@ from server.services.firestore.store_probe import StoreProbe
 from server.services.firestore.store_watch import StoreWatch
 from server.services.firestore.telemetry_store import TelemetryStore
 from server.services.firestore.tenants_store import TenantsStore
+from server.services.firestore.tokens_store import TokensStore
 from server.services.firestore.users_store import UsersStore
 from server.services.firestore.zones_store import ZonesStore
 from server.services.ports.documents import DocumentClient, Reads
@@ -41,6 +42,7 @@ class Stores:
     users: UsersStore
     tenants: TenantsStore
     sessions: SessionsStore
+    tokens: TokensStore
     audit: AuditStore
     watch: StoreWatch
     upkeep: Sequence[BackgroundTask]
@@ -77,6 +79,7 @@ def create_stores(
         users=users,
         tenants=TenantsStore(client, history, users, clock),
         sessions=SessionsStore(client, clock, reads),
+        tokens=TokensStore(client, reads),
         audit=audit,
         watch=StoreWatch(probe.write, clock, metrics),
         upkeep=(AuditLinker(client, clock, metrics, audit.made), audit.refusals),

@@ -15,6 +15,8 @@ from server.services.firestore.devices_store import COLLECTION as DEVICES
 from server.services.firestore.models import Tenant, fields_of
 from server.services.firestore.sessions_store import COLLECTION as SESSIONS
 from server.services.firestore.tenant_documents import TenantDocuments
+from server.services.firestore.tokens_store import COLLECTION as TOKENS
+from server.services.firestore.tokens_store import NAMES as TOKEN_NAMES
 from server.services.firestore.users_store import COLLECTION as USERS
 from server.services.firestore.users_store import UsersStore
 from server.services.firestore.zones_store import SETTINGS, ZONES
@@ -31,8 +33,8 @@ from server.services.ports.readings import ALWAYS, ReadingHistory
 
 COLLECTION = "tenants"
 READINGS = "readings"
-# Accounts and keys come first: when they are gone, nothing can add to the rest.
-FIRST = (SESSIONS, KEYS, DEVICES, ZONES, SETTINGS)
+# Accounts, tokens and keys come first: when they are gone, nothing can add to the rest.
+FIRST = (SESSIONS, TOKENS, TOKEN_NAMES, KEYS, DEVICES, ZONES, SETTINGS)
 
 
 class TenantExists(AlreadyExists):
@@ -90,9 +92,10 @@ class TenantsStore:
         return msgspec.convert(document.fields, Tenant) if document else None
 
     async def tenant_ids(self) -> list[str]:
-        """Every tenant that was created, or has accounts, devices, zones, settings or readings."""
+        """Every tenant that was created, or has accounts, tokens, devices, zones, settings or
+        readings."""
         found: set[str] = set(await self._history.tenant_ids())
-        for collection in (COLLECTION, USERS, DEVICES, ZONES, SETTINGS):
+        for collection in (COLLECTION, USERS, TOKEN_NAMES, DEVICES, ZONES, SETTINGS):
             found |= set(await self._documents.tenant_ids(collection))
         return sorted(found)
 

@@ -23,6 +23,7 @@ from server.services.site.ports import SharedCache
 # and a revoked key within 5 s. A device is only read to see whether it needs a key.
 LIFE_S: Mapping[str, float] = {
     "sessions": 2.0,
+    "api_tokens": 2.0,
     "users": 2.0,
     "login_attempts": 2.0,
     "devices": 30.0,

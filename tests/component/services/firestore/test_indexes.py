@@ -20,7 +20,7 @@ from server.services.firestore.audit_check import ChainCheck
 from server.services.firestore.audit_linker import AuditLinker
 from server.services.firestore.document_history import DocumentHistory, StoredReading
 from server.services.firestore.google.values import TOKEN
-from server.services.firestore.models import AuditEntry, Session, ZoneRecord
+from server.services.firestore.models import ApiToken, AuditEntry, Session, ZoneRecord
 from server.services.firestore.service_factory import Stores, create_stores
 from server.services.ports.documents import Aggregate, MissingIndex, Page, Query
 from server.services.ports.indexes import (
@@ -41,7 +41,7 @@ DECLARED = load_indexes(FILE)
 OVERRIDES: list[dict[str, Any]] = json.loads(FILE.read_text())["fieldOverrides"]
 EXEMPT = {(one["collectionGroup"], one["fieldPath"]) for one in OVERRIDES if one["indexes"] == []}
 # Fields that have another value in each write, or many values.
-GROWS = r"_(ms|at)$|utc_timestamp|^last_access$|^gaps$|^doubted$|^addresses$|^chain$"
+GROWS = r"_(ms|at)$|utc_timestamp|^last_(access|used)$|^gaps$|^doubted$|^addresses$|^chain$"
 # Collections with thousands of documents; in the others a growing field does no harm.
 BUSY: dict[str, type[msgspec.Struct]] = {
     "telemetry": StoredReading,
@@ -50,6 +50,7 @@ BUSY: dict[str, type[msgspec.Struct]] = {
     "audit_log": AuditEntry,
     "login_attempts": Attempts,
     "known_addresses": Known,
+    "api_tokens": ApiToken,
 }
 
 
@@ -112,6 +113,7 @@ CALLS: dict[str, list[Callable[[Stores], Awaitable[object]]]] = {
     "count_of": [lambda s: s.tenants.figures("t")],
     "delete_of": [lambda s: _all(s.tenants.delete_tenant("t", lambda _: []))],
     "forget_user": [lambda s: BackOff(s.client, s.reads, ManualClock(), free=1).forget_user("u")],
+    "list_tokens": [lambda s: s.tokens.list_tokens(), lambda s: s.tokens.list_tokens("t")],
     "sessions_of": [lambda s: s.sessions.sessions_of("u")],
 }
 
