@@ -124,7 +124,7 @@ async def open_container(
         site = await resources.enter_async_context(open_site(config, clock, serving=True))
         base, access, sse, deciding = site.base, site.base.auth, site.sse, site.control
         clock = base.site_clock
-        watch = SessionWatch(sse.hub, access.sessions.ends)
+        watch = SessionWatch(sse.hub, access.ends)
         for task in (*base.upkeep, *base.stores.upkeep, access.key_uses, deciding.watch, watch):
             task.start()
             resources.push_async_callback(task.stop)

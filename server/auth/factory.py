@@ -15,11 +15,14 @@ from server.auth.login import LoginService
 from server.auth.own_password import OwnPassword
 from server.auth.password_rules import PasswordRules
 from server.auth.passwords import Passwords
+from server.auth.principal import TOKEN_OWNER
 from server.auth.sessions import SessionService
 from server.auth.tenants import TenantService
+from server.auth.tokens import TokenService
 from server.auth.wrong_keys import WrongKeys
 from server.common.clock import Clock
 from server.common.metrics import Metrics
+from server.common.session_end import SessionEnd
 from server.config.config import ServerConfig
 from server.services.firestore.service_factory import Stores
 
@@ -39,6 +42,18 @@ class Auth:
     users: AccountService
     own_password: OwnPassword
     tenants: TenantService
+    tokens: TokenService
+
+    async def ends(self, owners: set[str]) -> dict[str, SessionEnd]:
+        """When the sessions and tokens of these stream owners end; at most BATCH_MAX.
+
+        An owner whose session, role or token no longer exists is missing.
+        """
+        of_tokens = {owner for owner in owners if owner.startswith(TOKEN_OWNER)}
+        found = await self.tokens.ends(of_tokens) if of_tokens else {}
+        if of_sessions := owners - of_tokens:
+            found |= await self.sessions.ends(of_sessions)
+        return found
 
 
 def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Metrics) -> Auth:
@@ -95,6 +110,7 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
         lock_s=config.lockout_duration,
     )
     key_uses = KeyUses(stores.device_keys, clock)
+    tokens = TokenService(stores.tokens, stores.audit, stores.watch, clock, logins.work)
     return Auth(
         passwords=passwords,
         sessions=sessions,
@@ -109,9 +125,10 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
         ),
         key_service=KeyService(stores.devices, stores.device_keys, stores.audit),
         key_uses=key_uses,
-        guard=Guard(config, sessions, stores.audit, clock, metrics),
+        guard=Guard(config, sessions, tokens, stores.audit, clock, metrics),
         lockout=lockout,
         users=users,
         own_password=OwnPassword(users, passwords, guesses, stores.audit, logins.work),
+        tokens=tokens,
         tenants=TenantService(stores.tenants, stores.users, lockout, stores.audit),
     )

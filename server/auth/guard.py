@@ -6,14 +6,17 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
 
+import msgspec
 from quart import after_this_request, current_app, request
 from quart.typing import ResponseTypes
 
-from server.auth.principal import ANYONE, Principal
+from server.auth.principal import ANYONE, Principal, ZoneDenied
+from server.auth.request_origin import carries_body, is_own_origin
+from server.auth.request_tokens import bearer_token, display_secret, has_credentials
 from server.auth.session_cookies import has_cookie, renew_cookies, secret_ids
 from server.auth.sessions import SessionService, digest
+from server.auth.tokens import TokenRefused, TokenService, user_of
 from server.common.clock import Clock
 from server.common.errors import (
     BasError,
@@ -26,7 +29,7 @@ from server.common.errors import (
 from server.common.metrics import Metrics
 from server.config.config import ServerConfig
 from server.services.firestore.audit_store import AuditStore
-from server.services.firestore.models import Role, Session
+from server.services.firestore.models import Role, Session, TokenKind
 from server.services.firestore.refusal_counts import RefusalKind
 
 log = logging.getLogger(__name__)
@@ -51,12 +54,14 @@ class Guard:
         self,
         config: ServerConfig,
         sessions: SessionService,
+        tokens: TokenService,
         audit: AuditStore,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._config = config
         self._sessions = sessions
+        self._tokens = tokens
         self._audit = audit
         self._clock = clock
         self._metrics = metrics
@@ -74,28 +79,39 @@ class Guard:
             @wraps(view)
             async def guarded(*args: Any, **kwargs: Any) -> Any:
                 after_this_request(never_stored)
-                kwargs["principal"] = await self._admit(role, is_use)
-                return await current_app.ensure_async(view)(*args, **kwargs)
+                principal = kwargs["principal"] = await self._admit(role, is_use)
+                try:
+                    return await current_app.ensure_async(view)(*args, **kwargs)
+                except ZoneDenied as refusal:
+                    self._metrics.denials.labels(code=refusal.code).inc()
+                    await self._audit_refusal(refusal, principal.tenant_id, principal.username)
+                    raise
 
             return guarded
 
         return decorate
 
-    async def principal_if_any(self, *, required: bool = False) -> Principal | None:
-        """The caller of a public view if the request has a live session; else None.
+    async def principal_if_any(self, *, posts: bool = False) -> Principal | None:
+        """The caller of a public view if the request has a live session or token; else None.
 
-        With `required`, a session that is not alive raises Unauthenticated: its data must not go to
-        the default tenant.
+        A token that is not valid raises Unauthenticated: a program must not get another tenant's
+        answers. If the caller `posts` readings, so does a session that is not alive: its data must
+        not go to the default tenant. In shadow mode every caller may post for its tenant.
         """
-        if not self._config.auth_on or not secret_ids():
+        if not self._config.auth_on or not has_credentials():
             return None
         after_this_request(never_stored)
         try:
-            principal = await self.resolve()
-        except Unauthenticated:
-            if required and not self._config.shadow:
+            principal = await self.resolve(remembered=posts)
+        except Unauthenticated as refusal:
+            if isinstance(refusal, TokenRefused):
+                self._metrics.denials.labels(code=refusal.code).inc()
+            if (posts or bearer_token()) and not self._config.shadow:
                 raise
             return None
+        if posts and self._config.shadow and not principal.may("operator"):
+            self._log_shadow(Forbidden(message=f"{principal.role} role cannot post readings"))
+            principal = msgspec.structs.replace(principal, role="operator")
         try:
             self.check_tenant(principal.tenant_id)
         except (Forbidden, Invalid) as refusal:
@@ -119,14 +135,15 @@ class Guard:
         """Refuse an unsafe request that another site's page may have sent.
 
         An `Origin` must be this site or one of BAS_CORS_ORIGINS. With a session cookie a body must
-        be JSON, which no form can send.
+        be JSON, which no form can send. No page can add a token to a request unless it knows it:
+        browsers ask the server first (CORS), and send none by themselves.
         """
-        if request.method in SAFE_METHODS:
+        if request.method in SAFE_METHODS or bearer_token() is not None:
             return
         origin = request.headers.get("Origin")
-        if origin is not None and not self._same_origin(origin):
+        if origin is not None and not is_own_origin(origin, self._config.cors_origins):
             raise Forbidden("Cross-origin request refused", "CSRF_REFUSED", f"from {origin[:200]}")
-        if has_cookie() and not request.is_json and _carries_body():
+        if has_cookie() and not request.is_json and carries_body():
             raise UnsupportedMedia(message="send Content-Type: application/json")
 
     async def _admit(self, role: Role, is_use: bool) -> Principal:
@@ -154,7 +171,44 @@ class Guard:
             "shadow mode: %s %s would be refused: %s", request.method, request.path, refusal
         )
 
-    async def resolve(self, *, is_use: bool = True) -> Principal:
+    async def resolve(self, *, is_use: bool = True, remembered: bool = False) -> Principal:
+        """The caller by its API token, or else its session, or else its display's cookie.
+
+        Raises Unauthenticated. `remembered` is that of `TokenService.principal`.
+        """
+        if (secret := bearer_token()) is not None:
+            return await self._by_token(secret, "api", remembered)
+        shown = display_secret()
+        if shown is None:
+            return await self._by_session(is_use)
+        try:
+            if secret_ids():
+                return await self._by_session(is_use)
+        except Unauthenticated:
+            pass  # a person logged in on a wall screen, and the session has ended
+        return await self._by_token(shown, "display")
+
+    async def token_caller(self) -> Principal | None:
+        """The caller by its API token, also if log-in is disabled; None without a token.
+
+        Raises TokenRefused.
+        """
+        secret = bearer_token()
+        return None if secret is None else await self._by_token(secret, "api")
+
+    async def _by_token(self, secret: str, kind: TokenKind, remembered: bool = False) -> Principal:
+        try:
+            principal = await self._tokens.principal(secret, kind, remembered=remembered)
+        except TokenRefused as refusal:
+            if refusal.token is not None:
+                owner = refusal.token.tenant_id, user_of(refusal.token)
+                await self._audit_refusal(refusal, *owner, "TOKEN_REFUSED")
+            raise
+        if self._config.shadow:  # anyone sees all zones
+            return msgspec.structs.replace(principal, zones=frozenset())
+        return principal
+
+    async def _by_session(self, is_use: bool) -> Principal:
         """The caller who has this request's session. Raises Unauthenticated.
 
         A person's request extends the session, and the cookies that brought it. A session in
@@ -196,14 +250,16 @@ class Guard:
         )
         await self._sessions.audit_agent(session, entry)
 
-    async def _audit_refusal(self, refusal: BasError, tenant_id: str, username: str) -> None:
+    async def _audit_refusal(
+        self, refusal: BasError, tenant_id: str, username: str, action: str = "ACCESS_DENIED"
+    ) -> None:
         """Write an audit entry for a refusal of a known user; equal ones share one a minute.
 
         Refusals of strangers are only counted: a client without a session must not be able to fill
         the disk.
         """
         kind = RefusalKind(
-            "ACCESS_DENIED",
+            action,
             tenant_id or "default",
             username,
             refusal.code,
@@ -211,19 +267,6 @@ class Guard:
             request.path[:200],
         )
         await self._audit.refusals.refused(kind, address())
-
-    def _same_origin(self, origin: str) -> bool:
-        if origin in self._config.cors_origins:
-            return True
-        try:
-            parts = urlsplit(origin)
-            port = parts.port
-        except ValueError:
-            return False
-        default = {"http": 80, "https": 443}.get(parts.scheme)
-        host = f"{parts.hostname}:{port or default}"
-        own = request.host if ":" in request.host.rsplit("]")[-1] else f"{request.host}:{default}"
-        return default is not None and host == own.lower().replace("[", "").replace("]", "")
 
 
 async def never_stored(response: ResponseTypes) -> ResponseTypes:
@@ -240,16 +283,3 @@ def user_agent() -> str:
 def address() -> str:
     """The caller's address."""
     return str(request.remote_addr or "")
-
-
-def _carries_body() -> bool:
-    """Whether the request has a body or a header that announces one.
-
-    A page of another site cannot send a request that lacks Content-Type, Origin and body.
-    """
-    headers = request.headers
-    return (
-        "Content-Type" in headers
-        or "Transfer-Encoding" in headers
-        or headers.get("Content-Length", "0") != "0"
-    )

@@ -54,7 +54,7 @@ def has_cookie() -> bool:
 
 def set_cookies(config: ServerConfig, secret_id: str, max_age_s: int) -> None:
     """Let the answer set every cookie of the session; with no id and no time it clears them."""
-    secure = _is_secure(config)
+    secure = is_secure(config)
     # The first one is without a port: simple clients of the existing server read one cookie only.
     names = _names()[::-1] + ([HOST_PREFIX + name for name in _names()] if secure else [])
     _set(names, secret_id, max_age_s, secure)
@@ -67,7 +67,7 @@ def renew_cookies(config: ServerConfig, secret_id: str, max_age_s: int) -> None:
         for name, value in request.cookies.items()
         if value == secret_id and _plain(name) in _names()
     ]
-    _set(names, secret_id, max_age_s, _is_secure(config))
+    _set(names, secret_id, max_age_s, is_secure(config))
 
 
 def _set(names: list[str], secret_id: str, max_age_s: int, secure: bool) -> None:
@@ -82,11 +82,11 @@ def _set(names: list[str], secret_id: str, max_age_s: int, secure: bool) -> None
 
 def _names() -> list[str]:
     """The names of the cookies without `__Host-`, the one that counts first in front."""
-    port = _port()
-    return [COOKIE] if port is None else [f"{COOKIE}_{port}", COOKIE]
+    number = port()
+    return [COOKIE] if number is None else [f"{COOKIE}_{number}", COOKIE]
 
 
-def _port() -> int | None:
+def port() -> int | None:
     """The port by which the browser knows this server; None if the Host has no valid one."""
     host = str(request.host or "")
     if not host:
@@ -108,7 +108,8 @@ def _brought(names: list[str]) -> list[str]:
     return [value for name in both if (value := request.cookies.get(name))]
 
 
-def _is_secure(config: ServerConfig) -> bool:
+def is_secure(config: ServerConfig) -> bool:
+    """Whether the cookies of this request's answer are for https only."""
     return config.cookie_secure == "always" or (
         config.cookie_secure == "auto" and request.scheme == "https"
     )

@@ -100,9 +100,19 @@ def command_line() -> argparse.ArgumentParser:
 
 def _commands() -> list[CliCommand]:
     # Imported here, since a running server does not need them.
-    from server.commands import audit, compact, copy, database, devices, simulate, tenants, users
+    from server.commands import (
+        audit,
+        compact,
+        copy,
+        database,
+        devices,
+        simulate,
+        tenants,
+        tokens,
+        users,
+    )
 
-    modules = (users, tenants, devices, simulate, copy, compact, database, audit)
+    modules = (users, tokens, tenants, devices, simulate, copy, compact, database, audit)
     return [command for module in modules for command in module.COMMANDS]
 
 

@@ -225,9 +225,10 @@ class ServerConfig:
     metrics: str = setting(
         "BAS_METRICS",
         "open",
-        parsers.choice("open", "local", "off"),
+        parsers.choice("open", "local", "token", "off"),
         "who may read `/metrics`: `open` anyone, `local` programs on this machine that no proxy "
-        "passes on, `off` nobody",
+        "passes on, `token` callers that send an API token or `BAS_METRICS_TOKEN`, `off` nobody. "
+        "`local` also answers callers with one of these",
         guards=True,
     )
     metrics_token: str = setting(
@@ -235,8 +236,8 @@ class ServerConfig:
         "",
         parsers.secret,
         "a secret of at least 20 characters for Prometheus, which sends it as a bearer token: with "
-        "it `/api/metrics/zones` shows the zones of all tenants, and `BAS_METRICS=local` also "
-        "answers other machines",
+        "it `/api/metrics/zones` shows the zones of all tenants, and `BAS_METRICS=local` and "
+        "`token` answer it",
     )
     cookie_secure: str = setting(
         "BAS_COOKIE_SECURE",

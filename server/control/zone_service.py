@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import TypeVar
 
 from server.common.clock import Clock
+from server.common.errors import NotFound
 from server.control.messages import ZoneStatus, zone_status
 from server.control.rules.setpoint_rules import in_force
 from server.control.rules.silence import Listening
@@ -59,6 +60,22 @@ class ZoneService:
         if device_id is not None and zone is None:
             zone = await self._stored(tenant_id, device_id)
         return self._shown(zone or ZoneRecord(tenant_id=tenant_id, device_id=""), settings)
+
+    async def status_of_last(self, tenant_id: str, among: Collection[str]) -> ZoneStatus:
+        """The status of the zone seen last of these; of none, if none of them was seen.
+
+        Raises StoreUnavailable.
+        """
+        settings = await self._settings(tenant_id)
+        found = []
+        for device_id in among:
+            try:
+                known = self._cache.commanded_zone(tenant_id, device_id)
+                found.append(known or await self._stored(tenant_id, device_id))
+            except NotFound:
+                continue
+        newest = max(found, key=lambda zone: zone.last_seen_ms, default=None)
+        return self._shown(newest or ZoneRecord(tenant_id=tenant_id, device_id=""), settings)
 
     async def snapshot(self, tenant_id: str) -> list[ZoneStatus]:
         """The status of every zone of the tenant, by device id."""

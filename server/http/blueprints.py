@@ -27,6 +27,7 @@ from server.routes import (
     setpoint,
     stream,
     telemetry,
+    tokens,
     users,
     zone_metrics,
 )
@@ -66,6 +67,7 @@ def blueprints(
         device_keys.blueprint(config, access.key_service, guard),
         audit.blueprint(stores.audit, guard),
         auth.blueprint(config, access.logins, guard, watch, clock),
+        tokens.blueprint(config, access.tokens, guard, watch, clock),
         users.blueprint(config, access, watch),
         zone_metrics.blueprint(control.zones, guard, config.metrics_token),
         health.blueprint(config, checks, sse, guard, metrics, clock),

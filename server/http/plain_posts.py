@@ -13,11 +13,11 @@ from typing import NamedTuple
 import h11
 import msgspec
 
+from server.common.bearer import bearer, is_api_token
 from server.common.shielded_tasks import ShieldedTasks
 from server.control.rules.posted_body import Posted
 from server.routes.device_posts import DevicePosts, Sender
 from server.routes.refusals import SINGLE
-from server.routes.requests import bearer
 
 # Every ordinary post begins with this.
 BEGINNING = f"POST {SINGLE} HTTP/1.".encode()
@@ -70,6 +70,7 @@ def ordinary_head(head: bytes) -> Head | None:
         set(headers[b"content-type"]) == {JSON}
         and wishes <= {KEEP, CLOSE}
         and len(keys) <= 1
+        and not any(map(is_api_token, keys))
         and length <= BODY_MAX_BYTES
     )
     if not is_ordinary:

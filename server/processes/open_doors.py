@@ -38,4 +38,4 @@ def open_doors(config: ServerConfig, port: int) -> Iterator[str]:
             " BAS_DEVICE_AUTH=required"
         )
     if config.metrics == "open":
-        yield f"/metrics is open: {anyone} read it. Set BAS_METRICS=local or BAS_METRICS=off"
+        yield f"/metrics is open: {anyone} read it. Set BAS_METRICS=local, token or off"

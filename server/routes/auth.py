@@ -8,8 +8,15 @@ from quart_schema import validate_response
 from server.auth.guard import Guard, address, user_agent
 from server.auth.login import LoginService
 from server.auth.principal import ANYONE, Principal
-from server.auth.session_cookies import HEADER, own_secret_ids, secret_ids, set_cookies
+from server.auth.request_tokens import (
+    DISPLAY_COOKIE_S,
+    display_secret,
+    has_credentials,
+    set_display_cookie,
+)
+from server.auth.session_cookies import HEADER, own_secret_ids, set_cookies
 from server.auth.session_watch import SessionWatch
+from server.auth.tokens import TokenRefused
 from server.common.clock import Clock
 from server.common.errors import Invalid, Unauthenticated, Unavailable
 from server.config.config import ServerConfig
@@ -32,7 +39,7 @@ def blueprint(
     watch: SessionWatch,
     clock: Clock,
 ) -> Blueprint:
-    """Public routes; /auth/status answers about the session in the request."""
+    """Public routes; /auth/status answers about the session or token in the request."""
     bp = Blueprint("auth", __name__)
 
     @bp.post("/auth/login")
@@ -70,12 +77,14 @@ def blueprint(
         if not config.auth_on:
             everybody = SessionUser(ANYONE.username, ANYONE.role, 0, 0)
             return SessionStatus("valid", everybody, config.session_timeout)
-        if not secret_ids():
+        if not has_credentials():
             raise Invalid("No session provided", "NO_SESSION")
         try:
             principal = await guard.resolve()
         except Unauthenticated as error:
-            raise Unauthenticated(message=error.message) from None
+            code = error.code if isinstance(error, TokenRefused) else None
+            raise Unauthenticated(code=code, message=error.message) from None
+        _renew(config, principal)
         return _status(principal, clock.now_ms())
 
     return bp
@@ -85,7 +94,15 @@ def _status(principal: Principal, now_ms: int) -> SessionStatus:
     since_ms = principal.login_time
     user = SessionUser(principal.username, principal.role, since_ms // 1000, since_ms)
     left_ms = principal.end.expire_at - now_ms if principal.end else 0
-    return SessionStatus("valid", user, max(0, left_ms // 1000))
+    left_s = min(max(0, left_ms // 1000), DISPLAY_COOKIE_S)
+    return SessionStatus("valid", user, left_s, principal.kind)
+
+
+def _renew(config: ServerConfig, principal: Principal) -> None:
+    """Let a display keep its cookie: browsers keep none for ever."""
+    shown = display_secret()
+    if principal.kind == "display" and shown is not None:
+        set_display_cookie(config, shown)
 
 
 def _nothing() -> Invalid:

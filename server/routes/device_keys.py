@@ -9,9 +9,9 @@ from server.auth.guard import Guard
 from server.auth.key_service import KeyService
 from server.auth.principal import Principal
 from server.config.config import ServerConfig
+from server.routes.admitted import admitted
 from server.routes.models import DeviceChanged, DeviceKeyMade, NamedDevice, RotateKey
 from server.routes.requests import fails_with, json_body
-from server.routes.users import admitted
 
 
 def blueprint(config: ServerConfig, keys: KeyService, guard: Guard) -> Blueprint:

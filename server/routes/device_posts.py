@@ -231,6 +231,8 @@ class DevicePosts:
         caller = sender.caller
         if reading.may_repeat or isinstance(caller, BasError) or not self._batches.checks_keys:
             return True
+        if caller is not None and not caller.sees(named or UNNAMED):
+            return True
         found = self._keys.presumed(sender.device_key, named, caller)
         if found is None:
             return True
@@ -268,6 +270,8 @@ class DevicePosts:
             raise
         try:
             _check(sender, tenant_id)
+            if caller is not None:
+                caller.check_zone(device_id)
             if not keyless:
                 return self._batches.unstored(tenant_id, device_id, reading)
             wait_s = WAIT_S - (self._clock.monotonic() - began)
@@ -302,7 +306,7 @@ class DevicePosts:
             own = list({one: None for one in devices.values() if isinstance(one, str)})
             self._refusals.refused(BATCH, refusal, sender.address, tenant_id, own)
             raise
-        return found
+        return tenant_id, devices if caller is None else caller.seen(devices)
 
     def _off(self, sender: Sender, named: str | None) -> Command:
         """The command for a device that cannot be identified; another process may know it."""

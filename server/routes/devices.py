@@ -36,6 +36,7 @@ def blueprint(
     @fails_with(400, 401, 403, 409, 413, 415, 503)
     @json_body(RegisterDevice)
     async def register(data: RegisterDevice, principal: Principal) -> DeviceRegistered:
+        principal.check_zone(data.device_id)
         device = await devices.register_device(
             principal.tenant_id, data.device_id, dict(data.metadata)
         )
@@ -53,7 +54,8 @@ def blueprint(
     @validate_response(list[ListedDevice])
     @fails_with(401, 403, 503)
     async def list_devices(principal: Principal) -> list[ListedDevice]:
-        listed = await keys.all(principal.tenant_id)
+        known = await keys.all(principal.tenant_id)
+        listed = [one for one in known if principal.sees(one.device.device_id)]
         use = None
         if listed:
             use = await telemetry.relay_use(principal.tenant_id, clock.now_ms())

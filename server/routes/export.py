@@ -46,6 +46,7 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, timezone: str) -> Bluepri
     async def export(query_args: ExportQuery, principal: Principal) -> Response:
         if not query_args.device_id:
             raise InvalidField("device_id", "is required")
+        principal.check_zone(query_args.device_id)
         checked_times(query_args.start, query_args.end)
         headers = {
             "Content-Type": "text/csv; charset=utf-8",

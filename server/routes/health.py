@@ -9,13 +9,13 @@ from quart_schema import validate_response
 from server.auth.guard import Guard
 from server.auth.principal import DEFAULT_TENANT
 from server.common.addresses import is_loopback
+from server.common.bearer import bearer
 from server.common.clock import Clock
 from server.common.errors import BasError, Forbidden, Unavailable
 from server.common.metrics import Metrics
 from server.common.shared_check import Checks, ask
 from server.config.config import ServerConfig
 from server.routes.models import Alive, FirestoreHealth, Health, LiveStreams, Ready
-from server.routes.requests import bearer
 from server.routes.zone_metrics import is_token
 from server.services.sse_service.service import SSEService
 
@@ -72,8 +72,13 @@ def blueprint(
     @bp.get("/metrics")
     async def exposition() -> Response:
         sent = bearer(request.headers.get("Authorization", ""))
-        is_allowed = config.metrics == "open" or _is_local() or is_token(sent, config.metrics_token)
-        if config.metrics == "off" or not is_allowed:
+        is_allowed = config.metrics != "off" and (
+            config.metrics == "open"
+            or (config.metrics == "local" and _is_local())
+            or is_token(sent, config.metrics_token)
+            or await guard.token_caller() is not None
+        )
+        if not is_allowed:
             raise Forbidden(
                 "Metrics are closed", "METRICS_CLOSED", f"BAS_METRICS is {config.metrics}"
             )

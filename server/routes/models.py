@@ -208,11 +208,15 @@ class SessionUser(Struct):
 
 
 class SessionStatus(Struct):
-    """A live session and the seconds until it ends."""
+    """A live session, token or display (`kind`) and the seconds until it ends.
+
+    `expires_in` is 400 days at most, also for a token that is valid until it is revoked.
+    """
 
     status: Literal["valid"]
     user: SessionUser
     expires_in: int
+    kind: Literal["session", "token", "display"] = "session"
 
 
 class DeviceView(Struct):

@@ -13,6 +13,7 @@ from quart_schema import document_request, document_response
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from server.auth.guard import View
+from server.common.bearer import bearer, is_api_token
 from server.common.errors import BasError, Invalid, InvalidField, TooLarge, UnsupportedMedia
 from server.common.excess_body import BODY_IS_LONGER
 from server.control.rules.posted_body import NOTHING, is_key
@@ -173,15 +174,10 @@ def invalid(error: Exception) -> BasError:
 
 
 def device_key() -> str | None:
-    """The request's device key, if it has one."""
+    """The request's device key, if it has one; an API token is none."""
     headers = request.headers
-    return headers.get("X-Device-Key") or bearer(headers.get("Authorization", ""))
-
-
-def bearer(authorization: str) -> str | None:
-    """The credentials of an Authorization header of the type Bearer, if any."""
-    scheme, _, credentials = authorization.partition(" ")
-    return credentials.strip() or None if scheme.lower() == "bearer" else None
+    sent = bearer(headers.get("Authorization", ""))
+    return headers.get("X-Device-Key") or (None if is_api_token(sent) else sent)
 
 
 def repeat_key() -> RepeatKey:

@@ -23,7 +23,7 @@ from server.routes.sensor_batch import add_batch
 def blueprint(zones: ZoneService, posts: DevicePosts, guard: Guard) -> Blueprint:
     """Public routes.
 
-    A request without session or device key belongs to the default tenant.
+    A request without session, token or device key belongs to the default tenant.
     """
     bp = Blueprint("sensor", __name__)
 
@@ -32,7 +32,7 @@ def blueprint(zones: ZoneService, posts: DevicePosts, guard: Guard) -> Blueprint
         if key:
             return Sender(key, None, guard.check_tenant, address())
         try:
-            caller = await guard.principal_if_any(required=True)
+            caller = await guard.principal_if_any(posts=True)
         except BasError as error:
             return Sender(None, error, None, address())
         return Sender(None, caller, None, address())
@@ -52,18 +52,24 @@ def blueprint(zones: ZoneService, posts: DevicePosts, guard: Guard) -> Blueprint
     @fails_with(400, 404, 503)
     @validate_querystring(DeviceQuery)
     async def status(query_args: DeviceQuery) -> ZoneStatus:
-        return await zones.status(await tenant(), query_args.device_id or None)
+        return await wanted(query_args)
 
     @bp.get("/api/config")
     @validate_response(Config)
     @fails_with(400, 404, 503)
     @validate_querystring(DeviceQuery)
     async def config(query_args: DeviceQuery) -> Config:
-        zone = await zones.status(await tenant(), query_args.device_id or None)
+        zone = await wanted(query_args)
         return Config(zone.setpoint_tenths, zone.deadband_tenths, MIN_ON_MS, MIN_OFF_MS)
 
-    async def tenant() -> str:
+    async def wanted(query: DeviceQuery) -> ZoneStatus:
+        """The zone that the query names, or else the one seen last of those the caller sees."""
         caller = await guard.principal_if_any()
-        return caller.tenant_id if caller else DEFAULT_TENANT
+        if caller is None:
+            return await zones.status(DEFAULT_TENANT, query.device_id or None)
+        if query.device_id or not caller.zones:
+            caller.check_zone(query.device_id or None)
+            return await zones.status(caller.tenant_id, query.device_id or None)
+        return await zones.status_of_last(caller.tenant_id, caller.zones)
 
     return bp

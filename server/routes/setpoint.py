@@ -25,6 +25,7 @@ def blueprint(setpoints: SetpointService, guard: Guard) -> Blueprint:
     @fails_with(400, 401, 403, 404, 413, 415, 503)
     @json_body(SetSetpoint, check=_names_a_value)
     async def set_setpoint(data: SetSetpoint, principal: Principal) -> SetpointSet:
+        principal.check_zone(data.device_id)
         change = SetpointChange(
             setpoint_tenths=None if data.setpoint_tenths is UNSET else data.setpoint_tenths,
             deadband_tenths=None if data.deadband_tenths is UNSET else data.deadband_tenths,

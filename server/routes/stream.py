@@ -52,6 +52,9 @@ def blueprint(
         if len(wanted) > DEVICES_MAX:
             raise InvalidField("device_id", f"at most {DEVICES_MAX} devices")
         devices = frozenset(wanted)
+        for device_id in devices:
+            principal.check_zone(device_id)
+        devices = devices or principal.zones
         tenant_id = principal.tenant_id
 
         async def snapshot() -> list[ZoneStatus]:

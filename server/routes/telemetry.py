@@ -40,7 +40,7 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, clock: Clock) -> Blueprin
     @validate_querystring(TelemetryQuery)
     async def recent(query_args: TelemetryQuery, principal: Principal) -> list[TelemetryRow]:
         readings = await telemetry.query_recent(
-            principal.tenant_id, query_args.device_id or None, query_args.limit
+            principal.tenant_id, principal.zone(query_args.device_id or None), query_args.limit
         )
         return [telemetry_row(reading) for reading in readings]
 
@@ -57,7 +57,7 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, clock: Clock) -> Blueprin
         checked_times(query_args.start, end)
         readings, cursor = await telemetry.query_recent_paginated(
             principal.tenant_id,
-            query_args.device_id or None,
+            principal.zone(query_args.device_id or None),
             query_args.limit,
             None,
             Span(query_args.start, end),
@@ -74,7 +74,7 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, clock: Clock) -> Blueprin
         checked_times(query_args.start, query_args.end)
         readings, cursor = await telemetry.query_recent_paginated(
             principal.tenant_id,
-            query_args.device_id or None,
+            principal.zone(query_args.device_id or None),
             query_args.limit,
             query_args.start_after or None,
             Span(query_args.start, query_args.end),
@@ -94,7 +94,7 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, clock: Clock) -> Blueprin
             start = (now if end is None else end) - query_args.hours * HOUR_MS
         end = now + LATEST_AHEAD_MS if end is None else end
         checked_times(start, end)
-        device_id = query_args.device_id or None
+        device_id = principal.zone(query_args.device_id or None)
         return await telemetry.get_device_statistics(
             principal.tenant_id, device_id, start, end, now
         )
@@ -107,6 +107,8 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, clock: Clock) -> Blueprin
     async def series(query_args: SeriesQuery, principal: Principal) -> Response:
         """A chart; an array of them if `device_id` is repeated."""
         devices = several_devices(query_args.device_id, SERIES_MAX)
+        for device_id in devices:
+            principal.check_zone(device_id)
         end = clock.now_ms() if query_args.end is None else query_args.end
         start = max(0, end - DAY_MS) if query_args.start is None else query_args.start
         if start >= end:

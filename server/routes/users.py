@@ -15,8 +15,9 @@ from server.auth.guard import Guard, address
 from server.auth.own_password import OwnPassword
 from server.auth.principal import Principal
 from server.auth.session_watch import SessionWatch
-from server.common.errors import Forbidden, Invalid, Unauthenticated, Unavailable
+from server.common.errors import Forbidden, Invalid
 from server.config.config import ServerConfig
+from server.routes.admitted import admitted
 from server.routes.requests import fails_with, json_body
 from server.routes.user_models import (
     NewPassword,
@@ -45,23 +46,6 @@ def blueprint(config: ServerConfig, access: Auth, watch: SessionWatch) -> Bluepr
     return bp
 
 
-def admitted(config: ServerConfig, principal: Principal, role: Role = "admin") -> Actor:
-    """The caller, who needs a session of this role in every mode.
-
-    What shadow mode lets through must not make an account or a key that stays. Raises Unavailable,
-    Unauthenticated, Forbidden.
-    """
-    if not config.auth_on:
-        raise Unavailable(
-            "Authentication is disabled", "AUTH_DISABLED", "use the command line instead"
-        )
-    if principal.session is None:
-        raise Unauthenticated
-    if not principal.may(role):
-        raise Forbidden(message=f"{principal.role} role cannot perform this action")
-    return Actor(principal.username, address(), principal.tenant_id)
-
-
 class _Callers(NamedTuple):
     """Checks callers beyond the guard, and makes their answers."""
 
@@ -70,7 +54,7 @@ class _Callers(NamedTuple):
     watch: SessionWatch
 
     def admitted(self, principal: Principal, role: Role = "admin") -> Actor:
-        """The caller; see `admitted`."""
+        """The caller, who needs a session of this role in every mode; see `admitted`."""
         return admitted(self.config, principal, role)
 
     async def changed(self, actor: Actor, done: Changed) -> UserChanged:
@@ -86,7 +70,7 @@ class _Callers(NamedTuple):
 
 
 def _add_accounts(bp: Blueprint, guard: Guard, callers: _Callers, users: AccountService) -> None:
-    admitted = callers.admitted
+    caller = callers.admitted
 
     @bp.get("/api/users")
     @guard.require_auth("admin")
@@ -94,7 +78,7 @@ def _add_accounts(bp: Blueprint, guard: Guard, callers: _Callers, users: Account
     @fails_with(400, 401, 403, 503)
     @validate_querystring(UsersQuery)
     async def list_users(query_args: UsersQuery, principal: Principal) -> UsersPage:
-        actor = admitted(principal)
+        actor = caller(principal)
         found, following = await users.page(actor, query_args.limit, query_args.start_after)
         return UsersPage([_view(one) for one in found], following, following is not None)
 
@@ -104,7 +88,7 @@ def _add_accounts(bp: Blueprint, guard: Guard, callers: _Callers, users: Account
     @fails_with(400, 401, 403, 409, 413, 415, 503)
     @json_body(NewUser)
     async def create(data: NewUser, principal: Principal) -> UserChanged:
-        actor = admitted(principal)
+        actor = caller(principal)
         user = await users.create(
             actor, data.username, data.password, data.role, principal.tenant_id
         )
@@ -115,11 +99,11 @@ def _add_accounts(bp: Blueprint, guard: Guard, callers: _Callers, users: Account
     @validate_response(UserView)
     @fails_with(401, 403, 404, 503)
     async def one_user(username: str, principal: Principal) -> UserView:
-        return _view(await users.get(admitted(principal), username))
+        return _view(await users.get(caller(principal), username))
 
 
 def _add_changes(bp: Blueprint, guard: Guard, callers: _Callers, users: AccountService) -> None:
-    admitted, changed = callers.admitted, callers.changed
+    caller, changed = callers.admitted, callers.changed
 
     @bp.patch("/api/users/<username>")
     @guard.require_auth("admin")
@@ -127,7 +111,7 @@ def _add_changes(bp: Blueprint, guard: Guard, callers: _Callers, users: AccountS
     @fails_with(400, 401, 403, 404, 409, 413, 415, 503)
     @json_body(UserPatch)
     async def change(username: str, data: UserPatch, principal: Principal) -> UserChanged:
-        actor = admitted(principal)
+        actor = caller(principal)
         wanted = {"role": data.role, "disabled": data.disabled}
         changes: dict[str, Any] = {key: one for key, one in wanted.items() if one is not UNSET}
         if not changes:
@@ -139,7 +123,7 @@ def _add_changes(bp: Blueprint, guard: Guard, callers: _Callers, users: AccountS
     @validate_response(SessionsEnded)
     @fails_with(401, 403, 404, 409, 503)
     async def delete(username: str, principal: Principal) -> SessionsEnded:
-        return callers.ended(await users.delete(admitted(principal), username))
+        return callers.ended(await users.delete(caller(principal), username))
 
     @bp.post("/api/users/<username>/password")
     @guard.require_auth("admin")
@@ -147,7 +131,7 @@ def _add_changes(bp: Blueprint, guard: Guard, callers: _Callers, users: AccountS
     @fails_with(400, 401, 403, 404, 413, 415, 503)
     @json_body(NewPassword)
     async def set_password(username: str, data: NewPassword, principal: Principal) -> UserChanged:
-        actor = admitted(principal)
+        actor = caller(principal)
         if username == principal.username:
             raise Forbidden(
                 "Own password", "OWN_PASSWORD", "POST /auth/password with the old password"
@@ -159,7 +143,7 @@ def _add_changes(bp: Blueprint, guard: Guard, callers: _Callers, users: AccountS
     @validate_response(UserChanged)
     @fails_with(401, 403, 404, 503)
     async def unlock(username: str, principal: Principal) -> UserChanged:
-        actor = admitted(principal)
+        actor = caller(principal)
         return await changed(actor, Changed(await users.unlock(actor, username), 0))
 
     @bp.delete("/api/users/<username>/sessions")
@@ -167,7 +151,7 @@ def _add_changes(bp: Blueprint, guard: Guard, callers: _Callers, users: AccountS
     @validate_response(SessionsEnded)
     @fails_with(401, 403, 404, 503)
     async def end_sessions(username: str, principal: Principal) -> SessionsEnded:
-        return callers.ended(await users.end_sessions(admitted(principal), username))
+        return callers.ended(await users.end_sessions(caller(principal), username))
 
 
 def _add_own_password(

@@ -11,10 +11,11 @@ from quart import Blueprint, Response, request
 
 from server.auth.guard import Guard, never_stored
 from server.auth.principal import Principal
+from server.common.bearer import bearer, is_api_token
 from server.common.errors import Unauthenticated, Unavailable
 from server.control.messages import ZoneStatus
 from server.control.zone_service import ZoneService
-from server.routes.requests import bearer, fails_with
+from server.routes.requests import fails_with
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -43,16 +44,16 @@ class _Family(NamedTuple):
 
 
 def blueprint(zones: ZoneService, guard: Guard, token: str) -> Blueprint:
-    """Users with a session read their tenant's zones; a caller with the `token` reads all tenants'.
+    """Users with a session, and programs with an API token, read their tenant's zones.
 
-    Without a token ("") there are only sessions.
+    A caller with the `token` reads all tenants'; without it ("") nobody does.
     """
     bp = Blueprint("zone_metrics", __name__)
     answers = _Answers(zones)
 
     @guard.require_auth("read-only")
     async def of_session(principal: Principal) -> Response:
-        return await answers.make(principal.tenant_id)
+        return await answers.make(principal.tenant_id, principal.zones)
 
     @bp.get("/api/metrics/zones")
     @fails_with(401, 403, 503)
@@ -63,7 +64,7 @@ def blueprint(zones: ZoneService, guard: Guard, token: str) -> Blueprint:
         try:
             return await of_session()  # type: ignore[no-any-return]
         except Unauthenticated as refusal:
-            if sent is None:
+            if sent is None or is_api_token(sent):
                 raise
             raise Unauthenticated(
                 "Wrong token",
@@ -88,8 +89,11 @@ class _Answers:
         self._zones = zones
         self._running = 0
 
-    async def make(self, tenant_id: str | None) -> Response:
-        """The answer for one tenant, or with None for all. Raises Unavailable."""
+    async def make(self, tenant_id: str | None, only: frozenset[str] = frozenset()) -> Response:
+        """The answer for one tenant, or with None for all. Raises Unavailable.
+
+        If devices are named in `only`, it has these.
+        """
         if self._running >= ANSWERS_MAX:
             raise Unavailable(
                 "Too many answers are being made",
@@ -98,7 +102,7 @@ class _Answers:
             )
         self._running += 1
         try:
-            found = await self._found(tenant_id)
+            found = await self._found(tenant_id, only)
         finally:
             self._running -= 1
         response = Response(self._pieces(found), content_type=CONTENT_TYPE)
@@ -106,7 +110,7 @@ class _Answers:
             response = Response(b"", content_type=CONTENT_TYPE)
         return response
 
-    async def _found(self, tenant_id: str | None) -> list[_Zone]:
+    async def _found(self, tenant_id: str | None, only: frozenset[str]) -> list[_Zone]:
         if tenant_id is None:
             tenants: Mapping[str, Sequence[ZoneStatus]] = await self._zones.of_all_tenants()
         else:
@@ -115,6 +119,7 @@ class _Answers:
             _Zone(f'tenant="{escaped(name)}",device="{escaped(zone.device_id or "")}"', zone)
             for name, zones in tenants.items()
             for zone in zones
+            if not only or zone.device_id in only
         ]
 
     async def _pieces(self, zones: Sequence[_Zone]) -> AsyncIterator[bytes]:

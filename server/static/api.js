@@ -42,10 +42,13 @@ export function postJson(path, body) {
   });
 }
 
-/** Resolves to {user}, or {out: true, status} without a session, or {} if the server fails. */
+/**
+ * Resolves to {user, kind}, or {out: true, status} without a session, or {} if the server fails.
+ * The kind is "session", or "display" for a wall screen.
+ */
 export async function askSession() {
   const { status, body } = await getJson("/auth/status", 5000);
-  if (status === 200 && body.user) return { user: body.user };
+  if (status === 200 && body.user) return { user: body.user, kind: body.kind };
   return LOGGED_OUT.has(status) ? { out: true, status } : {};
 }
 

@@ -67,11 +67,15 @@ function showConnection(state, lastContact) {
   if (state === "logged-out") goToLogin("ended");
 }
 
-function showUser(user) {
-  userText.textContent = authOn
-    ? `${user.username} (${user.role})`
-    : "Log-in is off: everyone may change setpoints";
-  logoutButton.hidden = !authOn;
+function userWords({ user, kind }) {
+  if (!authOn) return "Log-in is off: everyone may change setpoints";
+  if (kind === "display") return user.username.replace(/^display:/, "Display ");
+  return `${user.username} (${user.role})`;
+}
+
+function showUser({ user, kind }) {
+  userText.textContent = userWords({ user, kind });
+  logoutButton.hidden = !authOn || kind === "display";
   form.show(MAY_SET.has(user.role));
   cards.mayEdit(MAY_SET.has(user.role));
 }
@@ -79,7 +83,7 @@ function showUser(user) {
 /** Ask for the user again and show the answer: the role may have changed. */
 async function session() {
   const answer = await askSession();
-  if (answer.user) showUser(answer.user);
+  if (answer.user) showUser(answer);
   return answer;
 }
 
@@ -134,7 +138,7 @@ async function begin() {
     setTimeout(begin, RETRY_MS * (1 + Math.random()));
   } else {
     authOn = health.body.services?.auth !== false;
-    showUser(answer.user);
+    showUser(answer);
     stream.start();
   }
 }

@@ -104,6 +104,7 @@ class StreamClient:
         query: str = "",
         *,
         session: str | None = None,
+        token: str | None = None,
         last_event_id: str | None = None,
         method: str = "GET",
     ) -> StreamClient:
@@ -116,6 +117,7 @@ class StreamClient:
             ("Accept", "text/event-stream"),
         ]
         headers += [("X-Session-ID", session)] if session else []
+        headers += [("Authorization", f"Bearer {token}")] if token else []
         headers += [("Last-Event-ID", last_event_id)] if last_event_id is not None else []
         client._writer.write(
             client._http.send(

@@ -67,6 +67,8 @@ CONFINED = {
         "server/http/",
         "server/routes/",
         "server/auth/guard.py",
+        "server/auth/request_origin.py",
+        "server/auth/request_tokens.py",
         "server/auth/session_cookies.py",
         "server/sync_api/flask_views.py",
         "server/container.py",

@@ -11,13 +11,17 @@ from typing import NamedTuple
 
 from tests.component.security.principals import (
     ADMIN,
+    DISPLAY,
+    DISPLAY_REVOKED,
     ENDED,
     EVERYONE,
     EXPIRED,
     FOREIGN_KEY,
+    GONE,
     INTRUDER,
     KEYS,
     LEAVER,
+    LIMITED,
     NOBODY,
     OPERATOR,
     OTHER_KEY,
@@ -25,7 +29,14 @@ from tests.component.security.principals import (
     OWN_KEY,
     READER,
     SESSIONS,
+    SPARE,
     STRANGER,
+    TOKEN_EXPIRED,
+    TOKEN_FOREIGN,
+    TOKEN_OF_ZONE,
+    TOKEN_OPERATOR,
+    TOKEN_READER,
+    TOKEN_REVOKED,
     VISITOR,
 )
 from tests.conftest import PASSWORD
@@ -40,6 +51,7 @@ NO_LONGER_VALID = (401, "SESSION_INVALID")
 ROLE_TOO_LOW = (403, "PERMISSION_DENIED")
 OTHER_TENANT = (403, "TENANT_ACCESS_DENIED")
 KEY_REQUIRED = (401, "DEVICE_KEY_REQUIRED")
+OTHER_ZONE = (403, "ZONE_ACCESS_DENIED")
 WRONG_DEVICE = (403, "DEVICE_MISMATCH")
 
 
@@ -55,29 +67,45 @@ def without(refused: Refused, *who: str) -> Refused:
 
 NONE: Refused = {}
 OTHERS_TENANT: Refused = {INTRUDER: OTHER_TENANT}
+# A token that is sent must be valid, also where nobody needs one.
+NO_TOKEN: Refused = {
+    TOKEN_EXPIRED: (401, "TOKEN_EXPIRED"),
+    TOKEN_REVOKED: (401, "INVALID_TOKEN"),
+}
+NO_DISPLAY: Refused = {DISPLAY_REVOKED: (401, "INVALID_TOKEN")}
+NOT_ITS_ZONE: Refused = {TOKEN_OF_ZONE: OTHER_ZONE}
 # The key of a device opens no protected route.
 NOT_READERS: Refused = {
     **each(KEYS | {NOBODY}, NO_ID),
     **each(ENDED, NO_LONGER_VALID),
+    **NO_TOKEN,
+    **NO_DISPLAY,
     **OTHERS_TENANT,
 }
+NOT_OF_LAB: Refused = {**NOT_READERS, **NOT_ITS_ZONE}
 # This key comes as a bearer token, as Prometheus sends its own.
 NOT_PROMETHEUS: Refused = {**NOT_READERS, OTHER_KEY: (401, "INVALID_METRICS_TOKEN")}
-NOT_OPERATORS: Refused = {**NOT_READERS, READER: ROLE_TOO_LOW}
-NOT_ADMINS: Refused = {**NOT_OPERATORS, OPERATOR: ROLE_TOO_LOW}
+NOT_OPERATORS: Refused = {
+    **NOT_READERS,
+    **each((READER, TOKEN_READER, DISPLAY), ROLE_TOO_LOW),
+    **NOT_ITS_ZONE,
+}
+NOT_ADMINS: Refused = {**NOT_OPERATORS, **each(LIMITED | {OPERATOR}, ROLE_TOO_LOW)}
 # A post without session and key is from the tenant `default`; one with a session that has ended is
 # not, since that session may have been one of another tenant.
 NOT_SENDERS: Refused = {
     **each(ENDED, NO_LONGER_VALID),
-    READER: ROLE_TOO_LOW,
+    **NO_TOKEN,
+    **NO_DISPLAY,
+    **each((READER, TOKEN_READER, DISPLAY), ROLE_TOO_LOW),
     **OTHERS_TENANT,
     **each(KEYS, WRONG_DEVICE),
 }
-# No session replaces a device's key. (The stranger's post is for a device of the stranger's tenant
-# that has the same name and no key.)
+# No session and no token replaces a device's key. (The stranger's post is for a device of the
+# stranger's tenant that has the same name and no key.)
 NOT_THE_DEVICE: Refused = {
     **without(NOT_SENDERS, OWN_KEY),
-    **each((NOBODY, OPERATOR, ADMIN), KEY_REQUIRED),
+    **each((NOBODY, OPERATOR, ADMIN, TOKEN_OPERATOR, TOKEN_OF_ZONE), KEY_REQUIRED),
 }
 NO_KEY_SENT = frozenset(EVERYONE) - KEYS
 
@@ -120,17 +148,16 @@ def in_rows(refused: Refused) -> Refused:
 
 
 READING = '{"device_id": "%s", "temp_tenths": @, "sensor_ok": true}'
-# A read-only session may not speak for devices in shadow mode either: no device sends a session.
+# In shadow mode a role that is too low refuses nothing: such a post is one of the caller's tenant.
 KEYED_IN_SHADOW: Refused = {
-    **each((NOBODY, OPERATOR, ADMIN, *ENDED), KEY_REQUIRED),
-    READER: ROLE_TOO_LOW,
+    **each((NOBODY, *OURS, *ENDED, *GONE, *LIMITED - {TOKEN_FOREIGN}), KEY_REQUIRED),
     **each((OTHER_KEY, FOREIGN_KEY), WRONG_DEVICE),
 }
 KEYED_IF_OFF: Refused = {
     **each(NO_KEY_SENT, KEY_REQUIRED),
     **each((OTHER_KEY, FOREIGN_KEY), WRONG_DEVICE),
 }
-KEYLESS_IN_SHADOW: Refused = {READER: ROLE_TOO_LOW, **each(KEYS, WRONG_DEVICE)}
+KEYLESS_IN_SHADOW: Refused = each(KEYS, WRONG_DEVICE)
 KEYLESS_IF_OFF: Refused = each(KEYS, WRONG_DEVICE)
 
 
@@ -160,14 +187,19 @@ LAB, LAB_ROW = "device_id=lab", '"device_id":"lab"'
 ITS_SESSION: Refused = {
     **each(KEYS | {NOBODY}, (400, "NO_SESSION")),
     **each(ENDED, NO_LONGER_VALID),
+    **NO_TOKEN,
+    **NO_DISPLAY,
 }
 CREDENTIALS = f'{{"username": "{VISITOR}", "password": "{PASSWORD}"}}'
 # A device of another tenant is like one that does not exist.
-NOT_HERE: Refused = each((STRANGER, INTRUDER), (404, "DEVICE_NOT_FOUND"))
-NOT_ITS_TENANT: Refused = {**NOT_HERE, **OTHERS_TENANT}
+NOT_HERE: Refused = each((STRANGER, INTRUDER, TOKEN_FOREIGN), (404, "DEVICE_NOT_FOUND"))
+NOT_ITS_TENANT: Refused = {**NOT_HERE, **OTHERS_TENANT, **NOT_ITS_ZONE, **NO_TOKEN}
 # Accounts need a session of the role in every mode: what is made there stays.
 AUTH_OFF: Refused = each(EVERYONE, (503, "AUTH_DISABLED"))
-NOT_SIGNED_IN: Refused = each(KEYS | ENDED | {NOBODY}, NO_LONGER_VALID)
+NOT_SIGNED_IN: Refused = {
+    **each(KEYS | ENDED | GONE | {NOBODY}, NO_LONGER_VALID),
+    **each(LIMITED, ROLE_TOO_LOW),
+}
 NOT_ADMINS_IN_SHADOW: Refused = {**NOT_SIGNED_IN, **each((READER, OPERATOR), ROLE_TOO_LOW)}
 # An account of another tenant is like one that does not exist.
 NO_USER = (404, "NO_SUCH_USER")
@@ -207,16 +239,33 @@ NEW_USER = f'{{"username": "new-@", "password": "{PASSWORD}", "role": "operator"
 OWN_PASSWORD = Row(
     "POST",
     "/auth/password",
-    {**NOT_READERS, INTRUDER: NO_LONGER_VALID},
+    {**NOT_READERS, **each(LIMITED, ROLE_TOO_LOW), INTRUDER: NO_LONGER_VALID},
     body=f'{{"old_password": "{PASSWORD}", "password": "another horse @"}}',
     changing=OURS | {STRANGER},
     in_shadow={**NOT_SIGNED_IN, INTRUDER: NO_LONGER_VALID},
+    disabled=AUTH_OFF,
+)
+NO_SUCH_TOKEN = (404, "NO_SUCH_TOKEN")
+REVOKING = of_users("DELETE", "/api/tokens/<name>")._replace(
+    url=f"/api/tokens/{SPARE}",
+    changing=frozenset({ADMIN}),
+    refused={**NOT_ADMINS, STRANGER: NO_SUCH_TOKEN},
+    in_shadow={**NOT_ADMINS_IN_SHADOW, **each((STRANGER, INTRUDER), NO_SUCH_TOKEN)},
+)
+NO_LINK: Refused = each(EVERYONE, (404, "LINK_UNKNOWN"))
+OPENING = Row(
+    "POST",
+    "/auth/display",
+    NO_LINK,
+    body='{"secret": "bast_made-up-@"}',
+    in_shadow=NO_LINK,
     disabled=AUTH_OFF,
 )
 # In this order; a log-out ends the session, and so may a log-in.
 ROWS: tuple[Row, ...] = (
     read("/", NONE, "<!doctype html>"),
     read("/auth/login", NONE, "<!doctype html>"),
+    read("/auth/display", NONE, "<!doctype html>"),
     read("/static/<path:filename>", NONE, "export")._replace(url="/static/api.js"),
     read("/openapi.json", NONE, "/api/set_setpoint"),
     read("/api/health", NONE, "healthy"),
@@ -229,9 +278,9 @@ ROWS: tuple[Row, ...] = (
     read("/api/telemetry", NOT_READERS, LAB_ROW),
     read("/api/telemetry/window", NOT_READERS, LAB_ROW),
     read("/api/telemetry/paginated", NOT_READERS, LAB_ROW),
-    read("/api/telemetry/statistics", NOT_READERS, '"total_records":1,', LAB),
-    read("/api/telemetry/series", NOT_READERS, "321", LAB),
-    read("/api/telemetry/export.csv", NOT_READERS, ",lab,32.1,", LAB),
+    read("/api/telemetry/statistics", NOT_OF_LAB, '"total_records":1,', LAB),
+    read("/api/telemetry/series", NOT_OF_LAB, "321", LAB),
+    read("/api/telemetry/export.csv", NOT_OF_LAB, ",lab,32.1,", LAB),
     read("/api/sse/telemetry", NOT_READERS, LAB_ROW),
     read("/api/devices", NOT_READERS, LAB_ROW),
     read("/api/audit/recent", NOT_ADMINS, "DEVICE_KEY_ISSUED"),
@@ -241,6 +290,10 @@ ROWS: tuple[Row, ...] = (
     post("/api/devices/register", NOT_OPERATORS, '{"device_id": "new-@"}'),
     of_users("POST", "/api/devices/key", '{"device_id": "new-@", "overlap": false}'),
     post("/api/set_setpoint", NOT_OPERATORS, '{"setpoint_tenths": @}'),
+    of_users("GET", "/api/tokens", shows=f'"{SPARE}"'),
+    of_users("POST", "/api/tokens", '{"name": "new-@"}'),
+    REVOKING,
+    OPENING,
     of_users("GET", "/api/users", shows=f'"{LEAVER}"'),
     of_users("POST", "/api/users", NEW_USER),
     of_leaver("GET", shows=f'"{LEAVER}"'),

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from bas_server import Container
+from server.auth.tokens import NewToken
+from server.commands.admin import console
 from tests.conftest import PASSWORD
 from tests.support.clock import ManualClock
 from tests.support.http import AGENT, Caller, logged_in, reading
+from tests.support.stream import eventually
 
 # The tenant `default` is the one under attack. Its device `lab` has a key, its device `shed` none.
 NOBODY = "no session"
 READER = "read-only"
 OPERATOR = "operator"
 ADMIN = "admin"
+TOKEN_READER = "read-only token"
+TOKEN_OPERATOR = "operator token"
+TOKEN_OF_ZONE = "operator token of one zone"
+TOKEN_FOREIGN = "operator token of another tenant"
+TOKEN_EXPIRED = "expired operator token"
+TOKEN_REVOKED = "revoked operator token"
+DISPLAY = "display"
+DISPLAY_REVOKED = "revoked display"
 STRANGER = "admin of another tenant"
 INTRUDER = "admin of another tenant who names this one"
 EXPIRED = "expired session of an admin"
@@ -26,6 +38,8 @@ OWN_KEY = "own key of the device"
 OURS = frozenset({READER, OPERATOR, ADMIN})
 SESSIONS = OURS | {STRANGER, INTRUDER}
 ENDED = frozenset({EXPIRED, REVOKED, FORGED})
+LIMITED = frozenset({TOKEN_READER, TOKEN_OPERATOR, TOKEN_OF_ZONE, TOKEN_FOREIGN, DISPLAY})
+GONE = frozenset({TOKEN_EXPIRED, TOKEN_REVOKED, DISPLAY_REVOKED})
 KEYS = frozenset({OTHER_KEY, FOREIGN_KEY, OWN_KEY})
 EVERYONE = (
     NOBODY,
@@ -40,11 +54,16 @@ EVERYONE = (
     OTHER_KEY,
     FOREIGN_KEY,
     OWN_KEY,
+    *sorted(LIMITED | GONE),
 )
 # An account that logs in while the others have their sessions.
 VISITOR = "visitor"
 # An account of this tenant that admins may change and delete.
 LEAVER = "leaver"
+# A token of this tenant that admins may revoke.
+SPARE = "spare"
+# Seconds until the expired token expired.
+SHORT_S = 60
 
 ACCOUNTS = {READER: "reader", OPERATOR: "operator", ADMIN: "admin", STRANGER: "stranger"}
 Headers = dict[str, str]
@@ -55,6 +74,7 @@ async def all_principals(container: Container, clock: ManualClock) -> dict[str, 
     for name in (VISITOR, LEAVER):
         await container.base.admin.create_user(name, PASSWORD, "read-only", "default")
     found = {NOBODY: {}} | await _with_keys(container)
+    found |= await _with_tokens(container, clock)
     if container.base.config.auth_on:
         found |= await _with_sessions(container, clock)
     found |= {who: _session(secrets.token_urlsafe(32)) for who in (SESSIONS | ENDED) - found.keys()}
@@ -63,6 +83,8 @@ async def all_principals(container: Container, clock: ManualClock) -> dict[str, 
         "/api/sensor_data", reading(321, device_id="lab"), headers=found[OWN_KEY]
     )
     assert post.status == 200, post.body
+    await _used(container, found)
+    clock.advance(1)  # a chart ends before the present
     return {who: found[who] | {"User-Agent": AGENT} for who in EVERYONE}
 
 
@@ -75,6 +97,42 @@ async def _with_sessions(container: Container, clock: ManualClock) -> dict[str, 
     alive = {who: (await logged_in(container, name)).session for who, name in ACCOUNTS.items()}
     alive[INTRUDER] = (await logged_in(container, ACCOUNTS[STRANGER])).session
     return {who: _session(secret) for who, secret in (ended | alive).items()}
+
+
+async def _with_tokens(container: Container, clock: ManualClock) -> dict[str, Headers]:
+    tokens = container.base.auth.tokens
+
+    async def made(tenant_id: str, *about: Any) -> str:
+        return (await tokens.create(console(), tenant_id, NewToken(*about)))[1]
+
+    async def display(name: str) -> Headers:
+        link = await made("default", name, "read-only", (), None, True)
+        return {"Cookie": f"bas_display_80={(await tokens.open_link(link, ''))[1]}"}
+
+    found = {
+        TOKEN_READER: await made("default", "reading"),
+        TOKEN_OPERATOR: await made("default", "operating", "operator"),
+        TOKEN_OF_ZONE: await made("default", "shed", "operator", ("shed",)),
+        TOKEN_FOREIGN: await made("elsewhere", "operating", "operator"),
+        TOKEN_EXPIRED: await made("default", "expired", "operator", (), SHORT_S),
+        TOKEN_REVOKED: await made("default", "revoked", "operator"),
+    }
+    displays = {DISPLAY: await display("lobby"), DISPLAY_REVOKED: await display("cellar")}
+    await made("default", SPARE)
+    for name in ("revoked", "cellar"):
+        await tokens.revoke(console(), "default", name)
+    clock.advance(SHORT_S + 1)
+    return {who: {"Authorization": f"Bearer {sent}"} for who, sent in found.items()} | displays
+
+
+async def _used(container: Container, found: dict[str, Headers]) -> None:
+    """Use each token once: the time of its last use, which is stored then, stays."""
+    tokens = container.base.auth.tokens
+    for who in LIMITED:
+        ((_, text),) = found[who].items()
+        secret = text.rpartition("=")[2].rpartition(" ")[2]
+        await tokens.principal(secret, "display" if who == DISPLAY else "api")
+    await eventually(lambda: not tokens._noting, "the last uses of tokens")
 
 
 async def _with_keys(container: Container) -> dict[str, Headers]:

@@ -105,7 +105,7 @@ SETTINGS = {
     "BAS_METRICS": (
         "metrics",
         "open",
-        [("open", "open"), ("Local", "local"), ("off", "off")],
+        [("open", "open"), ("Local", "local"), ("token", "token"), ("off", "off")],
         ["on", "0"],
     ),
     "BAS_METRICS_TOKEN": (
