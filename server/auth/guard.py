@@ -43,11 +43,11 @@ View = Callable[..., Any]
 
 
 class Guard:
-    """The rules of sessions, roles and tenants for HTTP views.
+    """The rules of sessions, tokens, roles and tenants for HTTP views.
 
     A guarded view gets its caller as keyword argument `principal`. In shadow mode, refusals are
-    only logged and counted; a caller without a valid session and tenant continues as ANYONE. If
-    log-in is disabled, every caller is ANYONE.
+    only logged and counted; a caller without a tenant, or without a valid session or token,
+    continues as ANYONE. If log-in is disabled, every caller is ANYONE.
     """
 
     def __init__(

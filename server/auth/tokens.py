@@ -35,6 +35,8 @@ LINK_LIFE_MS = DAY_MS
 REVOKED_DAYS = 90
 # Tokens that this process keeps for the time when the store is away; about 1 KB each.
 REMEMBERED_MAX = 1000
+# One that was not used for this long may have been revoked since, and no refusal has shown it.
+REMEMBERED_S = 300.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -86,7 +88,7 @@ class TokenService:
         self._work = work
         # The tokens whose last use is being stored.
         self._noting: set[str] = set()
-        self._remembered: dict[str, ApiToken] = {}
+        self._remembered: dict[str, tuple[ApiToken, float]] = {}
 
     async def create(self, actor: Actor, tenant_id: str, new: NewToken) -> tuple[ApiToken, str]:
         """Make a token; return it with its secret, which cannot be read later.
@@ -143,8 +145,8 @@ class TokenService:
     ) -> Principal:
         """The caller that sends this secret. Raises TokenRefused.
 
-        With `remembered`, a token that was valid before is valid while the store is away: the
-        devices behind it must be answered.
+        With `remembered`, a token that is in use is valid while the store is away: the devices
+        behind it must be answered.
         """
         if remembered and self._watch.error is not None:
             return self._last_known(secret, kind, self._watch.error)
@@ -159,10 +161,12 @@ class TokenService:
         return self._principal(token)
 
     def _last_known(self, secret: str, kind: TokenKind, error: StoreUnavailable) -> Principal:
-        known = self._remembered.get(digest(secret))
-        if known is None or known.kind != kind:
+        token, used = self._remembered.get(digest(secret), (None, 0.0))
+        is_recent = self._clock.monotonic() - used <= REMEMBERED_S
+        if token is None or token.kind != kind or not is_recent:
             raise error
-        return self._principal(self._in_time(known))
+        self._remember(token)
+        return self._principal(self._in_time(token))
 
     async def ends(self, owners: set[str]) -> dict[str, SessionEnd]:
         """When the tokens of these stream owners end; an owner whose token has ended is missing."""
@@ -183,11 +187,11 @@ class TokenService:
         token = await self._tokens.get(secret_digest, fresh=fresh)
         if token is None and not fresh:  # only a fresh document may refuse
             token = await self._tokens.get(secret_digest, fresh=True)
-        if token is None or token.kind != kind:
-            raise TokenRefused
-        if token.revoked_at:
-            self._remembered.pop(token.digest, None)
+        if token is None or token.revoked_at:
+            self._remembered.pop(secret_digest, None)
             raise TokenRefused(token)
+        if token.kind != kind:
+            raise TokenRefused
         return self._in_time(token)
 
     def _in_time(self, token: ApiToken) -> ApiToken:
@@ -210,7 +214,7 @@ class TokenService:
     def _remember(self, token: ApiToken) -> None:
         if token.digest not in self._remembered and len(self._remembered) >= REMEMBERED_MAX:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[token.digest] = token
+        self._remembered[token.digest] = token, self._clock.monotonic()
 
     def _note_use(self, token: ApiToken) -> None:
         now = self._clock.now_ms()

@@ -19,6 +19,7 @@ from tests.conftest import PASSWORD
 from tests.support.firestore import on_firestore, opened
 from tests.support.http import USERS, Answer, Caller, reading
 from tests.support.stream import eventually
+from tests.support.tokens import revoke, sending, token
 from tools.firestore_emulator import SWITCHES, FirestoreEmulator
 from tools.redis_server import RedisServer
 
@@ -158,6 +159,22 @@ async def test_an_account_that_is_locked_by_hand_loses_its_sessions_at_every_pro
     lock = await one.base.auth.lockout.accounts.setting("operator", None, until_ms)
     await one.base.client.write([lock])
     assert await seconds_until_refused(there) < SOON_S
+
+
+async def test_a_revoked_token_ends_at_the_other_process_with_and_without_notices(
+    processes, strangers
+):
+    for (one, other), most_s in (
+        (processes, SOON_S),
+        (strangers, LIFE_S["api_tokens"] + SOON_S),
+    ):
+        here = sending(one, await token(one))
+        assert not await refused(here)
+        there = at(other, here)
+        assert not await refused(there)
+        await revoke(one)
+        assert await refused(here)
+        assert await seconds_until_refused(there) < most_s
 
 
 async def post(container: Container, key: str | None = None) -> Answer:

@@ -24,6 +24,7 @@ from tests.support.commands import command, settings
 from tests.support.firestore import on_firestore
 from tests.support.histories import contents, scan_all
 from tests.support.http import USERS, Caller, reading
+from tests.support.tokens import revoke, token
 from tools.firestore_emulator import SWITCHES, FirestoreEmulator
 from tools.process import ServerProcess, clean_environment
 from tools.redis_server import RedisServer
@@ -58,12 +59,15 @@ def tenants(config: ServerConfig, *arguments: str, **more: str) -> Result:
 
 
 async def fill(config: ServerConfig) -> None:
-    """Two tenants, each with accounts, sessions, devices, zones, readings and audit entries."""
+    """Two tenants with accounts, sessions, tokens, devices, zones, readings and audit entries."""
     async with open_container(config) as container:
         for name, role, tenant in USERS:
             await container.base.admin.create_user(name, PASSWORD, role, tenant)
         for name, tenant in (("admin", "default"), ("stranger", GOING)):
             key = await container.base.admin.register_device(tenant, f"{tenant}-lab")
+            for one in ("pump", "revoked"):
+                await token(container, one, tenant)
+            await revoke(container, "revoked", tenant)
             caller = Caller(container.app)
             await caller.log_in(name)
             body = {"setpoint_tenths": 222}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import httpx
 import pytest
 
 from tests.support.stream import StreamClient, eventually
-from tools.process import REPOSITORY, ServerProcess, clean_environment
+from tools.process import ServerProcess, run_command
 from tools.redis_server import RedisServer
 
 # A revoked token ends within 5 s; the rest is for a machine that is busy with other tests.
@@ -27,21 +25,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPro
         yield running, folder
 
 
-def run(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "bas_server.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=clean_environment(BAS_DATA_DIR=str(data_dir)),
-    )
-
-
 async def command(folder: Path, *arguments: str) -> list[str]:
     """The lines that a command prints."""
-    done = await asyncio.to_thread(run, *arguments, data_dir=folder)
+    done = await asyncio.to_thread(run_command, *arguments, data_dir=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -106,7 +92,7 @@ async def test_a_display_s_link_of_the_command_line_opens_once(
 def test_a_command_for_no_possible_token_fails_and_says_why(
     tmp_path: Path, arguments: tuple[str, ...], code: int
 ) -> None:
-    done = run(*arguments, data_dir=tmp_path / "data")
+    done = run_command(*arguments, data_dir=tmp_path / "data")
     assert (done.returncode, done.stdout) == (code, "")
     assert "bas_server.py" in done.stderr
 

@@ -27,6 +27,7 @@ from tests.support.tokens import program, revoke, sending, token
 
 SET = "/api/set_setpoint"
 POST = "/api/sensor_data"
+NOBODY = {"tenant_id": "default", "username": "nobody", "address": ""}
 
 
 def figure(container, name, **labels):
@@ -215,6 +216,35 @@ async def test_devices_behind_a_token_are_answered_while_the_store_is_away(conta
     assert (answer.status, answer.json()["stored"]) == (200, False)
     assert answer.json()["heat_active"]  # steered from memory, not switched off as a stranger's
     assert (await known.get("/api/telemetry")).status == 503
+
+
+async def test_a_token_that_was_not_used_for_a_while_is_not_trusted_while_the_store_is_away(
+    container, clock
+):
+    """OWASP ASVS 5.0, V7.4.1: it may have been revoked, and no refusal has shown it."""
+    known = await program(container, role="operator")
+    body = reading(250, device_id="attic")
+    assert (await known.post(POST, body)).json()["heat_active"]
+    await eventually(lambda: not container.base.auth.tokens._noting, "the write of its use")
+    await revoke(container)
+    await lose_store(container)
+    clock.advance(301)
+    answer = await known.post(POST, body)
+    assert (answer.status, answer.json()["stored"]) == (200, False)
+    assert not answer.json()["heat_active"]  # a stranger's
+
+
+async def test_a_token_whose_refusal_was_seen_is_not_trusted_while_the_store_is_away(container):
+    known = await program(container, role="operator")
+    body = reading(250, device_id="attic")
+    assert (await known.post(POST, body)).status == 200
+    await eventually(lambda: not container.base.auth.tokens._noting, "the write of its use")
+    await container.base.auth.tokens._tokens.revoke(
+        "default", "pump", 1, 2**40, container.base.stores.audit.entry("X", **NOBODY)
+    )
+    assert (await known.post(POST, body)).status == 401
+    await lose_store(container)
+    assert not (await known.post(POST, body)).json()["heat_active"]
 
 
 async def test_an_expired_token_is_not_valid_while_the_store_is_away(container, clock):

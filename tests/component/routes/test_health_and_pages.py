@@ -6,6 +6,7 @@ import pytest
 
 from server.config.config import ServerConfig
 from tests.support.http import Caller, lose_store, served
+from tests.support.tokens import revoke, sending, token
 
 
 @pytest.fixture
@@ -108,6 +109,7 @@ async def test_metrics_are_prometheus_text_and_contain_no_tenant_or_user(contain
         ("local", "127.0.0.1", {"X-Forwarded-For": "203.0.113.9"}, 403),
         ("local", "127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 403),
         ("local", "203.0.113.9", {"X-Forwarded-For": "127.0.0.1"}, 403),
+        ("token", "127.0.0.1", {}, 403),
         ("off", "127.0.0.1", {}, 403),
     ],
 )
@@ -124,3 +126,26 @@ async def test_the_setting_for_metrics_decides_who_reads_them(
         if status == 403:
             assert answer.json()["code"] == "METRICS_CLOSED"
             assert b"bas_" not in answer.body
+
+
+@pytest.mark.parametrize("setting", ["local", "token"])
+@pytest.mark.parametrize("mode", ["user_password", "disabled"])
+async def test_closed_metrics_are_answered_to_an_api_token_or_the_metrics_token(
+    config, clock, setting, mode
+):
+    """ASVS 5.0 v5.0.0-13.4.5: a monitoring endpoint is exposed on purpose only."""
+    known = {"metrics": setting, "metrics_token": "0123456789abcdef0123", "auth_mode": mode}
+    async with served(config, clock, **known) as container:
+        for secret in ("0123456789abcdef0123", await token(container)):
+            answer = await sending(container, secret).get("/metrics")
+            assert (answer.status, b"bas_" in answer.body) == (200, True)
+        await revoke(container)
+        for sent, status in ((secret, 401), ("bast_made-up", 401), ("bas_made-up", 403)):
+            answer = await sending(container, sent).get("/metrics")
+            assert (answer.status, b"bas_" in answer.body) == (status, False)
+
+
+async def test_metrics_that_are_off_are_closed_to_tokens_too(config, clock):
+    async with served(config, clock, metrics="off") as container:
+        caller = sending(container, await token(container))
+        assert (await caller.get("/metrics")).status == 403
