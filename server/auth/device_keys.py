@@ -64,7 +64,7 @@ class DeviceKeys:
     """Keys of devices: long random texts, of which only a digest is stored.
 
     The modes are optional (a device with a key must present it), required (every device must
-    present one) and off (keys are ignored).
+    present one, unless the post comes with an API token) and off (keys are ignored).
 
     While the store is away, a device is admitted or refused as it was last. After too many wrong
     keys from one address, further wrong ones raise RateLimited; a right key never does.
@@ -102,17 +102,19 @@ class DeviceKeys:
         and StoreUnavailable if the store is away and the device is not in memory.
         """
         if self._watch.error is not None:
-            return self._last_result(_sender_of(key, device_id, caller), self._watch.error)
+            return self._last_result(_sender_of(key, device_id, caller), caller, self._watch.error)
         try:
             return await self._identified(key, device_id, caller, address)
         except StoreUnavailable as error:
             self._lose(error)
-            return self._last_result(_sender_of(key, device_id, caller), error)
+            return self._last_result(_sender_of(key, device_id, caller), caller, error)
         except BasError as refusal:
             sender = _sender_of(key, device_id, caller)
             keyed = self._mode == "optional" and isinstance(refusal, KeyRequired)
-            # Strangers are not kept in memory; a key that was replaced is refused from now on.
-            if keyed or sender in self._last:
+            # Strangers are not kept in memory; a key that was replaced is refused from now on. One
+            # without a key must not displace a caller whose token stands in for it.
+            known = sender in self._last and (key or not self._always_asks(caller))
+            if keyed or known:
                 self._remember(sender, copy(refusal))
             self._count(refusal, address)
             raise
@@ -143,8 +145,8 @@ class DeviceKeys:
             return device.tenant_id, device.device_id
         tenant_id = _tenant_of(caller)
         device_id = device_id or UNNAMED
-        if self._mode == "required" or (
-            self._mode == "optional" and await self.has_key(tenant_id, device_id)
+        if self._always_asks(caller) or (
+            self._mode != "off" and await self.has_key(tenant_id, device_id)
         ):
             raise KeyRequired
         return tenant_id, device_id
@@ -187,7 +189,7 @@ class DeviceKeys:
         error: StoreUnavailable,
     ) -> tuple[str, _Identified]:
         """Each device as it was admitted last; unknown ones get StoreUnavailable."""
-        if self._mode == "required" and not key:
+        if not key and self._always_asks(caller):
             raise KeyRequired
         tenant_id = ""
         answer: _Identified = {}
@@ -223,8 +225,14 @@ class DeviceKeys:
         found = self._last.get(msgspec.json.decode(text, type=_Sender))
         return None if isinstance(found, BasError) else found
 
-    def _last_result(self, sender: _Sender, error: StoreUnavailable) -> tuple[str, str]:
-        if self._mode == "required" and not sender[0]:
+    def _always_asks(self, caller: Principal | None) -> bool:
+        """Whether a post without a key is refused for any device; a token stands in for a key."""
+        return self._mode == "required" and (caller is None or caller.token is None)
+
+    def _last_result(
+        self, sender: _Sender, caller: Principal | None, error: StoreUnavailable
+    ) -> tuple[str, str]:
+        if not sender[0] and self._always_asks(caller):
             raise KeyRequired
         last = self._last.get(sender, error)
         if isinstance(last, BasError):
@@ -251,11 +259,11 @@ class DeviceKeys:
             device = await self._by_key(key, named, caller, address)
             return device.tenant_id, _of_its_key(device, named)
         tenant_id = _tenant_of(caller)
-        if self._mode == "required":
+        if self._always_asks(caller):
             raise KeyRequired
         device_ids = {name: name or UNNAMED for name in named}
         keyed = set[str]()
-        if self._mode == "optional":
+        if self._mode != "off":
             keyed = await self._with_key(tenant_id, set(device_ids.values()))
         return tenant_id, {
             name: KeyRequired() if device_id in keyed else device_id

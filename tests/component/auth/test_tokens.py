@@ -207,6 +207,20 @@ async def test_an_operator_s_token_posts_readings_of_its_tenant(container):
     assert figure(container, "bas_readings_refused_total", **labels) == 1
 
 
+async def test_a_token_stands_in_for_a_key_where_every_device_needs_one(config, clock):
+    async with served(config, clock, device_auth="required") as container:
+        bridge = await program(container, role="operator")
+        assert (await bridge.post(POST, reading(250, device_id="attic"))).status == 200
+        rows = [reading(250, device_id="cellar")]
+        assert (await bridge.post(f"{POST}/batch", rows)).json()["accepted"] == 1
+        person = await logged_in(container, "operator")
+        refusal = await person.post(POST, reading(250, device_id="attic"))
+        assert (refusal.status, refusal.json()["code"]) == (401, "DEVICE_KEY_REQUIRED")
+        await lose_store(container)
+        answer = await bridge.post(POST, reading(250, device_id="attic"))
+        assert (answer.status, answer.json()["stored"]) == (200, False)
+
+
 async def test_devices_behind_a_token_are_answered_while_the_store_is_away(container):
     known = await program(container, role="operator")
     assert (await known.post(POST, reading(250, device_id="attic"))).json()["heat_active"]
