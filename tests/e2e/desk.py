@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, expect
 
 from tests.conftest import PASSWORD
+from tests.support.stream import caller, eventually, figures
 from tools.process import ServerProcess
 
 # Far more than a page takes for anything.
-SOON_MS = 20_000
+SOON_MS = 60_000
 expect.set_options(timeout=SOON_MS)
 STREAM = "/api/sse/telemetry"
 # A page without a session asks for its status, is refused and opens the log-in page.
@@ -87,9 +88,42 @@ async def log_in(page: Page, username: str, password: str = PASSWORD) -> None:
     await page.get_by_role("button", name="Log in").click()
 
 
-async def is_live(page: Page, timeout_s: float = 30.0) -> None:
+async def is_live(page: Page, timeout_s: float = 60.0) -> None:
     """Wait until the page shows that it is live."""
     await expect(page.locator("#connection")).to_have_text("Live", timeout=timeout_s * 1000)
+
+
+async def go_back(page: Page) -> None:
+    """Go back without waiting for `load`: a page from the back/forward cache is not loaded.
+
+    Chromium refuses this while it puts another page into the tab, so it is tried until it is taken.
+    """
+
+    async def is_taken() -> bool:
+        try:
+            await page.go_back(wait_until="commit")
+        except Error as error:
+            if "Not attached to an active page" not in error.message:
+                raise
+            return False
+        return True
+
+    await eventually(is_taken, "the browser goes back")
+
+
+async def open_streams(server: ServerProcess) -> int:
+    """The number of open streams of the server."""
+    async with caller(server.url) as client:
+        return int((await figures(client))["bas_streams_open"])
+
+
+async def no_stream_is_open(server: ServerProcess) -> None:
+    """Wait until the server has closed the streams of the pages that the user left."""
+
+    async def is_so() -> bool:
+        return await open_streams(server) == 0
+
+    await eventually(is_so, "no stream of a page that was left is open")
 
 
 def card(page: Page, device_id: str) -> Any:

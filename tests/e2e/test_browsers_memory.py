@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Error, Page, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.desk import Desk, card, is_live, log_in, post_reading
+from tests.e2e.desk import (
+    Desk,
+    card,
+    go_back,
+    is_live,
+    log_in,
+    no_stream_is_open,
+    open_streams,
+    post_reading,
+)
 from tools.process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -27,44 +34,11 @@ async def desk(remembering_browser: Browser) -> AsyncIterator[Desk]:
     assert desk.complaints == []
 
 
-async def open_streams(server: ServerProcess) -> int:
-    """The number of open streams of the server."""
-    async with httpx.AsyncClient(base_url=server.url) as client:
-        text = (await client.get("/metrics")).text
-    (line,) = (line for line in text.splitlines() if line.startswith("bas_streams_open "))
-    return int(float(line.split()[1]))
-
-
-async def no_stream_is_open(server: ServerProcess) -> None:
-    """Wait until the server has closed the streams of the pages that the user left."""
-    for _ in range(100):
-        if await open_streams(server) == 0:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{await open_streams(server)} streams of pages that were left are open")
-
-
 async def at_the_dashboard(desk: Desk, server: ServerProcess) -> Page:
     assert server.password is not None
     page = await desk.logged_in(server.url, "admin", server.password)
     await page.evaluate("window.isThisVeryPage = true")
     return page
-
-
-async def go_back(page: Page) -> None:
-    """Go back without waiting for `load`: a page from the back/forward cache is not loaded.
-
-    Chromium refuses this while it puts another page into the tab, so it is tried until it is taken.
-    """
-    for _ in range(100):
-        try:
-            await page.go_back(wait_until="commit")
-            return
-        except Error as error:
-            if "Not attached to an active page" not in error.message:
-                raise
-            await asyncio.sleep(0.05)
-    raise AssertionError("the browser exchanges its page all the time")
 
 
 async def test_cached_pages_hold_no_stream_and_are_live_again_when_restored(

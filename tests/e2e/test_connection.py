@@ -14,7 +14,17 @@ import httpx
 import pytest
 from playwright.async_api import Page, Request, expect
 
-from tests.e2e.desk import SERVER_AWAY, SOON_MS, STREAM, Desk, card, is_live, log_in, post_reading
+from tests.e2e.desk import (
+    SERVER_AWAY,
+    SOON_MS,
+    STREAM,
+    Desk,
+    card,
+    is_live,
+    log_in,
+    no_stream_is_open,
+    post_reading,
+)
 from tests.e2e.wire import Wire
 from tools.process import ServerProcess
 
@@ -42,16 +52,6 @@ async def admin_at(desk: Desk, server: ServerProcess, url: str = "") -> Page:
     """The dashboard of the first admin, opened at `url` if it is given."""
     assert server.password is not None
     return await desk.logged_in(url or server.url, "admin", server.password)
-
-
-async def no_stream_is_open(server: ServerProcess) -> None:
-    """Wait until the server has closed the streams of clients that disconnected."""
-    async with httpx.AsyncClient(base_url=server.url) as client:
-        for _ in range(100):
-            if "\nbas_streams_open 0" in (await client.get("/metrics")).text:
-                return
-            await asyncio.sleep(0.05)
-    raise AssertionError("the server still holds a stream")
 
 
 def serve_again(desk: Desk, gone: ServerProcess, data_dir: Path, **settings: str) -> None:

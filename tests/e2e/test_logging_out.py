@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.desk import SOON_MS, STREAM, Desk, is_live, log_in
+from tests.e2e.desk import SOON_MS, STREAM, Desk, go_back, is_live, log_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -42,8 +42,8 @@ async def test_the_back_button_does_not_show_the_dashboard_after_logging_out(
     await page.get_by_role("button", name="Log out").click()
     await page.wait_for_url("**/auth/login?reason=out")
 
-    await page.go_back()
-    await page.go_back()
+    await go_back(page)
+    await go_back(page)
 
     await page.wait_for_url("**/auth/login?next=*")
     await expect(page.locator(".zone")).to_have_count(0)
