@@ -12,7 +12,7 @@ import pytest
 
 from server.auth.sessions import digest
 from tests.conftest import PASSWORD
-from tests.support.http import ADDRESS, Caller, audited, logged_in, served
+from tests.support.http import ADDRESS, BOUND_S, Caller, audited, logged_in, served
 from tests.support.stream import eventually
 
 HOME, OFFICE = "203.0.113.1", "203.0.113.2"
@@ -223,15 +223,29 @@ async def test_the_addresses_of_one_internet_subscriber_are_counted_together(
         assert answer.status == (429 if shared else 200)
 
 
-async def test_a_guess_counts_even_if_the_client_does_not_wait_for_the_answer(container):
+async def test_a_guess_counts_even_if_the_client_does_not_wait_for_the_answer(
+    container, monkeypatch
+):
+    verify = container.base.auth.passwords.verify
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    async def held(*arguments):
+        begun.set()
+        await gone.wait()
+        return await verify(*arguments)
+
+    monkeypatch.setattr(container.base.auth.passwords, "verify", held)
     body = json.dumps({"username": "operator", "password": "wrong password"}).encode()
     headers = {"Content-Type": "application/json"}
     client = container.app.test_client(use_cookies=False)
-    for _ in range(20):
+    for _ in range(container.base.config.max_login_attempts):
+        begun.clear()
+        gone.clear()
         async with client.request("/auth/login", method="POST", headers=headers) as guess:
             await guess.send(body)
             await guess.send_complete()
-            await asyncio.sleep(0.01)  # the hash is running now: it takes longer than this
+            await asyncio.wait_for(begun.wait(), BOUND_S)
             await guess.disconnect()
+        gone.set()
     await eventually(lambda: audited(container, "USER_LOCKED"), "the account is locked")
     assert (await Caller(container.app).log_in("operator")).status == 423

@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from server.auth.login import REFUSAL_S
+from server.auth import login
 from tests.conftest import PASSWORD
+from tests.support.hashing import REFUSAL_S
 from tests.support.http import ADDRESS, Caller, audited, served
 
 HOME, OFFICE = "203.0.113.1", "203.0.113.2"
@@ -116,6 +117,7 @@ async def test_a_right_and_a_wrong_password_in_flight_get_the_same_refusal(proce
     answers = {}
     for name, password in (("operator", PASSWORD), ("reader", "wrong"), ("nobody", "wrong")):
         gate = Gate(monkeypatch, other.base.auth.passwords, "verify")
+        monkeypatch.setattr(login, "REFUSAL_S", REFUSAL_S)
         async with asyncio.timeout(BOUND_S):
             attempt = await in_flight(gate, other, password, name)
             await fail(one, LIMIT, name, f"203.0.113.{len(answers)}")
