@@ -22,6 +22,7 @@ from tests.support.firestore import SHORT_LIVED, SharedEmulator, need_firestore,
 from tests.support.forms import is_long
 from tests.support.hashing import install as hash_cheaply
 from tests.support.parsing import install as parse_undisturbed
+from tests.support.patience import install as wait_patiently
 from tests.support.redis import need_redis
 from tests.support.routing import install as compile_rules_once
 from tests.support.site_clock import install as measure_once
@@ -34,6 +35,7 @@ compile_rules_once()
 start_cheaply()
 hash_cheaply()
 measure_once()
+wait_patiently()
 # A deadline would fail examples whenever the machine is busy.
 # On a busy machine drawing an example takes long, which says nothing about the code.
 settings.register_profile("bas", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -123,7 +123,7 @@ def test_the_end_of_the_process_waits_a_second_at_most_for_a_reader(pipe: Pipe) 
         pipe.log("x" * 100)
     began = time.monotonic()
     logging.shutdown([lambda: pipe.writer])  # type: ignore[list-item]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_a_wrong_log_call_does_not_fail_its_caller(pipe: Pipe) -> None:

@@ -173,14 +173,14 @@ def test_failing_calls_are_one_line_without_the_secret_and_one_when_they_succeed
 async def test_a_peer_that_never_answers_holds_up_nobody(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(heartbeat, "TIMEOUT_S", 3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         one = Heartbeat(f"http://127.0.0.1:{silent.getsockname()[1]}/")
         loop = asyncio.get_running_loop()
         began = loop.time()
         one.beat()
         one.beat()
-        assert loop.time() - began < 1
+        assert loop.time() - began < 2
         assert one._thread is not None
         await asyncio.to_thread(one._thread.join)
     assert caplog.messages[0].count("the call of a minute ago has not ended") == 1

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteClient]:
-    async with SqliteClient(path, [], SystemClock(), Metrics()) as client:
+async def opened(path: Path, **options: Any) -> AsyncIterator[SqliteClient]:
+    async with SqliteClient(path, [], SystemClock(), Metrics(), **options) as client:
         yield client
 
 
@@ -274,7 +275,7 @@ async def test_every_failed_write_is_reported(path: Path) -> None:
 async def test_the_log_has_cause_file_and_remedy_of_a_failed_write_once(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened(path) as client:
+    async with opened(path, write_timeout_s=1) as client:
         with connected(path) as other:
             other.execute("BEGIN EXCLUSIVE")
             for _ in range(2):
