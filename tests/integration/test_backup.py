@@ -28,7 +28,7 @@ OPEN = {"BAS_AUTH_ENABLED": "0", "BAS_TELEMETRY_DAYS": "36500"}
 KILLS = amount(3, 30)
 # Enough pages for a copy of several steps.
 ROWS = 40_000
-SLOW_S, SLOW_SHARE = 1.0, 0.01
+SLOW_S, SLOW_SHARE = 2.0, 0.05
 HOT = {"temp_tenths": 300, "sensor_ok": True}
 
 

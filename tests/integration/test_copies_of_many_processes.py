@@ -258,7 +258,9 @@ async def test_200_requests_for_the_same_telemetry_read_the_store_only_once_per_
     await asyncio.sleep(1.1)
 
     async def look(number: int) -> int:
-        return len((await browsers[number % 2].get("/api/telemetry")).json())
+        answer = await browsers[number % 2].get("/api/telemetry")
+        assert answer.status == 200, answer.body
+        return len(answer.json())
 
     began = time.monotonic()
     assert await asyncio.gather(*(look(number) for number in range(200))) == [1] * 200
