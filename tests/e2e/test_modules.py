@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from tests.e2e.desk import Desk
 from tests.e2e.zone_events import (
@@ -64,11 +65,21 @@ async def after(page: Page, *events: tuple[str, Any]) -> dict[str, Any]:
     return zone
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def page(desk: Desk, site: str) -> Page:
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def shared(browser: Browser, site: str) -> AsyncIterator[tuple[Desk, Page]]:
+    """One page for all tests, which leave nothing in it: a new one takes more than a second."""
+    desk = Desk(browser)
     page = await desk.window()
     await page.goto(f"{site}/auth/login")
-    return page
+    yield desk, page
+    await desk.close()
+
+
+@pytest.fixture
+def page(shared: tuple[Desk, Page]) -> Iterator[Page]:
+    desk, page = shared
+    yield page
+    assert desk.complaints == []
 
 
 async def test_every_temperature_survives_formatting_and_parsing(page: Page) -> None:
