@@ -6,12 +6,14 @@ The test writes the stream and, where it needs to, sets the clock.
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.desk import Desk, card
 from tests.e2e.looks import WEAKEST_CONTRAST, overflow
@@ -114,11 +116,27 @@ async def timed(desk: Desk, site: str) -> Page:
     return page
 
 
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def shared(browser: Browser, site: str) -> AsyncIterator[tuple[Desk, Page, Iterator[int]]]:
+    """The same dashboard for several tests, and the times of its events; a page takes seconds."""
+    desk = Desk(browser)
+    page = await desk.window()
+    await begin(page, site, reading(NOW, 200, **WELL))
+    yield desk, page, count(NOW + 1)
+    await desk.close()
+
+
 @pytest.mark.parametrize(("state", "reason", "name", "words"), DISTRUSTED)
 async def test_a_card_shows_why_its_zone_is_not_trusted(
-    page: Page, state: str, reason: str | None, name: str, words: str
+    shared: tuple[Desk, Page, Iterator[int]],
+    state: str,
+    reason: str | None,
+    name: str,
+    words: str,
 ) -> None:
-    await send(page, "zone", zone_event(NOW + 1, trust=trust(state, reason), **relays(state)))
+    desk, page, times = shared
+    event = zone_event(next(times), trust=trust(state, reason), **relays(state))
+    await send(page, "zone", event)
 
     office = card(page, "office")
     await expect(office.locator(".state")).to_have_text(name)
@@ -126,6 +144,10 @@ async def test_a_card_shows_why_its_zone_is_not_trusted(
     await expect(page.locator("#announcer")).to_have_text(f"office: {ANNOUNCED[name]}.")
     await expect(page.locator("#summary")).to_have_text(f"1 zone · 0 cooling · {COUNTED[name]}")
     await expect(page).to_have_title(f"(1) {TITLE}")
+
+    await send(page, "telemetry", reading(next(times), 200))
+    await expect(page.locator("#announcer")).to_have_text("office: working again.")
+    assert desk.complaints == []
 
 
 async def test_a_zone_that_is_trusted_again_shows_its_control_state_again(
