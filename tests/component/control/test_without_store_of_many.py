@@ -93,9 +93,9 @@ async def test_the_first_process_with_the_store_back_makes_the_others_check_at_o
     for process in pair:
         await process.post(COLD)
     await site.lose()
+    short = b.stores.watch._pause
     monkeypatch.setattr("server.services.firestore.store_watch.RETRY_S", 60)
-    await eventually(lambda: b.stores.watch._pause is not None, "it pauses")
-    await asyncio.sleep(0.02)  # the long pause has begun
+    await eventually(lambda: b.stores.watch._pause not in (None, short), "the long pause begins")
     b.store.how = "works"
     await a.come_back()
     await eventually(lambda: not b.away, "the other one is back")
@@ -143,7 +143,9 @@ async def test_without_store_and_notices_all_relays_go_off_and_stay_off(site, pa
     await site.lose()
     site.wire.up = False
     assert outcome(await pair[0].post(HOT)) == OFF
-    await asyncio.sleep(0.05)  # the other process tries to send a notice too
+    sent = pair[1].notices.sent
+    tried = len(sent) + 1
+    await eventually(lambda: len(sent) > tried, "the other process tries to send notices too")
     site.wire.up = True
     for process in (*pair, *pair):
         clock.advance(20)
@@ -174,7 +176,7 @@ async def test_a_notice_of_a_cut_is_repeated_for_a_while_and_applied_once(site, 
     await eventually(lambda: len(a.notices.sent) > repeated, "the notice was sent again")
     assert outcome(await b.post(HOT)) == RESTS
     clock.advance(relay_notices.RESEND_FOR_S + 1)
-    await asyncio.sleep(0.05)
+    await eventually(lambda: a.notices.sent[-1] == (relay_notices.CUT, ""), "the cut is old")
     del a.notices.sent[:]
     await eventually(lambda: len(a.notices.sent) > 3, "it goes on")
     assert {name for _, name in a.notices.sent} == {""}
