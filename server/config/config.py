@@ -338,7 +338,8 @@ class ServerConfig:
         "BAS_POSTS_PER_SECOND",
         500,
         parsers.integer(1, 1_000_000),
-        "readings that one address (IPv6: one /64) may post in a second to one process; beyond it "
+        "posts of readings that one address (IPv6: one /64) may send in a second to one process, "
+        "a batch being one; beyond it "
         "no new zone is made, and a zone that posted within the last second gets the command in "
         "force. This machine, trusted proxies and users that are logged in are not limited",
         guards=True,

@@ -158,7 +158,7 @@ class DevicePosts:
             errors[index] = device
             if isinstance(device, StoreUnavailable):  # the device is not in memory
                 off[name or UNNAMED] = self._off(sender, name)
-        _, newcomers = self._limited(sender, len(parsed))
+        _, newcomers = self._limited(sender)
         answer = await self._batches.accept(tenant_id, readings, newcomers)
         errors |= answer.errors
         if errors:
@@ -317,10 +317,10 @@ class DevicePosts:
             )
         return OFF
 
-    def _limited(self, sender: Sender, rows: int = 1) -> Limited:
+    def _limited(self, sender: Sender) -> Limited:
         if self._limits is None:
             return False, all_may
-        return self._limits.of(sender.address, sender.caller, rows)
+        return self._limits.of(sender.address, sender.caller)
 
     def _in_force(self, tenant_id: str, device_id: str, new: NewReading) -> Command | None:
         """The answer to a post beyond the limit of its address, if it need not be handled."""

@@ -30,10 +30,10 @@ class PostLimits:
         self._posts = posts
         self.answer = posts.answer
 
-    def of(self, address: str, caller: Principal | BasError | None, rows: int = 1) -> Limited:
-        """Count a post of so many readings from this address."""
+    def of(self, address: str, caller: Principal | BasError | None) -> Limited:
+        """Count a post or a batch from this address."""
         if isinstance(caller, Principal) and caller != ANYONE:
             return False, all_may
-        if self._posts.is_over(address, rows, self._per_second, self._is_shared):
+        if self._posts.is_over(address, self._per_second, self._is_shared):
             return True, none_may
         return False, partial(self._new_zones.refusal, address)

@@ -55,14 +55,14 @@ class PostLimit:
         self._second = 0
         self._counts: dict[str, int] = {}
 
-    def is_over(self, address: str, rows: int, most: int, is_shared: Callable[[str], bool]) -> bool:
-        """Count a post of so many readings; return whether it is beyond `most` in this second."""
+    def is_over(self, address: str, most: int, is_shared: Callable[[str], bool]) -> bool:
+        """Count a post or a batch; return whether it is beyond `most` in this second."""
         second = int(self._clock.monotonic())
         if second != self._second:
             self._second = second
             self._counts.clear()
         group = _group(address)
-        count = self._counts[group] = self._counts.get(group, 0) + rows
+        count = self._counts[group] = self._counts.get(group, 0) + 1
         return count > most and bool(address) and not is_shared(address)
 
     def answer(self, tenant_id: str, device_id: str, new: NewReading) -> Command | None:
