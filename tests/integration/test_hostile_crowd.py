@@ -21,7 +21,7 @@ FILES = amount(400, 4000)
 IDLE = amount(400, 5000)
 SLOW = amount(20, 500)
 STREAMS, STREAMS_MAX = amount(30, 3000), amount(10, 200)
-DEVICES, ROUNDS = amount(15, 1000), amount(3, 10)
+DEVICES, ROUNDS = amount(15, 1000), 3
 AT_ONCE = 50
 SLOW_BODY = (
     b"POST /api/sensor_data/batch HTTP/1.1\r\nHost: localhost\r\n"
