@@ -100,7 +100,9 @@ async def test_no_post_is_refused_while_a_crowd_holds_connections_streams_and_bo
             quiet, quiet_s = await all_post(server.port)
             opened = [await stream_status(server.port, session) for _ in range(STREAMS)]
             statuses = Counter(status for status, _ in opened)
-            assert statuses == {200: STREAMS_MAX, 429: STREAMS - STREAMS_MAX}
+            # A stream whose client reads too slowly is let go, and makes room for another one.
+            assert statuses.keys() == {200, 429}
+            assert (await figures(client))["bas_streams_open"] <= STREAMS_MAX
             for status, (_, writer) in opened:
                 if status != 200:
                     writer.close()
