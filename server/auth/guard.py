@@ -87,6 +87,8 @@ class Guard:
                     await self._audit_refusal(refusal, principal.tenant_id, principal.username)
                     raise
 
+            # The API's document says it.
+            guarded.required_role = role  # type: ignore[attr-defined]
             return guarded
 
         return decorate

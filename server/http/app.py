@@ -42,6 +42,7 @@ from server.common.version import VERSION
 from server.config.config import ServerConfig
 from server.http.body_room import BodyRoom
 from server.http.host_check import HostCheck, own_names
+from server.http.openapi.document import ApiDocument
 from server.http.request_counts import count_answers, counting_refusals
 from server.http.request_ids import RequestIds
 from server.http.trusted_proxies import TrustedProxies
@@ -155,6 +156,7 @@ def create_app(
         scalar_ui_path=None,
         info=Info(title="BAS server", version=VERSION),
         conversion_preference="msgspec",
+        openapi_provider_class=ApiDocument,
     )
     app.json = _Json(app)
     app.before_request(guard.check_origin)

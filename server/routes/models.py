@@ -7,6 +7,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from server.control.rules.relay_rule import (
+    DEADBAND_MAX,
+    DEADBAND_MIN,
+    SETPOINT_MAX,
+    SETPOINT_MIN,
+)
 from server.services.history.measured import SAFE_INTEGER
 
 DeviceId = Annotated[
@@ -25,6 +31,15 @@ MetadataKey = Annotated[str, Meta(min_length=1, max_length=64)]
 MetadataText = Annotated[str, Meta(max_length=1024)]
 MetadataNumber = Annotated[int, Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
 
+# What the API's document says of a field, and its view checks: an error there has its own words.
+NEEDED = {"x-required": True}
+Setpoint = Annotated[
+    int, Meta(extra_json_schema={"minimum": SETPOINT_MIN, "maximum": SETPOINT_MAX})
+]
+Deadband = Annotated[
+    int, Meta(extra_json_schema={"minimum": DEADBAND_MIN, "maximum": DEADBAND_MAX})
+]
+
 
 class SetSetpoint(Struct):
     """The values to set; a missing or null value stays.
@@ -33,16 +48,20 @@ class SetSetpoint(Struct):
     tenant is set.
     """
 
-    setpoint_tenths: int | UnsetType | None = UNSET
-    deadband_tenths: int | UnsetType | None = UNSET
+    setpoint_tenths: Setpoint | UnsetType | None = UNSET
+    deadband_tenths: Deadband | UnsetType | None = UNSET
     device_id: DeviceId | None = None
 
 
 class Login(Struct):
     """A user's name and password."""
 
-    username: Annotated[str, Meta(max_length=256)] = ""
-    password: Annotated[str, Meta(max_length=4096)] = ""
+    username: Annotated[str, Meta(max_length=256, extra_json_schema={**NEEDED, "minLength": 1})] = (
+        ""
+    )
+    password: Annotated[
+        str, Meta(max_length=4096, extra_json_schema={**NEEDED, "minLength": 1})
+    ] = ""
 
 
 class Logout(Struct):
@@ -107,7 +126,7 @@ class AuditPageQuery(Struct):
 class StreamQuery(Struct):
     """Which devices, from which event, and in which form."""
 
-    device_id: list[str] | str = ""
+    device_id: Annotated[list[str] | str, Meta(extra_json_schema={"maxItems": 1000})] = ""
     last_event_id: list[str] | str = ""
     snapshot: bool = True
     names: bool = True

@@ -7,7 +7,14 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from server.control.messages import TelemetryRow
-from server.routes.models import DeviceId, DeviceQuery, Limit, LongLimit, Milliseconds
+from server.routes.models import (
+    NEEDED,
+    DeviceId,
+    DeviceQuery,
+    Limit,
+    LongLimit,
+    Milliseconds,
+)
 from server.services.history.measured import TEMP_MAX, TEMP_MIN
 
 
@@ -117,7 +124,17 @@ class SeriesQuery(Struct):
     The default of `end` is now, that of `start` a day before `end`.
     """
 
-    device_id: list[str] | str = ""
+    device_id: Annotated[
+        list[str] | str,
+        Meta(
+            extra_json_schema={
+                **NEEDED,
+                "items": {"type": "string", "minLength": 1, "maxLength": 128},
+                "minItems": 1,
+                "maxItems": 20,
+            }
+        ),
+    ] = ""
     start: Milliseconds | None = None
     end: Milliseconds | None = None
     points: Annotated[int, Meta(ge=1, le=2000)] = 300
@@ -126,6 +143,9 @@ class SeriesQuery(Struct):
 class ExportQuery(DeviceQuery):
     """The readings of a device with start <= timestamp <= end; without times, all."""
 
+    device_id: Annotated[
+        str, Meta(max_length=128, extra_json_schema={**NEEDED, "minLength": 1})
+    ] = ""
     start: Milliseconds | None = None
     end: Milliseconds | None = None
 

@@ -101,7 +101,7 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, clock: Clock) -> Blueprin
 
     @bp.get("/api/telemetry/series")
     @guard.require_auth("read-only")
-    @document_response(Chart)
+    @document_response(Chart | list[Chart])
     @fails_with(400, 401, 403, 503)
     @validate_querystring(SeriesQuery)
     async def series(query_args: SeriesQuery, principal: Principal) -> Response:

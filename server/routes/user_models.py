@@ -6,17 +6,30 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from server.auth.password_rules import PASSWORD_MAX, PASSWORD_MIN
 from server.routes.models import Limit
 from server.services.firestore.models import Role
+from server.services.firestore.users_store import USERNAME
 
+# A password that exists: the rules for new ones may have been others when it was set.
 Password = Annotated[str, Meta(max_length=4096)]
+# The rules refuse what is outside with an error that says what to do.
+FreshPassword = Annotated[
+    str,
+    Meta(
+        max_length=4096,
+        extra_json_schema={"minLength": PASSWORD_MIN, "maxLength": PASSWORD_MAX},
+    ),
+]
 
 
 class NewUser(Struct):
     """An account to create in the caller's tenant."""
 
-    username: Annotated[str, Meta(max_length=256)]
-    password: Password
+    username: Annotated[
+        str, Meta(max_length=256, extra_json_schema={"pattern": rf"^{USERNAME.pattern}$"})
+    ]
+    password: FreshPassword
     role: Role
 
 
@@ -30,14 +43,14 @@ class UserPatch(Struct, forbid_unknown_fields=True):
 class NewPassword(Struct):
     """The password to set."""
 
-    password: Password
+    password: FreshPassword
 
 
 class PasswordChange(Struct):
     """The caller's own password: as it is, and as it shall be."""
 
     old_password: Password
-    password: Password
+    password: FreshPassword
 
 
 class UsersQuery(Struct):

@@ -11,6 +11,7 @@ import re
 import pytest
 
 # Imported for what they run.
+from tests.integration import test_api_page as _api
 from tests.integration import test_migration_page as _migration
 from tests.integration import test_operations_page as _operations
 from tests.integration import test_readme as _readme
@@ -18,7 +19,7 @@ from tests.integration import test_services_of_the_docs as _services
 from tests.support.pages import EVERYTHING, Shown, find, run_by_tests
 from tools.process import REPOSITORY
 
-MODULES = (_migration, _operations, _readme, _services)
+MODULES = (_api, _migration, _operations, _readme, _services)
 CHANGES_THE_MACHINE = "it installs packages, makes users or changes the machine's firewall"
 INSTALLED = "it changes what scripts/install.sh puts on the machine"
 NEEDS_DOCKER = "it needs a Docker daemon and the images of a registry"
