@@ -156,12 +156,12 @@ def form(value: Any) -> Any:
     return "number" if isinstance(value, int | float) else "text"
 
 
-def documented_server(data_dir: Path) -> ServerProcess:
+def documented_server(data_dir: Path, **settings: str) -> ServerProcess:
     """A server, not started, with the account that the page needs."""
     create = ("create-user", "admin", "--role", "admin", "--password-stdin")
     done = run_command(*create, data_dir=data_dir, stdin=f"{PASSWORD}\n")
     assert done.returncode == 0, done.stderr
-    return ServerProcess(data_dir)
+    return ServerProcess(data_dir, **settings)  # type: ignore[arg-type]
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ NOT_RUN = {
         "./scripts/test.sh tests/unit": RUNS_THE_TESTS,
         "./scripts/test.sh tests/unit/common/test_seldom.py": RUNS_THE_TESTS,
         "./scripts/drills/disturbances.sh": "it takes minutes",
+        "./scripts/drills/fuzzing.sh": "it takes minutes",
         "./scripts/drills/stores.sh": "it takes minutes",
         "./scripts/drills/two_machines.sh": "it takes minutes",
         "./scripts/drills/quiet_outages.sh": "it takes minutes",

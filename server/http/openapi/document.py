@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from werkzeug.routing.rules import Rule
 
@@ -112,6 +113,8 @@ class ApiDocument(MsgspecProvider):
             if parameter["in"] == "path":
                 parameter["schema"] = {"type": "string", "minLength": 1}
                 parameter["example"] = operation.path.get(parameter["name"], "")
+            elif values := parse_qs(operation.query).get(parameter["name"]):
+                parameter["example"] = _typed(values, parameter["schema"])
         if "requestBody" in described:
             _complete_body(described["requestBody"], operation)
         _complete_answers(described["responses"], operation)
@@ -152,8 +155,16 @@ def security(access: str) -> list[dict[str, list[str]]]:
     return ways.get(access, session)
 
 
+def _typed(values: list[str], schema: Schema) -> Any:
+    """The values of a query's parameter as its schema types them."""
+    if schema["type"] == "array":
+        return values
+    return int(values[0]) if schema["type"] == "integer" else values[0]
+
+
 def _complete_body(body: Schema, operation: Operation) -> None:
     content = body["content"]
+    body["required"] = not operation.body_optional
     content[JSON]["schema"] |= operation.body_rule
     content[JSON]["example"] = operation.body
     for kind in operation.body_types:

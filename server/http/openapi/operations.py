@@ -15,6 +15,7 @@ VARIABLE = re.compile(r"<(?:[^:>]*:)?([^>]+)>")
 # Who may call a route that `Guard.require_auth` does not guard.
 PUBLIC, DEVICE, METRICS, TOKEN_OR_SESSION = "public", "device", "metrics", "metrics or session"
 JSON, CSV, TEXT, EVENTS = "application/json", "text/csv", "text/plain", "text/event-stream"
+HTML = "text/html"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Operation:
     `path` (values of the path's variables). `access` is given only for a route without a guard.
     `headers` says what the headers of a good answer mean, `text` what a caller must know besides.
     `body_types` are the types of a body besides JSON. `body_rule` is what its type cannot express,
-    as a JSON schema.
+    as a JSON schema; without an optional one the route does what it does for `{}`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Operation:
     content: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     body_types: tuple[str, ...] = ()
+    body_optional: bool = False
     body_rule: Mapping[str, Any] = field(default_factory=dict)
 
 

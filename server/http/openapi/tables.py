@@ -6,6 +6,7 @@ from server.http.openapi.operations import (
     CSV,
     DEVICE,
     EVENTS,
+    HTML,
     METRICS,
     PUBLIC,
     TEXT,
@@ -44,6 +45,7 @@ SESSIONS: Operations = {
         "End the session",
         "Without a session the answer is the same.",
         body={},
+        body_optional=True,
         access=PUBLIC,
         headers={"Set-Cookie": "Clears the session's cookies"},
     ),
@@ -70,6 +72,7 @@ READINGS: Operations = {
         ],
         access=DEVICE,
         body_types=("application/x-ndjson",),
+        body_rule={"minItems": 1, "maxItems": 1000},
     ),
 }
 
@@ -92,6 +95,7 @@ ZONES: Operations = {
         "Set the setpoint, the deadband or both",
         "Without `device_id`: of every zone of the tenant, and of new ones. `{}` changes nothing.",
         body={"setpoint_tenths": 225, "device_id": "lab"},
+        body_optional=True,
         body_rule={
             "anyOf": [
                 {"required": ["setpoint_tenths"]},
@@ -231,6 +235,13 @@ HEALTH: Operations = {
     ),
 }
 
+PAGES: Operations = {
+    "GET /": Operation("get_dashboard", "Get the dashboard", access=PUBLIC, content=HTML),
+    "GET /auth/login": Operation(
+        "get_login_page", "Get the page to log in", access=PUBLIC, content=HTML
+    ),
+}
+
 # The tag of each table, and what it is about.
 TABLES: dict[str, tuple[str, Operations]] = {
     "sessions": ("Log in and out", SESSIONS),
@@ -242,4 +253,5 @@ TABLES: dict[str, tuple[str, Operations]] = {
     "accounts": ("Accounts of the tenant, for admins", ACCOUNTS),
     "audit": ("The audit log, for admins", AUDIT),
     "health": ("Health and figures of the server", HEALTH),
+    "pages": ("Pages for browsers", PAGES),
 }
