@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
-from quart import Blueprint, Quart, Response, request
+from quart import Blueprint, Quart, Response, render_template, request
 from quart.json.provider import DefaultJSONProvider
 from quart_schema import Info, QuartSchema
 from quart_schema.validation import RequestSchemaValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as WerkzeugNotFound
-from werkzeug.security import safe_join
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from server.auth.guard import Guard
@@ -40,11 +39,16 @@ from server.common.seldom import Seldom
 from server.common.tracebacks import log_failure
 from server.common.version import VERSION
 from server.config.config import ServerConfig
+from server.http.beside_legacy import BesideLegacy
 from server.http.body_room import BodyRoom
+from server.http.cache_rules import add_cache_rules
+from server.http.compression import add_compression
 from server.http.host_check import HostCheck, own_names
 from server.http.openapi.document import ApiDocument
+from server.http.query_names import add_query_names
 from server.http.request_counts import count_answers, counting_refusals
 from server.http.request_ids import RequestIds
+from server.http.static_files import StaticFiles
 from server.http.trusted_proxies import TrustedProxies
 from server.routes.models import ErrorBody
 from server.routes.requests import invalid
@@ -115,6 +119,8 @@ class _App(Quart):
     def __init__(self, threads: Threads) -> None:
         super().__init__("server")
         self._threads = threads
+        self.files = StaticFiles(Path(str(self.static_folder)))
+        self.jinja_env.globals["static"] = self.files.url
 
     def sync_to_async(self, func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         if func.__module__.split(".")[0] not in {"quart", "flask"}:
@@ -127,12 +133,15 @@ class _App(Quart):
 
     async def send_static_file(self, filename: str) -> Response:
         """A static file. Raises WerkzeugNotFound, also for a name that no file can have."""
+        name, cache_control = self.files.found(filename)
         try:
-            return await super().send_static_file(filename)
+            response = await super().send_static_file(name)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
             raise WerkzeugNotFound from error
+        response.headers["Cache-Control"] = cache_control
+        return response
 
 
 def create_app(
@@ -161,6 +170,9 @@ def create_app(
     app.json = _Json(app)
     app.before_request(guard.check_origin)
     app.after_request(_secure)
+    add_cache_rules(app)
+    add_query_names(app)
+    add_compression(app)
     app.register_error_handler(BasError, _answer)
     app.register_error_handler(RequestSchemaValidationError, _schema_error)
     app.register_error_handler(HTTPException, _http_error)
@@ -172,7 +184,7 @@ def create_app(
         _allow_origins(app, config.cors_origins)
     asgi: App = StreamWriter(app.asgi_app)
     if config.legacy_wsgi:
-        asgi = _Beside(app, asgi, _legacy(config.legacy_wsgi, services))
+        asgi = BesideLegacy(app, app.files, asgi, _legacy(config.legacy_wsgi, services))
     # BAS_HOST too: a browser must be able to open the address that is printed at the start.
     names = {*own_names(), config.host.lower(), *config.allowed_hosts}
     refused = counting_refusals(error_answer, metrics)
@@ -204,36 +216,6 @@ class _HttpOnly:
         await self._app(scope, receive, send)
 
 
-class _Beside:
-    """Passes every path without a route in this server on to the old application.
-
-    The guard, the headers and the error pages of this server do not apply to its answers.
-    """
-
-    def __init__(self, app: Quart, own: App, legacy: App) -> None:
-        self._own = own
-        self._legacy = legacy
-        self._routes = app.url_map.bind("")
-        self._static = app.static_folder
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        own = scope["type"] != "http" or self._has(scope["path"], scope["method"])
-        await (self._own if own else self._legacy)(scope, receive, send)
-
-    def _has(self, path: str, method: str) -> bool:
-        """Whether this server has the path, for any method; a static file must exist."""
-        try:
-            endpoint, values = self._routes.match(path, method)
-        except WerkzeugNotFound:
-            return False
-        except HTTPException:
-            return True
-        if endpoint != "static":
-            return True
-        file = safe_join(str(self._static), values["filename"])
-        return file is not None and os.path.isfile(file)
-
-
 def _legacy(name: str, services: Services) -> App:
     from server.sync_api.wsgi import WsgiApp, load  # only where it is configured
 
@@ -255,8 +237,6 @@ def _allow_origins(app: Quart, origins: tuple[str, ...]) -> None:
 
 async def _secure(response: Response) -> Response:
     response.headers.extend(SECURITY_HEADERS)
-    if request.path.startswith("/auth/"):
-        response.headers.setdefault("Cache-Control", "no-store")
     if request.scheme == "https":
         response.headers["Strict-Transport-Security"] = HSTS
     return response
@@ -298,6 +278,8 @@ async def _http_error(error: HTTPException) -> Response | WerkzeugResponse:
     answer = error.get_response()
     status = answer.status_code
     if status < 400 or request.path.split("/")[1] not in JSON_PATHS:
+        if status == 404:
+            return Response(await render_template("not_found.html"), status=404)
         return answer
     response = _json(ErrorBody(error.name, HTTP_CODES.get(status, f"HTTP_{status}")), status)
     if "Allow" in answer.headers:

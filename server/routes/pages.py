@@ -1,9 +1,13 @@
-"""Routes of the HTML pages: / and /auth/login."""
+"""Routes of the HTML pages, / and /auth/login, and of the files that every browser asks for."""
 
 from __future__ import annotations
 
-from quart import Blueprint, render_template
+from quart import Blueprint, Response, current_app, render_template
 from quart_schema import hide
+
+# Nothing here is for search engines.
+ROBOTS = "User-agent: *\nDisallow: /\n"
+A_DAY = "public, max-age=86400"
 
 
 def blueprint() -> Blueprint:
@@ -19,5 +23,17 @@ def blueprint() -> Blueprint:
     @hide
     async def login() -> str:
         return await render_template("login.html")
+
+    @bp.get("/favicon.ico")
+    @hide
+    async def icon() -> Response:
+        response = await current_app.send_static_file("icon.svg")
+        response.headers["Cache-Control"] = A_DAY
+        return response
+
+    @bp.get("/robots.txt")
+    @hide
+    async def robots() -> Response:
+        return Response(ROBOTS, mimetype="text/plain", headers={"Cache-Control": A_DAY})
 
     return bp

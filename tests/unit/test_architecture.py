@@ -73,7 +73,12 @@ CONFINED = {
         "server/sync_api/flask_views.py",
         "server/container.py",
     ),
-    "quart_schema": ("server/http/app.py", "server/http/openapi/", "server/routes/"),
+    "quart_schema": (
+        "server/http/app.py",
+        "server/http/openapi/",
+        "server/http/query_names.py",
+        "server/routes/",
+    ),
     "quart_cors": ("server/http/app.py",),
     "sqlite3": ("server/services/sqlite/", "server/legacy/database.py"),
     "redis": ("server/services/site/",),

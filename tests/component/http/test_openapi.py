@@ -20,7 +20,12 @@ from tools.process import REPOSITORY
 
 OPERATIONS = {key: operation for key, _, operation in every_operation()}
 # Files for browsers, and the document itself.
-FOR_BROWSERS = {"GET /static/<path:filename>", "GET /openapi.json"}
+FOR_BROWSERS = {
+    "GET /static/<path:filename>",
+    "GET /openapi.json",
+    "GET /favicon.ico",
+    "GET /robots.txt",
+}
 
 
 @pytest.fixture

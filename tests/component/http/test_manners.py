@@ -1,0 +1,124 @@
+"""How answers treat caches, compression, misspelt queries and browsers that lost their way."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import pytest
+from quart import Blueprint
+from quart_schema import validate_querystring
+
+from server.routes.models import DeviceQuery
+from tests.support.http import Caller, logged_in, reading
+
+
+@pytest.fixture
+async def anyone(container):
+    return Caller(container.app)
+
+
+@pytest.fixture
+async def reader(container):
+    return await logged_in(container, "reader")
+
+
+async def files_of(anyone, page="/"):
+    """The paths of the files that a page names."""
+    return re.findall(r'(?:src|href)="(/static/[^"]+)"', (await anyone.get(page)).body.decode())
+
+
+@pytest.mark.parametrize("page", ["/", "/auth/login", "/nothing-here"])
+async def test_a_file_that_a_page_names_is_kept_for_ever(anyone, page):
+    names = await files_of(anyone, page)
+    assert names
+    for name in names:
+        answer = await anyone.get(name)
+        assert answer.status == 200, name
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+
+
+async def test_a_file_without_a_version_is_asked_for_each_time_and_one_of_another_is_gone(anyone):
+    (name, *_) = await files_of(anyone)
+    _, _, version, file = name.split("/")
+    assert (await anyone.get(f"/static/{file}")).headers["Cache-Control"] == "no-cache"
+    old = f"/static/{'0' * len(version)}/{file}"
+    assert (await anyone.get(old)).status == 404
+
+
+async def test_a_page_that_names_versions_is_asked_for_each_time(anyone):
+    assert (await anyone.get("/")).headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", ["/api/status", "/api/telemetry", "/api/health", "/auth/status"])
+async def test_no_cache_may_hand_one_caller_s_answer_to_another(anyone, reader, path):
+    for caller in (anyone, reader):
+        answer = await caller.get(path)
+        assert answer.headers["Cache-Control"] == "no-store", answer.status
+        assert {"Cookie", "X-Session-ID"} <= set(re.split(", *", answer.headers["Vary"]))
+
+
+async def test_long_json_is_packed_where_gzip_is_asked_for(anyone, reader):
+    for number in range(20):
+        await anyone.post("/api/sensor_data", reading(200 + number, device_id="lab"))
+    plain = await reader.get("/api/telemetry")
+    assert "Content-Encoding" not in plain.headers
+    asked = {"Accept-Encoding": "br;q=1, gzip"}
+    packed = await reader.get("/api/telemetry", headers=asked)
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert int(packed.headers["Content-Length"]) == len(packed.body) < len(plain.body) / 4
+    assert gzip.decompress(packed.body) == plain.body
+    assert "Accept-Encoding" in packed.headers["Vary"]
+    for refused in ("gzip;q=0", "br", "identity"):
+        answer = await reader.get("/api/telemetry", headers={"Accept-Encoding": refused})
+        assert "Content-Encoding" not in answer.headers, refused
+    short = await reader.get("/api/config", headers=asked)
+    assert "Content-Encoding" not in short.headers
+
+
+async def test_an_unknown_query_name_is_ignored_and_named(anyone, reader):
+    answer = await reader.get("/api/telemetry?limt=2&limit=1&x%0d%0a%C3%A9=1")
+    assert answer.status == 200
+    assert answer.headers["X-Unknown-Query"] == "limt, x%0D%0A%C3%A9"
+    known = await reader.get("/api/telemetry?limit=1&device_id=lab")
+    assert "X-Unknown-Query" not in known.headers
+    assert "X-Unknown-Query" not in (await anyone.get("/?from=mail")).headers
+
+
+async def test_a_device_s_post_with_a_query_is_obeyed(anyone):
+    answer = await anyone.post("/api/sensor_data?token=1", reading())
+    assert answer.status == 200
+
+
+async def test_a_new_route_refuses_an_unknown_query_name_and_names_the_nearest(container, anyone):
+    new = Blueprint("new", __name__)
+
+    @new.get("/api/new")
+    @validate_querystring(DeviceQuery)
+    async def view(query_args):
+        return {}
+
+    container.app.register_blueprint(new)
+    assert (await anyone.get("/api/new?device_id=lab")).status == 200
+    answer = await anyone.get("/api/new?devise_id=lab")
+    assert (answer.status, answer.json()["code"]) == (400, "UNKNOWN_QUERY")
+    assert answer.json()["message"] == "devise_id: did you mean device_id?"
+
+
+async def test_a_wrong_address_gets_a_page_with_a_way_home(anyone):
+    answer = await anyone.get("/nothing-here")
+    assert answer.status == 404
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert b'<a href="/">' in answer.body
+
+
+async def test_browsers_and_robots_get_their_files(anyone):
+    icon = await anyone.get("/favicon.ico")
+    assert (icon.status, icon.headers["Content-Type"].split(";")[0]) == (200, "image/svg+xml")
+    assert b"Disallow: /\n" in (await anyone.get("/robots.txt")).body
+
+
+async def test_a_stranger_who_asks_for_the_session_is_not_asked_to_log_in_again(anyone):
+    answer = await anyone.get("/auth/status")
+    assert (answer.status, answer.json()["code"]) == (400, "NO_SESSION")
+    assert b"again" not in answer.body
