@@ -41,7 +41,7 @@ def fuzz(program: Path, folder: Path, *options: str, timeout_s: float) -> tuple[
         assert done.returncode == 0, done.stderr
     with server:
         sessions = {
-            variable: _session(server.port, name)
+            variable: session_of(server.port, name)
             for variable, name in (("BAS_SESSION", "keeper"), ("BAS_SPARE", "spare"))
         }
         done = subprocess.run(
@@ -69,7 +69,7 @@ def fuzz(program: Path, folder: Path, *options: str, timeout_s: float) -> tuple[
     return done.returncode, done.stdout
 
 
-def _session(port: int, name: str) -> str:
+def session_of(port: int, name: str) -> str:
     """The secret id of a new session of this user."""
     connection = HTTPConnection("127.0.0.1", port, timeout=START_S)
     body = f'{{"username": "{name}", "password": "{PASSWORD}"}}'

@@ -1,4 +1,4 @@
-"""Routes of the HTML pages, / and /auth/login, and of the files that every browser asks for."""
+"""Routes of the HTML pages: /, /auth/login, /docs; and of files that each browser asks for."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def blueprint() -> Blueprint:
     @hide
     async def login() -> str:
         return await render_template("login.html")
+
+    @bp.get("/docs")
+    @hide
+    async def docs() -> str:
+        return await render_template("docs.html")
 
     @bp.get("/favicon.ico")
     @hide

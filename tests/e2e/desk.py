@@ -20,7 +20,7 @@ STREAM = "/api/sse/telemetry"
 # A page without a session asks for its status, is refused and opens the log-in page.
 NO_SESSION = r"status of 40[01] .*/auth/status$"
 # The browser logs these errors while the server does not answer.
-SERVER_AWAY = rf"net::ERR_.* .*(/auth/status|/api/health|/static/icon\.svg|{STREAM})(\?.*)?$"
+SERVER_AWAY = rf"net::ERR_.* .*(/auth/status|/api/health|/static/\w+/icon\.svg|{STREAM})(\?.*)?$"
 
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>

@@ -16,6 +16,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 # The notice comes two minutes ahead of the end: with this timeout after 10 s.
 SOON = {"BAS_SESSION_TIMEOUT": "130"}
 NOTICE_MS = 30_000
+# The page's own module, whose path has the version of the files.
+ASK = """import(document.querySelector("script[type=module]").src.replace("dashboard", "api"))
+    .then(({ askSession }) => askSession())"""
 
 
 async def admin_at(desk: Desk, server: ServerProcess) -> Page:
@@ -104,12 +107,12 @@ async def test_a_page_that_nobody_touches_never_claims_that_a_person_is_there(
         """() => {
           for (const type of ["keydown", "pointerdown", "pointermove", "wheel"])
             dispatchEvent(new Event(type));
-          return import("/static/api.js").then(({ askSession }) => askSession());
         }"""
     )
+    await page.evaluate(f"() => {ASK}")
     assert [request.url for request in asked if by_a_person(request)] == []
     await page.keyboard.press("Shift")
-    await page.evaluate("""() => import("/static/api.js").then(({ askSession }) => askSession())""")
+    await page.evaluate(f"() => {ASK}")
     assert [by_a_person(request) for request in asked][-1] is True
 
 

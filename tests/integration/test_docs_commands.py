@@ -16,10 +16,11 @@ from tests.integration import test_migration_page as _migration
 from tests.integration import test_operations_page as _operations
 from tests.integration import test_readme as _readme
 from tests.integration import test_services_of_the_docs as _services
+from tests.integration import test_stream_page as _stream
 from tests.support.pages import EVERYTHING, Shown, find, run_by_tests
 from tools.process import REPOSITORY
 
-MODULES = (_api, _migration, _operations, _readme, _services)
+MODULES = (_api, _migration, _operations, _readme, _services, _stream)
 CHANGES_THE_MACHINE = "it installs packages, makes users or changes the machine's firewall"
 INSTALLED = "it changes what scripts/install.sh puts on the machine"
 NEEDS_DOCKER = "it needs a Docker daemon and the images of a registry"
@@ -129,5 +130,5 @@ def test_the_scripts_and_tests_that_are_only_listed_exist() -> None:
 
 
 def test_every_shell_block_says_so_and_has_a_command() -> None:
-    assert {one.language for one in EVERYTHING} <= {"sh", "python", "ini", "text"}
+    assert {one.language for one in EVERYTHING} <= {"sh", "python", "js", "ini", "text"}
     assert Shown("README.md", "sh", "BAS_PROCESSES=2 ./scripts/run.sh --demo") in EVERYTHING

@@ -28,7 +28,7 @@ async def files_of(anyone, page="/"):
     return re.findall(r'(?:src|href)="(/static/[^"]+)"', (await anyone.get(page)).body.decode())
 
 
-@pytest.mark.parametrize("page", ["/", "/auth/login", "/nothing-here"])
+@pytest.mark.parametrize("page", ["/", "/auth/login", "/docs", "/nothing-here"])
 async def test_a_file_that_a_page_names_is_kept_for_ever(anyone, page):
     names = await files_of(anyone, page)
     assert names
@@ -122,3 +122,9 @@ async def test_a_stranger_who_asks_for_the_session_is_not_asked_to_log_in_again(
     answer = await anyone.get("/auth/status")
     assert (answer.status, answer.json()["code"]) == (400, "NO_SESSION")
     assert b"again" not in answer.body
+
+
+async def test_the_page_of_the_api_takes_less_than_40_kb(anyone):
+    parts = [(await anyone.get(path)).body for path in ("/docs", *await files_of(anyone, "/docs"))]
+    assert len(parts) == 4
+    assert sum(map(len, parts)) < 40_000

@@ -23,6 +23,7 @@ OPERATIONS = {key: operation for key, _, operation in every_operation()}
 FOR_BROWSERS = {
     "GET /static/<path:filename>",
     "GET /openapi.json",
+    "GET /docs",
     "GET /favicon.ico",
     "GET /robots.txt",
 }

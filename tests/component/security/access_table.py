@@ -267,6 +267,7 @@ ROWS: tuple[Row, ...] = (
     read("/auth/login", NONE, "<!doctype html>"),
     read("/auth/display", NONE, "<!doctype html>"),
     read("/static/<path:filename>", NONE, "export")._replace(url="/static/api.js"),
+    read("/docs", NONE, "<!doctype html>"),
     read("/favicon.ico", NONE, "<svg"),
     read("/robots.txt", NONE, "Disallow: /"),
     read("/openapi.json", NONE, "/api/set_setpoint"),
