@@ -57,7 +57,7 @@ SCHEMES: dict[str, Schema] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A device's key, or for figures the BAS_METRICS_TOKEN",
+        "description": "An API token; a device's key; for figures the BAS_METRICS_TOKEN",
     },
 }
 
@@ -146,6 +146,8 @@ def security(access: str) -> list[dict[str, list[str]]]:
     """What a caller must send: one of these. An empty object stands for nothing."""
     roles = [access] if access in GUARDED else []
     session = [{"sessionCookie": roles}, {"sessionHeader": roles}]
+    if roles and access != "admin":
+        session.append({"bearer": roles})
     ways: dict[str, list[dict[str, list[str]]]] = {
         PUBLIC: [],
         DEVICE: [{}, {"deviceKey": []}, {"bearer": []}, *session],

@@ -54,6 +54,7 @@ PARAMETERS = {
     "hours": "How many hours back from `end`",
     "last_event_id": "The id of the last event that the client has; the header Last-Event-ID wins",
     "limit": "At most so many",
+    "name": "The token's name",
     "names": "false: events carry no `event:` line, for pages that only use `onmessage`",
     "points": "At most so many points",
     "snapshot": "false: no `snapshot` event at the start",

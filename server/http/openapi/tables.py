@@ -162,6 +162,41 @@ DEVICES: Operations = {
         body={"device_id": "attic", "metadata": {"floor": 3, "room": "under the roof"}},
     ),
     "GET /api/devices": Operation("list_devices", "List the registered devices"),
+    "POST /api/devices/key": Operation(
+        "rotate_device_key",
+        "Give a device a new key",
+        "The key is in no later answer. An earlier key stays valid until the new one is used, at"
+        " most for a day.",
+        body={"device_id": "attic"},
+    ),
+    "POST /api/devices/key/revoke": Operation(
+        "revoke_device_keys",
+        "Revoke all keys of a device",
+        "The device is refused until it has a new key.",
+        body={"device_id": "attic"},
+    ),
+    "POST /api/devices/delete": Operation(
+        "delete_device",
+        "Delete a device with its keys, its zone and its setpoint",
+        "Its readings stay.",
+        body={"device_id": "attic"},
+    ),
+}
+
+TOKENS: Operations = {
+    "POST /api/tokens": Operation(
+        "create_token",
+        "Create a token for a program, or a link for a wall display",
+        "The secret is in no later answer. A program sends it as `Authorization: Bearer`.",
+        body={"name": "bridge", "role": "operator", "zones": ["lab"]},
+    ),
+    "GET /api/tokens": Operation("list_tokens", "List the tokens of the tenant"),
+    "DELETE /api/tokens/<name>": Operation(
+        "revoke_token",
+        "Revoke a token or a display",
+        "It ends within 5 s on every process, and so do its streams.",
+        path={"name": "bridge"},
+    ),
 }
 
 ACCOUNTS: Operations = {
@@ -250,6 +285,7 @@ TABLES: dict[str, tuple[str, Operations]] = {
     "history": ("Stored readings", HISTORY),
     "stream": ("Live events", STREAM),
     "devices": ("Registered devices", DEVICES),
+    "tokens": ("Tokens of programs and wall displays, for admins", TOKENS),
     "accounts": ("Accounts of the tenant, for admins", ACCOUNTS),
     "audit": ("The audit log, for admins", AUDIT),
     "health": ("Health and figures of the server", HEALTH),
