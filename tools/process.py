@@ -92,12 +92,12 @@ class ServerProcess:
             **{"BAS_DATA_DIR": str(data_dir), "BAS_HOST": "127.0.0.1", "BAS_PORT": "0"} | settings
         )
         self.lines: list[str] = []
-        self.port = 0
+        self.scheme, self.port = "http", 0
         self.password: str | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -132,8 +132,8 @@ class ServerProcess:
             self.lines.append(line)
             if found := re.search(r"created user admin with password (\S+)", line):
                 self.password = found[1]
-            if found := re.search(r"serving on http://\S+:(\d+)", line):
-                self.port = int(found[1])
+            if found := re.search(r"serving on (https?)://\S+:(\d+)", line):
+                self.scheme, self.port = found[1], int(found[2])
                 serving.set()
         serving.set()
 

@@ -57,7 +57,17 @@ class KeyRequired(Unauthenticated):
     code = "DEVICE_KEY_REQUIRED"
 
     def __init__(self) -> None:
-        super().__init__(message="send it as Authorization: Bearer KEY or X-Device-Key")
+        super().__init__(message="send the key as Authorization: Bearer KEY or X-Device-Key")
+
+
+class CertificateRequired(KeyRequired):
+    """The device must show a client certificate, or present a key."""
+
+    error = "Client certificate or device key required"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.message = f"show a certificate that BAS_TLS_CLIENT_CA signed, or {self.message}"
 
 
 class DeviceKeys:

@@ -11,3 +11,6 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 """It takes `Any`, since Hypercorn and Quart define different dictionary types for messages."""
 App = Callable[[Any, Receive, Send], Awaitable[None]]
+
+# A key in the ASGI state of a connection that lacks a client certificate that the server asks for.
+UNCERTIFIED = "bas.uncertified"

@@ -27,7 +27,7 @@ LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.
 # Without this, each counter has a second series with the time when it was made.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-Combined = Literal["livesum", "livemax", "livemostrecent"]
+Combined = Literal["livesum", "livemax", "livemin", "livemostrecent"]
 """How a gauge's values in several live processes become one value."""
 
 M = TypeVar("M", Counter, Gauge)
@@ -97,6 +97,11 @@ class Metrics:
         self.connections_refused = make.counter(
             "bas_connections_refused",
             "Connections that were closed at once, since too many were open",
+        )
+        self.tls_expires_s = make.gauge(
+            "bas_tls_certificate_expires_timestamp_seconds",
+            "When the certificate of BAS_TLS_CERT expires, in Unix seconds; 0 without TLS",
+            "livemin",
         )
         self.log_lines_dropped = make.counter(
             "bas_log_lines_dropped",

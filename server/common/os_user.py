@@ -25,6 +25,11 @@ def command_actor() -> str:
     return f"{became}{_name(own)}@{COMMAND_LINE}"
 
 
+def own_name() -> str:
+    """The name of the user that runs this process."""
+    return _name(os.getuid())
+
+
 def _login_uid() -> int | None:
     try:
         uid = int(LOGIN_UID.read_text(encoding="ascii"))

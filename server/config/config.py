@@ -42,6 +42,30 @@ class ServerConfig:
         parsers.integer(0, 65535),
         "port on which the server listens; 0 takes a free one",
     )
+    tls_cert: str = setting(
+        "BAS_TLS_CERT",
+        "",
+        str,
+        "file of the certificate chain, in PEM; with it the server speaks https and HTTP/2 on its "
+        "port and no plain HTTP: [TLS](operations.md#tls). SIGHUP reads it again",
+        guards=True,
+    )
+    tls_key: str = setting(
+        "BAS_TLS_KEY",
+        "",
+        str,
+        "file of that certificate's private key, in PEM without a passphrase",
+        guards=True,
+    )
+    tls_client_ca: str = setting(
+        "BAS_TLS_CLIENT_CA",
+        "",
+        str,
+        "file of the certificates, in PEM, that sign your devices' certificates; with it a post "
+        "needs such a certificate, a device key or a session: [client "
+        "certificates](operations.md#client-certificates)",
+        guards=True,
+    )
     data_dir: Path = setting(
         "BAS_DATA_DIR",
         DEFAULT_DATA_DIR,
@@ -423,6 +447,11 @@ class ServerConfig:
     def auth_on(self) -> bool:
         """Whether log-in is offered at all."""
         return self.auth_enabled and self.auth_mode != "disabled"
+
+    @property
+    def tls_on(self) -> bool:
+        """Whether the server speaks https on its port."""
+        return bool(self.tls_cert or self.tls_key or self.tls_client_ca)
 
     @property
     def shared_redis_url(self) -> str:

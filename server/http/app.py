@@ -49,6 +49,7 @@ from server.http.query_names import add_query_names
 from server.http.request_counts import count_answers, counting_refusals
 from server.http.request_ids import RequestIds
 from server.http.static_files import StaticFiles
+from server.http.tls import HSTS
 from server.http.trusted_proxies import TrustedProxies
 from server.routes.models import ErrorBody
 from server.routes.requests import invalid
@@ -95,7 +96,6 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "strict-origin-when-cross-origin",
     "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
 }
-HSTS = "max-age=31536000; includeSubDomains"
 
 
 class _Json(DefaultJSONProvider):

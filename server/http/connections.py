@@ -21,6 +21,7 @@ from hypercorn.utils import wrap_app
 from quart import Quart
 
 from server.common.addresses import address_group
+from server.common.asgi import UNCERTIFIED
 from server.common.excess_body import BODY_IS_LONGER, is_excess
 from server.common.seldom import Seldom, Spell
 from server.http.app import SECURITY_HEADERS
@@ -196,14 +197,30 @@ class Connections:
         """Return the protocol that every connection begins with."""
         return DeviceConnection(self, self._posts, KEEP_ALIVE_S)
 
-    def admit(self, connection: DeviceConnection, peer: str) -> bool:
+    def new_tls_connection(self) -> DeviceConnection:
+        """Return the protocol of a connection that `enter` has counted already."""
+        return DeviceConnection(self, self._posts, KEEP_ALIVE_S, tls=True)
+
+    def enter(self, peer: str) -> bool:
         if not self._has_room(peer):
             self._count_refusal(peer)
             if not self._made_room(peer):
                 return False
-        self._device_connections[connection] = None
         self._peers[address_group(peer)] += 1
         self._open += 1
+        return True
+
+    def leave(self, peer: str) -> None:
+        self._count_closed(peer)
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def admit(self, connection: DeviceConnection, peer: str) -> bool:
+        if not connection.tls and not self.enter(peer):
+            return False
+        self._device_connections[connection] = None
         return True
 
     def ended(self, connection: DeviceConnection) -> None:
@@ -214,7 +231,7 @@ class Connections:
     def take_over(self, connection: DeviceConnection) -> asyncio.Protocol:
         del self._device_connections[connection]
         loop = asyncio.get_running_loop()
-        served = partial(self._serve, connection.peer, connection.served)
+        served = partial(self._serve, connection.peer, connection.served, connection.certified)
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), served, loop=loop)
 
     def too_long(self, peer: str) -> None:
@@ -300,15 +317,17 @@ class Connections:
         self,
         peer: str,
         after_body: bool,
+        certified: bool,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.keep(task)
         # The application aborts this transport if a client does not read its answer.
         state: LifespanState = {"transport": writer.transport}
+        if not certified:
+            state[UNCERTIFIED] = True
         loop = asyncio.get_running_loop()
         try:
             parts = self._app, loop, self._config, self._context, state, reader, writer

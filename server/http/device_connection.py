@@ -18,7 +18,8 @@ from typing import Protocol, cast
 from server.common.excess_body import is_excess
 from server.http.empty_lines import EmptyLines
 from server.http.no_http2 import GOAWAY, PREFACE_LINE
-from server.http.plain_posts import HttpAnswer, NotOrdinary, PlainPosts, Post, first_post
+from server.http.plain_posts import HttpAnswer, NotOrdinary, Pairs, PlainPosts, Post, first_post
+from server.http.tls import has_certificate
 
 # If the rest of a post does not come in this time, Hypercorn waits for it.
 REST_S = 2.0
@@ -66,11 +67,16 @@ class DeviceConnection(asyncio.Protocol):
 
     At most one post is in work. It is finished even if the connection is lost, and the connection
     is counted until then. A connection without a request for `idle_s` seconds is closed. `served`
-    says whether a post was answered on it.
+    says whether a post was answered on it, `tls` whether it is encrypted.
     """
 
-    def __init__(self, owner: ConnectionOwner, posts: PlainPosts, idle_s: float) -> None:
+    def __init__(
+        self, owner: ConnectionOwner, posts: PlainPosts, idle_s: float, *, tls: bool = False
+    ) -> None:
         self.peer = ""
+        self.tls = tls
+        # False without the client certificate that the server asks for.
+        self.certified = True
         self.task: asyncio.Task[None] | None = None
         self._owner = owner
         self._posts = posts
@@ -88,6 +94,8 @@ class DeviceConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
         self._loop = asyncio.get_running_loop()
         self.peer = (transport.get_extra_info("peername") or ("",))[0]
+        if self.tls:
+            self.certified = has_certificate(self._transport)
         self._rest: asyncio.TimerHandle | None = None
         self._last_active_s = self._loop.time()
         self._idle = self._loop.call_later(self._idle_s, self._close_if_idle)
@@ -103,6 +111,8 @@ class DeviceConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
+        if self.tls:
+            return False  # TLS of asyncio ends in both directions at once
         self._incoming = HALF_CLOSED
         if self.task is None and self._received:
             self._hand_over()
@@ -191,7 +201,7 @@ class DeviceConnection(asyncio.Protocol):
 
     async def _answer(self, post: Post) -> None:
         try:
-            answer = await self._posts.answer(post, self.peer)
+            answer = await self._posts.answer(post, self.peer, self.certified)
             if self._incoming is LOST and answer[0] == HTTPStatus.OK:
                 await self._posts.answer_lost(post, self.peer)
         finally:
@@ -208,7 +218,8 @@ class DeviceConnection(asyncio.Protocol):
             or self._finishing
             or (self._incoming is HALF_CLOSED and not self._received)
         )
-        self._transport.write(_wire(answer, self._posts, self._loop.time(), closes))
+        headers = self._posts.https_headers if self.tls else self._posts.headers
+        self._transport.write(_wire(answer, headers, self._loop.time(), closes))
         if closes:
             if is_excess(self._received):
                 self._owner.too_long(self.peer)
@@ -281,9 +292,9 @@ class DeviceConnection(asyncio.Protocol):
             self._rest.cancel()
 
 
-def _wire(answer: HttpAnswer, posts: PlainPosts, second: float, closes: bool) -> bytes:
+def _wire(answer: HttpAnswer, headers: Pairs, second: float, closes: bool) -> bytes:
     status, body, more = answer
-    head = _head(status, posts.headers, tuple(more.items()))
+    head = _head(status, headers, tuple(more.items()))
     end = b"\r\nConnection: close\r\n\r\n" if closes else b"\r\n\r\n"
     return b"%bcontent-length: %d\r\ndate: %b%b%b" % (
         head,
@@ -295,7 +306,7 @@ def _wire(answer: HttpAnswer, posts: PlainPosts, second: float, closes: bool) ->
 
 
 @lru_cache(64)
-def _head(status: int, *groups: tuple[tuple[str, str], ...]) -> bytes:
+def _head(status: int, *groups: Pairs) -> bytes:
     pairs = "".join(f"{name.lower()}: {text}\r\n" for group in groups for name, text in group)
     return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{pairs}".encode()
 

@@ -16,6 +16,7 @@ import msgspec
 from server.common.bearer import bearer, is_api_token
 from server.common.shielded_tasks import ShieldedTasks
 from server.control.rules.posted_body import Posted
+from server.http.tls import HSTS
 from server.routes.device_posts import DevicePosts, Sender
 from server.routes.refusals import SINGLE
 
@@ -37,6 +38,8 @@ KEEP, CLOSE = b"keep-alive", b"close"
 
 HttpAnswer = tuple[int, bytes, Mapping[str, str]]
 """Status, JSON and further headers."""
+Pairs = tuple[tuple[str, str], ...]
+"""Names and values of headers."""
 
 _decoder = msgspec.json.Decoder(Posted)
 _encoder = msgspec.json.Encoder()
@@ -169,19 +172,21 @@ class PlainPosts:
         error_answer: Callable[[str, Exception], HttpAnswer],
         counts: MutableMapping[int, int],
     ) -> None:
-        self.headers = (("Content-Type", JSON.decode()), *headers.items())
+        self.headers: Pairs = (("Content-Type", JSON.decode()), *headers.items())
+        self.https_headers: Pairs = (*self.headers, ("Strict-Transport-Security", HSTS))
         self.begin = work.begin
         self._posts = posts
         self._error_answer = error_answer
         self._counts = counts
 
-    async def answer(self, post: Post, peer: str) -> HttpAnswer:
+    async def answer(self, post: Post, peer: str, certified: bool = True) -> HttpAnswer:
         """Return the command once the reading is stored, or an error answer; it never raises.
 
         `peer` is the sender's address: ordinary posts have no header of a proxy that names another.
+        `certified` is false if its connection lacks a client certificate that the server asks for.
         """
         try:
-            command = await self._posts.one(_sender(post, peer), post.body)
+            command = await self._posts.one(_sender(post, peer, certified), post.body)
             body = _encoder.encode(command)
         except Exception as error:  # noqa: BLE001 - `error_answer` has the table of status codes
             answer = self._error_answer(f"POST {SINGLE}", error)
@@ -195,5 +200,5 @@ class PlainPosts:
         await self._posts.answer_lost(_sender(post, peer), post.body)
 
 
-def _sender(post: Post, peer: str) -> Sender:
-    return Sender(post.head.key, None, None, peer)
+def _sender(post: Post, peer: str, certified: bool = True) -> Sender:
+    return Sender(post.head.key, None, None, peer, certified)

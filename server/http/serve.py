@@ -15,6 +15,8 @@ from quart import Quart
 
 from server.http.connections import Connections
 from server.http.plain_posts import PlainPosts
+from server.http.tls import ServerTls
+from server.http.tls_listener import TlsListener
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,7 @@ async def serve(
     is_shared_address: Callable[[str], bool],
     others_accept: bool = False,
     refused: Callable[[], None] = lambda: None,
+    tls: ServerTls | None = None,
 ) -> None:
     """Serve until `stop` is set, then drain and return.
 
@@ -101,15 +104,15 @@ async def serve(
     accepted, `drain` with the seconds in which it must end the streams. `is_shared_address` says
     whether an address may have more than its share of the connections, `others_accept` whether
     other processes accept on this port during the drain. `refused` is called for each connection
-    that is closed at once, since too many are open. No connection is left at the return.
+    that is closed at once, since too many are open. With `tls` all connections are https. No
+    connection is left at the return.
     """
     max_connections = min(max_connections, _raised_file_limit())
     sys.setswitchinterval(SWITCH_S)
     await app.startup()
     try:
         connections = Connections(app, posts, max_connections, is_shared_address, refused)
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(connections.new_connection, sock=sock, backlog=BACKLOG)
+        server = await _listening(connections, sock, tls)
         try:
             # Objects that exist now stay: exclude them from full garbage collections.
             gc.collect()
@@ -125,6 +128,17 @@ async def serve(
             await connections.finish()
     finally:
         await app.shutdown()
+
+
+async def _listening(
+    connections: Connections, sock: socket.socket, tls: ServerTls | None
+) -> asyncio.Server | TlsListener:
+    if tls is None:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(connections.new_connection, sock=sock, backlog=BACKLOG)
+    listener = TlsListener(sock, connections, lambda: tls.context)
+    listener.start(BACKLOG)
+    return listener
 
 
 def stop_signal() -> asyncio.Event:

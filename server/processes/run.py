@@ -22,6 +22,8 @@ from server.config.config import ServerConfig, child_environment
 from server.config.settings_text import settings_in_force
 from server.container import Base, Container, OpenBase, OpenContainer
 from server.http.serve import Drain, OnReady, listen, serve, stop_signal
+from server.http.tls import ServerTls
+from server.processes.certificate import own_tls, watched
 from server.processes.child import ChildCommand
 from server.processes.only_server import OnlyServer
 from server.processes.open_doors import open_doors
@@ -43,10 +45,8 @@ async def serve_alone(
 ) -> int:
     """Run the whole server in this process until a stop signal; return the exit code."""
     _log_start(config)
-    stop, demonstration = stop_signal(), _Demo(demo)
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGHUP, log.warning, "SIGHUP is for several processes; to renew one, restart it"
-    )
+    stop, demonstration, tls = stop_signal(), _Demo(demo, config), own_tls(config)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _renew, tls)
     with listen(config.host, config.port) as sock, OnlyServer(config):
         async with (
             open_container(config) as container,
@@ -55,25 +55,27 @@ async def serve_alone(
             ),
             _pulse(container, log_writer) as pulse,
             Outside(config.heartbeat_url, pulse.alive, pulse.well) as outside,
+            watched(tls, container.base.metrics),
         ):
 
             async def ready(port: int) -> None:
                 _say_serving(config, port)
                 outside.serving()
-                demonstration.start(config.host, port)
+                demonstration.start(port)
 
             async def drain(timeout_s: float) -> None:
                 outside.stopping()
                 await asyncio.gather(container.sse.hub.drain(timeout_s), demonstration.stop())
 
-            await _serve_container(container, sock, drain, ready, stop)
+            await _serve_container(container, sock, drain, ready, stop, tls)
     return 0
 
 
 async def supervise(config: ServerConfig, demo: bool, open_base: OpenBase) -> int:
     """Run the server as `config.processes` children of this process; return the exit code."""
     _log_start(config)
-    stop, roll, demonstration = stop_signal(), asyncio.Event(), _Demo(demo)
+    own_tls(config)  # its children read the files, which may be of no use
+    stop, roll, demonstration = stop_signal(), asyncio.Event(), _Demo(demo, config)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, roll.set)
 
     with tempfile.TemporaryDirectory(prefix="bas-metrics-") as metrics, OnlyServer(config):
@@ -98,7 +100,7 @@ async def supervise(config: ServerConfig, demo: bool, open_base: OpenBase) -> in
                 async def ready(port: int) -> None:
                     _say_serving(config, port)
                     outside.serving()
-                    demonstration.start(config.host, port)
+                    demonstration.start(port)
 
                 async def end() -> None:
                     outside.stopping()
@@ -119,7 +121,8 @@ async def serve_as_child(
     `listening` and `channel` are numbers of open files.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    stop = stop_signal()
+    # A process that replaces a dead one also serves with a certificate that has expired since.
+    stop, tls = stop_signal(), own_tls(config, expired_too=True)
     reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=channel))
 
     pulse: Pulse | None = None
@@ -139,9 +142,10 @@ async def serve_as_child(
             async with (
                 open_container(config) as container,
                 _pulse(container, log_writer) as pulse,
+                watched(tls, container.base.metrics),
             ):
                 drain = container.sse.hub.drain
-                await _serve_container(container, sock, drain, ready, stop, others_accept=True)
+                await _serve_container(container, sock, drain, ready, stop, tls, others_accept=True)
     finally:
         following.cancel()
         await asyncio.wait({following})
@@ -151,6 +155,13 @@ async def serve_as_child(
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
     return 0
+
+
+def _renew(tls: ServerTls | None) -> None:
+    if tls is None:
+        log.warning("SIGHUP is for several processes; to renew one, restart it")
+    elif tls.renew():
+        log.info("SIGHUP: new connections get the certificate that was read again")
 
 
 def _log_start(config: ServerConfig) -> None:
@@ -171,6 +182,7 @@ async def _serve_container(
     drain: Drain,
     ready: OnReady,
     stop: asyncio.Event,
+    tls: ServerTls | None,
     *,
     others_accept: bool = False,
 ) -> None:
@@ -186,6 +198,7 @@ async def _serve_container(
         is_shared_address=partial(is_shared_address, networks=config.trusted_proxies),
         others_accept=others_accept,
         refused=container.base.metrics.connections_refused.inc,
+        tls=tls,
     )
 
 
@@ -234,16 +247,18 @@ async def _announce_first_admin(base: Base, password: str, again: bool) -> None:
 class _Demo:
     """Runs simulated zones that post to this server, if `wanted`."""
 
-    def __init__(self, wanted: bool) -> None:
+    def __init__(self, wanted: bool, config: ServerConfig) -> None:
         self._wanted = wanted
+        self._config = config
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, host: str, port: int) -> None:
+    def start(self, port: int) -> None:
         if self._wanted:
             from server.simulator.fleet import Simulator
 
-            simulator = Simulator(_own_url(host, port), zones=DEMO_ZONES)
+            # It posts to this same process or machine, by an address that no certificate names.
+            simulator = Simulator(_own_url(self._config, port), zones=DEMO_ZONES, verify=False)
             self._tasks.append(asyncio.create_task(simulator.run(self._stop), name="demo"))
 
     async def stop(self) -> None:
@@ -252,16 +267,17 @@ class _Demo:
 
 
 def _say_serving(config: ServerConfig, port: int) -> None:
-    say(f"serving on {_own_url(config.host, port)}")
+    say(f"serving on {_own_url(config, port)}")
     for door in open_doors(config, port):
         log.warning("%s", door)
 
 
-def _own_url(host: str, port: int) -> str:
-    """The URL by which this machine reaches a server that listens on `host` and `port`."""
+def _own_url(config: ServerConfig, port: int) -> str:
+    """The URL by which this machine reaches the server that listens on `port`."""
+    host, scheme = config.host, "https" if config.tls_on else "http"
     if host in {"0.0.0.0", "::"}:  # noqa: S104
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def say(text: str) -> None:

@@ -7,7 +7,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from server.auth.device_keys import UNNAMED, DeviceKeys, KeyOfAnother, KeyRequired
+from server.auth.device_keys import (
+    UNNAMED,
+    CertificateRequired,
+    DeviceKeys,
+    KeyOfAnother,
+    KeyRequired,
+)
 from server.auth.principal import DEFAULT_TENANT, Principal
 from server.common.clock import Clock
 from server.common.errors import BasError, Unavailable
@@ -43,13 +49,15 @@ class Sender(NamedTuple):
 
     `caller` is an error if the session is not valid. `check_tenant` raises BasError if the request
     names another tenant than its key's. `address` is the sender's address as far as trusted proxies
-    report it.
+    report it. `certified` is false if the connection lacks the client certificate that the server
+    asks for.
     """
 
     device_key: str | None = None
     caller: Principal | BasError | None = None
     check_tenant: Callable[[str], None] | None = None
     address: str = ""
+    certified: bool = True
 
 
 NO_KEY, ANY_DEVICE = RepeatKey(), Sender()
@@ -231,6 +239,8 @@ class DevicePosts:
         caller = sender.caller
         if reading.may_repeat or isinstance(caller, BasError) or not self._batches.checks_keys:
             return True
+        if caller is None and not sender.certified:
+            return True
         if caller is not None and not caller.sees(named or UNNAMED):
             return True
         found = self._keys.presumed(sender.device_key, named, caller)
@@ -256,6 +266,7 @@ class DevicePosts:
         began = self._clock.monotonic()
         try:
             caller = _known(sender.caller)
+            self._check_certificate(sender)
             tenant_id, device_id = await self._keys.identify(
                 sender.device_key, named, caller, sender.address
             )
@@ -292,6 +303,7 @@ class DevicePosts:
     ) -> tuple[str, dict[str | None, str | BasError]]:
         try:
             caller = _known(sender.caller)
+            self._check_certificate(sender)
             key = sender.device_key
             found = await self._keys.identify_many(key, named, caller, sender.address)
         except StoreUnavailable as error:
@@ -307,6 +319,13 @@ class DevicePosts:
             self._refusals.refused(BATCH, refusal, sender.address, tenant_id, own)
             raise
         return tenant_id, devices if caller is None else caller.seen(devices)
+
+    def _check_certificate(self, sender: Sender) -> None:
+        """Raise CertificateRequired if nothing shows that the sender belongs to this site."""
+        if sender.certified or sender.caller is not None:
+            return
+        if not self._keys.names_device(sender.device_key):
+            raise CertificateRequired
 
     def _off(self, sender: Sender, named: str | None) -> Command:
         """The command for a device that cannot be identified; another process may know it."""

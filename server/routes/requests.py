@@ -13,6 +13,7 @@ from quart_schema import document_request, document_response
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from server.auth.guard import View
+from server.common.asgi import UNCERTIFIED
 from server.common.bearer import bearer, is_api_token
 from server.common.errors import BasError, Invalid, InvalidField, TooLarge, UnsupportedMedia
 from server.common.excess_body import BODY_IS_LONGER
@@ -171,6 +172,11 @@ def invalid(error: Exception) -> BasError:
     if path and path["path"] and not path["path"].startswith("["):
         return InvalidField(path["path"], text[: path.start()])
     return Invalid("Invalid JSON", "INVALID_JSON", text)
+
+
+def is_certified() -> bool:
+    """False if the connection lacks the client certificate that the server asks for."""
+    return UNCERTIFIED not in (request.scope.get("state") or {})
 
 
 def device_key() -> str | None:

@@ -16,7 +16,13 @@ from server.routes.device_posts import DevicePosts, Sender
 from server.routes.models import Config, DeviceQuery
 from server.routes.reading_models import SensorData
 from server.routes.refusals import SINGLE
-from server.routes.requests import device_key, fails_with, read_device_body, repeat_key
+from server.routes.requests import (
+    device_key,
+    fails_with,
+    is_certified,
+    read_device_body,
+    repeat_key,
+)
 from server.routes.sensor_batch import add_batch
 
 
@@ -30,12 +36,12 @@ def blueprint(zones: ZoneService, posts: DevicePosts, guard: Guard) -> Blueprint
     async def sender() -> Sender:
         key = device_key()
         if key:
-            return Sender(key, None, guard.check_tenant, address())
+            return Sender(key, None, guard.check_tenant, address(), is_certified())
         try:
             caller = await guard.principal_if_any(posts=True)
         except BasError as error:
-            return Sender(None, error, None, address())
-        return Sender(None, caller, None, address())
+            return Sender(None, error, None, address(), is_certified())
+        return Sender(None, caller, None, address(), is_certified())
 
     @bp.post(SINGLE)
     @validate_response(Command)

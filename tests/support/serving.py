@@ -16,6 +16,7 @@ from werkzeug.datastructures import Headers
 from server.http import serve as serve_module
 from server.http.plain_posts import PlainPosts
 from server.http.serve import Drain, listen, serve
+from server.http.tls import ServerTls
 from tests.support.http import BOUND_S, Answer
 
 # A start takes a tenth of a second. Only the start has this limit: a limit around the whole test
@@ -48,6 +49,7 @@ async def serving(
     stop: asyncio.Event | None = None,
     drain: Drain = no_streams,
     others_accept: bool = False,
+    tls: ServerTls | None = None,
 ) -> AsyncIterator[int]:
     """Start a server for 8 connections, with `shared` all from one address; yields its port."""
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -67,6 +69,7 @@ async def serving(
             max_connections=8,
             is_shared_address=lambda address: shared,
             others_accept=others_accept,
+            tls=tls,
         )
     )
     try:

@@ -21,6 +21,9 @@ NETWORKS = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::1/12
 SETTINGS = {
     "BAS_HOST": ("host", "0.0.0.0", [("127.0.0.1", "127.0.0.1"), ("::", "::")], []),
     "BAS_PORT": ("port", 8080, [("0", 0), ("65535", 65535)], [*NO_NUMBER, "-1", "65536"]),
+    "BAS_TLS_CERT": ("tls_cert", "", [("/etc/x.pem", "/etc/x.pem")], []),
+    "BAS_TLS_KEY": ("tls_key", "", [("/etc/x.pem", "/etc/x.pem")], []),
+    "BAS_TLS_CLIENT_CA": ("tls_client_ca", "", [("/etc/x.pem", "/etc/x.pem")], []),
     "BAS_DATA_DIR": ("data_dir", Path("data"), [("/var/bas", Path("/var/bas"))], []),
     "BAS_DISK_MIN_FREE_MB": (
         "disk_min_free_mb",
@@ -222,6 +225,7 @@ GUARDS = [
     *("BAS_PASSWORD_MIN_LENGTH", "BAS_PASSWORD_HISTORY_COUNT", "BAS_METRICS"),
     *("BAS_NEW_ZONES_PER_HOUR", "BAS_POSTS_PER_SECOND"),
     *("USE_FIRESTORE_AUTH", "USE_FIRESTORE_AUDIT", "BAS_AUDIT_DAYS"),
+    *("BAS_TLS_CERT", "BAS_TLS_KEY", "BAS_TLS_CLIENT_CA"),
 ]
 OLD_FILE = "BAS_AUTH_CONFIG"
 BAD = [(name, text) for name, (_, _, _, bad) in SETTINGS.items() for text in bad]
