@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 from hypercorn.asyncio.tcp_server import TCPServer
@@ -21,7 +21,7 @@ from hypercorn.utils import wrap_app
 from quart import Quart
 
 from server.common.addresses import address_group
-from server.common.asgi import UNCERTIFIED
+from server.common.asgi import UNCERTIFIED, App
 from server.common.excess_body import BODY_IS_LONGER, is_excess
 from server.common.seldom import Seldom, Spell
 from server.http.app import SECURITY_HEADERS
@@ -29,6 +29,9 @@ from server.http.device_connection import DeviceConnection
 from server.http.empty_lines import EmptyLines
 from server.http.no_http2 import http1_only
 from server.http.plain_posts import PlainPosts
+
+if TYPE_CHECKING:
+    from server.http.http2_connection import Http2Connection
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +183,7 @@ class Connections:
         config.keep_alive_max_requests = 10**9
         config.include_server_header = False
         self._app = wrap_app(app, config.wsgi_max_body_size, "asgi")
+        self._asgi: App = app
         self._posts = posts
         self._max_connections = max_connections
         self._is_shared_address = is_shared_address
@@ -191,6 +195,7 @@ class Connections:
         self._too_long_warnings = Seldom()
         self._context = WorkerContext(None)
         self._device_connections: dict[DeviceConnection, None] = {}  # the oldest first
+        self._http2_connections: set[Http2Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def new_connection(self) -> DeviceConnection:
@@ -230,9 +235,23 @@ class Connections:
 
     def take_over(self, connection: DeviceConnection) -> asyncio.Protocol:
         del self._device_connections[connection]
+        if connection.is_http2:
+            return self._http2(connection)
         loop = asyncio.get_running_loop()
         served = partial(self._serve, connection.peer, connection.served, connection.certified)
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), served, loop=loop)
+
+    def _http2(self, connection: DeviceConnection) -> asyncio.Protocol:
+        from server.http.http2_connection import Http2Connection  # a server without TLS needs none
+
+        state: dict[str, object] = {} if connection.certified else {UNCERTIFIED: True}
+        http2 = Http2Connection(self._asgi, self, connection.peer, state, KEEP_ALIVE_S)
+        self._http2_connections.add(http2)
+        return http2
+
+    def http2_ended(self, connection: Http2Connection) -> None:
+        self._http2_connections.discard(connection)
+        self._count_closed(connection.peer)
 
     def too_long(self, peer: str) -> None:
         if self._too_long_warnings.may_log(peer):
@@ -247,16 +266,20 @@ class Connections:
         for _ in range(SETTLE_TURNS):
             await asyncio.sleep(0)
         await self._context.terminated.set()
-        for connection in set(self._device_connections):
+        for connection in self._all():
             connection.finish()
         await self._wait_for_all(FINISH_S)
-        for connection in set(self._device_connections):
+        for connection in self._all():
             connection.cut()
         for task in self._tasks:
             task.cancel()
         await self._wait_for_all(CUT_S)
         if self._open:
             log.warning("%d connections did not close in time", self._open)
+
+    def _all(self) -> list[DeviceConnection | Http2Connection]:
+        """The connections that Hypercorn does not serve."""
+        return [*self._device_connections, *self._http2_connections]
 
     def _has_room(self, peer: str) -> bool:
         """Whether one more connection may be open, in all and from this address.

@@ -19,7 +19,7 @@ from server.common.excess_body import is_excess
 from server.http.empty_lines import EmptyLines
 from server.http.no_http2 import GOAWAY, PREFACE_LINE
 from server.http.plain_posts import HttpAnswer, NotOrdinary, Pairs, PlainPosts, Post, first_post
-from server.http.tls import has_certificate
+from server.http.tls import has_certificate, speaks_http2
 
 # If the rest of a post does not come in this time, Hypercorn waits for it.
 REST_S = 2.0
@@ -77,6 +77,7 @@ class DeviceConnection(asyncio.Protocol):
         self.tls = tls
         # False without the client certificate that the server asks for.
         self.certified = True
+        self.is_http2 = False
         self.task: asyncio.Task[None] | None = None
         self._owner = owner
         self._posts = posts
@@ -96,11 +97,14 @@ class DeviceConnection(asyncio.Protocol):
         self.peer = (transport.get_extra_info("peername") or ("",))[0]
         if self.tls:
             self.certified = has_certificate(self._transport)
+            self.is_http2 = speaks_http2(self._transport)
         self._rest: asyncio.TimerHandle | None = None
         self._last_active_s = self._loop.time()
         self._idle = self._loop.call_later(self._idle_s, self._close_if_idle)
         if not self._owner.admit(self, self.peer):
             self._transport.abort()
+        elif self.is_http2:
+            self._hand_over()
 
     def data_received(self, data: bytes) -> None:
         self._received = self._received + data if self._received else data

@@ -14,7 +14,7 @@ from server.config.config import ServerConfig
 
 log = logging.getLogger(__name__)
 
-PROTOCOLS = ["http/1.1"]
+PROTOCOLS = ["h2", "http/1.1"]
 # The header Strict-Transport-Security of answers over https: a browser then uses https only for
 # this name, for a year. Browsers ignore it for addresses.
 HSTS = "max-age=31536000; includeSubDomains"
@@ -32,6 +32,12 @@ def has_certificate(transport: asyncio.BaseTransport) -> bool:
     """Whether the client of a TLS connection showed a certificate, or need not show one."""
     asks = transport.get_extra_info("sslcontext").verify_mode is not ssl.CERT_NONE
     return not asks or bool(transport.get_extra_info("peercert"))
+
+
+def speaks_http2(transport: asyncio.BaseTransport) -> bool:
+    """Whether the client of a TLS connection chose HTTP/2."""
+    chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+    return bool(chosen == "h2")
 
 
 class ServerTls:

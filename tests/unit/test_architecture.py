@@ -85,6 +85,8 @@ CONFINED = {
     "google": ("server/services/firestore/google/", "server/auth/firestore_client.py"),
     "grpc": ("server/services/firestore/google/connection.py",),
     "hypercorn": ("server/http/connections.py",),
+    "h2": ("server/http/http2_",),
+    "cryptography": ("server/http/tls.py",),
     "argon2": ("server/auth/passwords.py",),
 }
 
