@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import identity
 from tests.support.reader import need_environment
 from tools.process import REPOSITORY, ServerProcess
 
@@ -68,8 +69,8 @@ def test_what_the_image_copies_is_all_that_the_server_needs_and_its_health_is_se
     (check,) = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     words = [word.replace("/opt/bas", str(image)) for word in json.loads(check)]
 
-    def healthy(port: int) -> bool:
-        environment = {"PATH": os.environ["PATH"], "BAS_PORT": str(port)}
+    def healthy(port: int, **more: str) -> bool:
+        environment = {"PATH": os.environ["PATH"], "BAS_PORT": str(port), **more}
         return subprocess.run(words, timeout=30, check=False, env=environment).returncode == 0
 
     program = (str(image / "scripts" / "bas.sh"),)
@@ -79,6 +80,11 @@ def test_what_the_image_copies_is_all_that_the_server_needs_and_its_health_is_se
         assert server.terminate() == 0, "bash has given its place to the server"
     assert not healthy(server.port)
     assert (data / "bas.db").exists()
+    tls = identity(image.parents[1] / "tls", "bas.example").environment()
+    with ServerProcess(data, python="bash", program=program, **tls) as server:
+        assert healthy(server.port, **tls)
+        assert not healthy(server.port)
+    assert not healthy(server.port, **tls)
 
 
 def test_a_server_that_says_nothing_is_not_healthy_after_some_seconds(image: Path) -> None:
