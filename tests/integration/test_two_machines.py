@@ -131,6 +131,7 @@ class Dashboard:
     def __init__(self, machines: list[Machine], chance: random.Random) -> None:
         self.seen: set[tuple[str, int]] = set()
         self.reset_at = 0.0
+        self._shown: set[tuple[str, int, bool]] = set()
         self.twice: list[tuple[str, int]] = []
         self.resets = self.resumes = 0
         self._machines = machines
@@ -185,10 +186,14 @@ class Dashboard:
                 self.resets += 1
                 self.reset_at = time.monotonic()
                 self.seen.clear()
+                self._shown.clear()
         elif event == "telemetry":
             key = str(data["device_id"]), int(str(data["device_ticks_ms"]))
-            if key in self.seen:
+            # A repeat of a reading that switches the cooler is announced too, with the new state.
+            shown = *key, bool(data["cool_active"])
+            if shown in self._shown:
                 self.twice.append(key)
+            self._shown.add(shown)
             self.seen.add(key)
 
 
