@@ -206,17 +206,43 @@ async def test_a_server_that_lost_its_redis_still_serves_and_stops_in_time(
 
 
 @pytest.mark.parametrize("away", ["gone", "hanging"])
-def test_a_server_that_cannot_reach_redis_at_its_start_names_the_remedy_and_exits(
-    tmp_path: Path, redis: RedisServer, away: str
+async def test_a_server_that_starts_without_redis_steers_and_joins_the_others_when_it_is_back(
+    pair: Pair, redis: RedisServer, away: str
 ) -> None:
+    a, b = pair
     take_away(redis, away)
+    with a, b:
+        await all_are(is_degraded, pair, "it says that the log is away")
+        async with caller(a.url) as device, caller(b.url) as other:
+            body = {"device_id": "zone", "temp_tenths": 200, "sensor_ok": True}
+            answer = await device.post("/api/sensor_data", json=body)
+            assert (answer.status_code, answer.json()["heat_active"]) == (200, True)
+            await post_reading(other, "zone", 201)
+            await asyncio.to_thread(redis.resume if away == "hanging" else redis.start)
+            await all_are(is_ready, pair, "all is well")
+            async with await StreamClient.open(b.port) as stream:
+                await stream.opening()
+                await post_reading(device, "zone", 202)
+                (event,) = await stream.live(1)
+                assert event.json["temp_tenths"] == 202
+        for server in pair:
+            assert server.terminate() == 0
+            (line,) = [line for line in server.lines if "The server steers without it" in line]
+            assert "Start it, correct REDIS_URL" in line
+            assert "Traceback" not in server.output
+
+
+def test_a_redis_that_refuses_the_password_stops_the_start_and_the_remedy_is_named(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    assert redis.command("ACL", "SETUSER", "default", "resetpass", ">right") == "+OK"
     address = redis.url.removeprefix("redis://")
     server = ServerProcess(tmp_path, REDIS_URL=f"redis://:hunter2@{address}")
     server.launch().wait(START_S)
     assert server.wait() == 1
     (line,) = [line for line in server.lines if line.startswith("bas_server.py: ")]
     assert line.startswith(f"bas_server.py: Redis does not answer: redis://{address}: ")
-    assert "Start it" in line
+    assert "correct REDIS_URL" in line
     assert "hunter2" not in server.output
     assert "Traceback" not in server.output
     assert not server.port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from server.services.site.ports import NoNotices, SharedSite
 
 if TYPE_CHECKING:
     from server.services.site.redis_site import RedisSite
+
+log = logging.getLogger(__name__)
 
 # A command waits this long for a connection, and as long for its answer.
 SOCKET_S = 1.0
@@ -88,12 +91,14 @@ def _refuse_options(url: str) -> None:
 
 @asynccontextmanager
 async def redis_site(
-    client: Any, url: str, clock: Clock, metrics: Metrics
+    client: Any, url: str, clock: Clock, metrics: Metrics, patient: bool = False
 ) -> AsyncIterator[RedisSite]:
     """A process's connection to the site on this Redis; the context closes it and `client`.
 
-    Raises LogUnavailable, with the server in `url`, if Redis does not answer now.
+    Raises LogUnavailable, with the server in `url`, for a Redis that cannot be used, and if Redis
+    does not answer now, unless `patient`.
     """
+    from server.services.site.redis_calls import is_outage
     from server.services.site.redis_check import UnusableRedis, check_redis
     from server.services.site.redis_site import RedisSite
 
@@ -108,12 +113,13 @@ async def redis_site(
             message=f"{without_password(url)}: {error.message}",
         ) from error
     except LogUnavailable as error:
-        await site.close()
-        raise LogUnavailable(
-            "Redis does not answer",
-            message=f"{without_password(url)}: {error.message}. Start it, correct REDIS_URL, "
-            "or unset it to serve with one process alone",
-        ) from error
+        where = f"{without_password(url)}: {error.message}"
+        remedy = "Start it, correct REDIS_URL, or unset it to serve with one process alone"
+        if not (patient and is_outage(error)):
+            await site.close()
+            raise LogUnavailable("Redis does not answer", message=f"{where}. {remedy}") from error
+        log.error("Redis does not answer: %s. The server steers without it. %s", where, remedy)
+        site.open_without_redis()
     try:
         yield site
     finally:
@@ -121,12 +127,17 @@ async def redis_site(
 
 
 @asynccontextmanager
-async def shared_redis(url: str, clock: Clock, metrics: Metrics) -> AsyncIterator[RedisSite | None]:
-    """The process's connection to the site on the Redis at `url`; None without a URL."""
+async def shared_redis(
+    url: str, clock: Clock, metrics: Metrics, patient: bool = False
+) -> AsyncIterator[RedisSite | None]:
+    """The process's connection to the site on the Redis at `url`; None without a URL.
+
+    Raises LogUnavailable as `redis_site` does.
+    """
     if not url:
         yield None
         return
-    async with redis_site(redis_client(url), url, clock, metrics) as site:
+    async with redis_site(redis_client(url), url, clock, metrics, patient) as site:
         yield site
 
 

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     AskError,
+    AuthenticationError,
     ClusterCrossSlotError,
     ClusterDownError,
     MasterDownError,
@@ -204,6 +205,13 @@ class RedisCalls:
             self._on_back()
         self._breaker.succeeded()
         return answer
+
+
+def is_outage(error: LogUnavailable) -> bool:
+    """Whether Redis did not answer at all; false for a wrong password and other refusals."""
+    cause = error.__cause__
+    refusals = ResponseError, AuthenticationError
+    return isinstance(cause, FAILURES) and not isinstance(cause, refusals)
 
 
 def _passes(error: ResponseError) -> bool:

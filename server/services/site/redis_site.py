@@ -74,6 +74,9 @@ class RedisSite:
             self._notices, self._cache, self._cache.history_tip, self._site_clock
         )
         self._tasks = SupervisedTasks("what the processes share")
+        self._started = False
+        self.opened_without_redis = False
+        """Whether Redis did not answer when this site was opened."""
 
     async def open(self) -> None:
         """Connect and start the background tasks.
@@ -83,6 +86,18 @@ class RedisSite:
         """
         await self.calls.ping()
         await self._site_clock.measure()
+        self._start()
+        await self.listener.wait_until_up(SUBSCRIBE_S)
+
+    def open_without_redis(self) -> None:
+        """Start as in an outage: the background tasks connect once Redis answers."""
+        self.opened_without_redis = True
+        self._start()
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        self._started = True
         for work in (
             self.listener.run,
             self.listener.probe,
@@ -91,7 +106,6 @@ class RedisSite:
             self._site_clock.follow,
         ):
             self._tasks.keep(work)
-        await self.listener.wait_until_up(SUBSCRIBE_S)
 
     async def close(self) -> None:
         """Stop, and close the client."""
