@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import cache
 from urllib.parse import quote
 
 from quart import Quart, Response, request
 from quart_schema.validation import QUART_SCHEMA_QUERYSTRING_ATTRIBUTE
 
 from server.common.errors import Invalid
+from server.http.openapi.document import every_operation
 
 HEADER = "X-Unknown-Query"
 SHOWN_MAX, NAME_MAX = 10, 64
@@ -48,7 +50,10 @@ LENIENT = frozenset(
 
 
 def add_query_names(app: Quart) -> None:
-    """Check the names of every query of a route with a path below /api or /auth."""
+    """Check the names of every query of the server's own routes below /api and /auth.
+
+    What a view of a moved Flask application reads is not known.
+    """
 
     async def refuse() -> None:
         rule = request.url_rule
@@ -81,7 +86,14 @@ def known(app: Quart) -> list[str]:
 def unknown(app: Quart) -> list[str]:
     """The names in the request's query that its route does not read."""
     names = {name: name.removesuffix("[]") for name in request.args}
-    return [name for name, plain in names.items() if plain not in known(app)]
+    found = [name for name, plain in names.items() if plain not in known(app)]
+    return found if found and request.url_rule and request.url_rule.rule in _own() else []
+
+
+@cache
+def _own() -> frozenset[str]:
+    """The paths of the server's own routes, read for the first unknown name: few send one."""
+    return frozenset(key.partition(" ")[2] for key, _, _ in every_operation())
 
 
 def _shown(name: str) -> str:

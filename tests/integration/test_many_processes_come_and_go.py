@@ -21,7 +21,7 @@ PASSWORD = "correct horse"
 # The contract gives a stream 5 s after its session.
 GONE_S = 5.0
 # A process publishes its count at once and every 5 s; that of a killed one expires after 15 s.
-COUNTED_S, FORGOTTEN_S = 4.0, 20.0
+COUNTED_S, FORGOTTEN_S = 40.0, 60.0
 
 Pair = tuple[ServerProcess, ServerProcess]
 

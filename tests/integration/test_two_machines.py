@@ -255,7 +255,7 @@ async def test_two_machines_that_are_disturbed_keep_what_they_promised(
 ) -> None:
     need_firestore()
     if missing := lacking():
-        pytest.skip(f"it needs {missing}")
+        pytest.fail(f"it needs {missing}")
     seed = int(os.environ.get("BAS_DRILL_SEED", random.SystemRandom().randrange(10**6)))
     chance = random.Random(seed)
     store_port = int(firestore.host.rpartition(":")[2])

@@ -54,12 +54,19 @@ def delete_expired(
     deleted = 0
     indexed = [name for (name,) in connection.execute(COLLECTIONS).fetchall()]
     for name in (*indexed, *found):
-        among = "id IN (SELECT value FROM json_each(?5))" if name in found else "TRUE"
-        rows = f"SELECT rowid FROM {table(name)} WHERE {among} AND {_IS_EXPIRED} LIMIT ?4"
         parameters = (*now, limit - deleted, *([found[name]] if name in found else []))
-        deleted += connection.execute(
-            f"DELETE FROM {table(name)} WHERE rowid IN ({rows})", parameters
-        ).rowcount
+        statement = delete_statement(name, by_ids=name in found)
+        deleted += connection.execute(statement, parameters).rowcount
         if deleted >= limit:
             break
     return deleted
+
+
+def delete_statement(name: str, *, by_ids: bool = False) -> str:
+    """The SQL that deletes expired documents of a collection, `by_ids` among those of parameter 5.
+
+    Its other parameters are those of `Now`, and how many.
+    """
+    among = "id IN (SELECT value FROM json_each(?5))" if by_ids else "TRUE"
+    rows = f"SELECT rowid FROM {table(name)} WHERE {among} AND {_IS_EXPIRED} LIMIT ?4"
+    return f"DELETE FROM {table(name)} WHERE rowid IN ({rows})"

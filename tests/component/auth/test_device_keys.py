@@ -60,6 +60,7 @@ async def test_a_device_with_a_key_may_not_post_without_it(container, key):
     assert await stored(container) == []
 
 
+@pytest.mark.sqlite_only("on Firestore what is known of a device is some seconds old")
 async def test_a_key_that_another_process_issues_is_needed_at_once(container, config):
     assert (await post(container, device_id="lab")).status == 200
     async with open_base(config) as elsewhere:

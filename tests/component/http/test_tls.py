@@ -303,7 +303,7 @@ async def test_where_certificates_are_asked_for_a_post_needs_one_or_a_key(
     assert (refused.status, refused.json()["code"]) == (401, "DEVICE_KEY_REQUIRED")
     assert "show a certificate" in refused.json()["message"]
     assert (await posted(port, own, post, device)).status == 200
-    key = await container.base.auth.keys.issue("default", "attic")
+    key = await container.base.admin.register_device("default", "attic")
     keyed = request(b'{"temp_tenths":235,"sensor_ok":true}', {**headers, "X-Device-Key": key})
     assert (await posted(port, own, keyed)).status == 200
 

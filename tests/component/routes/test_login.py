@@ -141,6 +141,7 @@ async def test_status_of_a_session_has_its_user_and_its_remaining_time(container
             "login_time_ms": login_ms,
         },
         "expires_in": 1700,
+        "kind": "session",
     }
 
 

@@ -190,13 +190,16 @@ class Switched:
         ),
         (
             Switched(use_firestore_auth=True),
-            {"users", "usernames", "tenants", "sessions", "login_attempts", "known_addresses"},
+            {
+                *("users", "usernames", "tenants", "api_tokens", "api_token_names"),
+                *("sessions", "login_attempts", "known_addresses"),
+            },
         ),
         (Switched(use_firestore_audit=True), {"audit_log", "audit_chain", "audit_secrets"}),
         (
             Switched(use_firestore_auth=True, use_firestore_audit=True),
             {
-                *("users", "usernames", "tenants"),
+                *("users", "usernames", "tenants", "api_tokens", "api_token_names"),
                 *("sessions", "login_attempts", "known_addresses"),
                 *("audit_log", "audit_chain", "audit_secrets"),
             },

@@ -36,7 +36,7 @@ from server.services.ports.documents import (
     Write,
 )
 from server.services.ports.indexes import Index, check_query, load_indexes
-from server.services.sqlite import queries, schema
+from server.services.sqlite import expiry, queries, schema
 from server.services.sqlite.client import SqliteClient
 from server.services.sqlite.value_rows import _sql as one_statement
 from server.services.sqlite.write_statements import WriteSet
@@ -540,10 +540,14 @@ async def test_writes_find_their_documents_by_id(client: SqliteClient, write: Wr
 async def test_look_ups_and_retention_use_their_indexes(client: SqliteClient) -> None:
     plan = await plan_of(client, *queries.select_ids("zones", ["a", "b"]))
     assert plan == "SEARCH zones USING INDEX sqlite_autoindex_zones_1 (id=?)"
-    for collection in {index.collection for index in INDEXES}:
-        plan = await plan_of(client, schema.delete_expired_statement(collection), (5, 10, "b", 0))
+    for collection in {index.collection for index in INDEXES} - schema.EXPIRY_NOT_INDEXED:
+        plan = await plan_of(client, expiry.delete_statement(collection), (5, "b", 0, 10))
         assert f"USING INDEX {collection}.expire_at (<expr><?)" in plan
         assert "SCAN" not in plan
+    found = (5, "b", 0, 10, "[]")
+    plan = await plan_of(client, expiry.delete_statement("zones", by_ids=True), found)
+    assert "sqlite_autoindex_zones_1 (id=?)" in plan
+    assert "SCAN zones" not in plan
 
 
 async def test_an_aggregate_over_many_documents_delays_no_other_read(client: SqliteClient) -> None:
