@@ -79,9 +79,10 @@ class Emulators:
         documents = "/v1/projects/bas/databases/(default)/documents/devices"
         url = f"http://127.0.0.1:{self.firestore_port}{documents}"
         try:
-            return httpx.post(url, json={"fields": {}}, trust_env=False).status_code == 200
+            answer = httpx.post(url, json={"fields": {}}, trust_env=False, timeout=60)
         except httpx.ConnectError:
             return False
+        return answer.status_code == 200
 
 
 def is_gone(pid: int) -> bool:

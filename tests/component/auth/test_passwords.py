@@ -258,6 +258,7 @@ async def test_a_refused_log_in_takes_the_same_time_for_every_cause(config, cloc
         for _ in range(40):
             for name in taken:
                 taken[name] = min(taken[name], await seconds(name))
+            clock.advance(3600)  # so that the failures before slow nothing down
             if max(taken.values()) - min(taken.values()) < 0.05:
                 break
         assert min(taken.values()) >= REFUSAL_S
