@@ -33,7 +33,7 @@ from server.services.firestore.zones_store import Versioned
 from server.services.ports.documents import EmptyFields, StoreUnavailable, VersionConflict, Write
 from server.services.ports.event_log import KEY_S
 from server.services.ports.readings import NewRow, Reading
-from server.services.sse_service.service import Announcement, SSEService
+from server.services.sse_service.service import SSEService
 
 # Documents planned before other tasks get a turn: about 1.5 ms of work.
 PLANNED_AT_ONCE = 150
@@ -111,11 +111,9 @@ class ZoneWriter:
                 changed_zones.append(zone)
                 self._log.changed(zone)
         self._metrics.readings_stored.inc(stored)
-        # Done or begun under the locks, so that a zone's readings are announced in their order.
-        announced = _announcements(readings, doubted, changed_zones, moment.now_ms)
-        if announced and not self._sse.publish_now(tenant_id, announced):
-            publishing = self._sse.publish_many(tenant_id, announced)
-            batch.announcements.append(asyncio.create_task(publishing))
+        # Started under the locks, so that each zone's readings are announced in their order.
+        announcing = self._announce(tenant_id, readings, doubted, changed_zones, moment.now_ms)
+        batch.announcements.append(asyncio.create_task(announcing))
         if repeated:
             self._metrics.readings_repeated.inc(repeated)
             await self._answer_repeats(tenant_id, plans, batch)
@@ -294,32 +292,34 @@ class ZoneWriter:
         ]
         return await self._telemetry.known(tenant_id, doc_ids) if doc_ids else {}
 
+    async def _announce(
+        self,
+        tenant_id: str,
+        readings: Iterable[Reading],
+        doubted: Mapping[str, Trust],
+        changed_zones: Iterable[ZoneRecord],
+        now_ms: int,
+    ) -> None:
+        """Publish the readings, then the changed zones.
 
-def _announcements(
-    readings: Iterable[Reading],
-    doubted: Mapping[str, Trust],
-    changed_zones: Iterable[ZoneRecord],
-    now_ms: int,
-) -> list[Announcement]:
-    """The events of the readings, then those of the changed zones.
-
-    Readings of zones that are not trusted carry their trust. Repeated readings are published too:
-    the process that stored them may have died before it published them.
-    """
-    events = [
-        Announcement(
+        Readings of zones that are not trusted carry their trust. Repeated readings are published
+        too: the process that stored them may have died before it published them.
+        """
+        await self._sse.publish_many(
+            tenant_id,
             "telemetry",
-            telemetry_row(one, doubted.get(one.device_id)),
-            one.device_id,
-            announcement_key(one),
+            [
+                (
+                    telemetry_row(one, doubted.get(one.device_id)),
+                    one.device_id,
+                    announcement_key(one),
+                )
+                for one in readings
+                if now_ms - one.received_ms < KEY_S * 1000
+            ],
         )
-        for one in readings
-        if now_ms - one.received_ms < KEY_S * 1000
-    ]
-    events += [
-        Announcement("zone", zone_event(zone, now_ms), zone.device_id) for zone in changed_zones
-    ]
-    return events
+        for zone in changed_zones:
+            await self._sse.publish(tenant_id, "zone", zone_event(zone, now_ms), zone.device_id)
 
 
 def _same_relays(one: ZoneRecord, other: ZoneRecord) -> bool:

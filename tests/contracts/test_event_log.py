@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from server.common.clock import SystemClock
 from server.common.metrics import Metrics
-from server.services.ports.event_log import Cursor, Entry, Event, EventLog, InstantLog
+from server.services.ports.event_log import Cursor, Entry, Event, EventLog
 from server.services.site.factory import redis_client, redis_site
 from server.services.sse_service.factory import redis_log
 from server.services.sse_service.memory_log import MemoryLog
@@ -120,15 +120,6 @@ async def test_append_many_keeps_the_order_and_skips_events_whose_key_is_known(
     assert entries is not None
     data = [int(entry.frame.split(b"data: ")[1]) for entry in entries]
     assert data == list(range(1, 200))
-
-
-async def test_a_log_that_does_not_wait_gives_a_follower_each_event_before_it_returns() -> None:
-    log = MemoryLog(1000, MANY)
-    assert isinstance(log, InstantLog)
-    follower = await follow(log)
-    await log.append("here", event(0))
-    log.append_now("here", [event(1), Event("zone", '{"n":2}'), event(3)])
-    assert [number_of(entry) for entry in follower.entries] == [0, 1, 2, 3]
 
 
 async def test_every_cursor_can_be_sent_as_an_id_and_parsed_back(log: EventLog) -> None:

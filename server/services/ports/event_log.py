@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import msgspec
 
@@ -200,11 +200,3 @@ class EventLog(Protocol):
 
     async def ping(self) -> None:
         """Check that this process receives an event that it appends. Raises LogUnavailable."""
-
-
-@runtime_checkable
-class InstantLog(Protocol):
-    """The ability of a log that appends without waiting, so that its callers need no task."""
-
-    def append_now(self, tenant_id: str, events: Sequence[Event]) -> None:
-        """`EventLog.append_many`, done when it returns."""

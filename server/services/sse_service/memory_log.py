@@ -30,10 +30,7 @@ class _History:
 
 
 class MemoryLog:
-    """`EventLog` and `InstantLog` in this process's memory.
-
-    It is bounded for each tenant by events and by bytes.
-    """
+    """`EventLog` in this process's memory, bounded for each tenant by events and by bytes."""
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
@@ -48,9 +45,6 @@ class MemoryLog:
         return history
 
     async def append_many(self, tenant_id: str, events: Sequence[Event]) -> None:
-        self.append_now(tenant_id, events)
-
-    def append_now(self, tenant_id: str, events: Sequence[Event]) -> None:
         history = self._history(tenant_id)
         for event in events:
             self._append(tenant_id, history, event)

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
 from server.common.clock import Clock
 from server.common.errors import Unavailable
 from server.common.metrics import Metrics
-from server.services.ports.event_log import Census, Event, EventLog, InstantLog, LogUnavailable
+from server.services.ports.event_log import Census, Event, EventLog, LogUnavailable
 from server.services.sse_service.hub import Hub
 from server.services.sse_service.stream_request import StreamRequest
 from server.services.sse_service.subscription import Subscription
 
 log = logging.getLogger(__name__)
-
-
-class Announcement(NamedTuple):
-    """An event to publish; `data` is anything that msgspec turns into JSON. See `publish`."""
-
-    name: str
-    data: object
-    device_id: str | None
-    key: str = ""
 
 
 class SSEService:
@@ -42,7 +33,6 @@ class SSEService:
     ) -> None:
         self.hub = hub
         self._log = event_log
-        self._instant = event_log if isinstance(event_log, InstantLog) else None
         self._clock = clock
         self._metrics = metrics
         self._heartbeat_s = heartbeat_s
@@ -74,12 +64,19 @@ class SSEService:
             self._metrics.publish_failures.inc()
             log.error("event %s of tenant %s is lost: %s", name, tenant_id, error)
             return 0
-        self._published(1, began)
+        self._metrics.events_published.inc()
+        self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
         return self.hub.subscriber_count(tenant_id)
 
-    async def publish_many(self, tenant_id: str, many: Sequence[Announcement]) -> None:
-        """`publish` each of these, in this order."""
-        events = self._events(many)
+    async def publish_many(
+        self, tenant_id: str, name: str, many: Sequence[tuple[object, str | None, str]]
+    ) -> None:
+        """`publish` each of (data, device_id, key), in this order."""
+        encode = self._encoder.encode
+        events = [
+            Event(name=name, data=encode(data).decode(), device_id=device_id, key=key)
+            for data, device_id, key in many
+        ]
         began = self._clock.monotonic()
         try:
             await self._log.append_many(tenant_id, events)
@@ -87,26 +84,7 @@ class SSEService:
             self._metrics.publish_failures.inc(len(events))
             log.error("%d events of tenant %s are lost: %s", len(events), tenant_id, error)
             return
-        self._published(len(events), began)
-
-    def publish_now(self, tenant_id: str, many: Sequence[Announcement]) -> bool:
-        """`publish_many` without waiting; false, and nothing is published, if the log may wait.
-
-        A log answers all calls alike, so one way of publishing cannot overtake the other.
-        """
-        if self._instant is None:
-            return False
-        began = self._clock.monotonic()
-        self._instant.append_now(tenant_id, self._events(many))
-        self._published(len(many), began)
-        return True
-
-    def _events(self, many: Sequence[Announcement]) -> list[Event]:
-        encode = self._encoder.encode
-        return [Event(one.name, encode(one.data).decode(), one.device_id, one.key) for one in many]
-
-    def _published(self, count: int, began: float) -> None:
-        self._metrics.events_published.inc(count)
+        self._metrics.events_published.inc(len(events))
         self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
 
     async def subscribe(self, request: StreamRequest) -> Subscription:

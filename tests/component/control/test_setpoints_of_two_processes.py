@@ -37,12 +37,9 @@ class Stream:
         self._log.append((name, device_id, data))
         return 0
 
-    def publish_now(self, tenant_id, many):
-        return False
-
-    async def publish_many(self, tenant_id, many):
-        for one in many:
-            await self.publish(tenant_id, *one)
+    async def publish_many(self, tenant_id, name, many):
+        for data, device_id, key in many:
+            await self.publish(tenant_id, name, data, device_id, key)
 
 
 class Site:
