@@ -211,7 +211,7 @@ class Guard:
         return principal
 
     async def _by_session(self, is_use: bool) -> Principal:
-        """The caller who has this request's session. Raises Unauthenticated.
+        """The caller of this request, by its session. Raises Unauthenticated.
 
         A person's request extends the session, and the cookies that brought it. A session in
         another browser than at log-in may be stolen: the first such request is audited. While the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quart import Quart, Response, request
 
-# Answers below these depend on who asks, also where a stranger gets one.
+# Answers below these depend on the caller; that of a caller without a session does too.
 PERSONAL = {"api", "auth"}
 SHOWN_TO_ALL = {"healthz", "readyz", "metrics"}
 SESSION = ("Cookie", "X-Session-ID")

@@ -153,6 +153,7 @@ async def switch_back_and_forth(client: httpx.AsyncClient, devices: list[Device]
         number = device.attempted + 2 - device.attempted % 2
         deadline = time.monotonic() + 150
         command = await device.post(client, number)
+        assert command["cool_active"], "the cooler forgot that it had started"
         while command["cool_active"]:
             assert time.monotonic() < deadline, "the cooler never stopped"
             number += 2

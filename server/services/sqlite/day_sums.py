@@ -23,7 +23,7 @@ DAYS_AT_ONCE = 50
 _EXTREMES = {
     "minimum": "min(minimum)",
     "maximum": "max(maximum)",
-    # When an extreme was measured is told for hours only.
+    # Only the sums of hours have the time of an extreme.
     "minimum_ms": "NULL",
     "maximum_ms": "NULL",
 }

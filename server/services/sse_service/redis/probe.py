@@ -38,7 +38,7 @@ class NotReceived(LogUnavailable):
 
 
 class LogProbe:
-    """Appends events to a history of its own, by the script that appends all events.
+    """Appends events to a separate history, by the script that appends all events.
 
     `run` runs a script; `subscribe` subscribes this process to a channel, whose messages go to
     `receive`; `producer` is the name of this process.
