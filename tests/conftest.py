@@ -73,6 +73,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept.values()
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a failure when it happens: a run that is ended early has no summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        reason = getattr(getattr(report.longrepr, "reprcrash", None), "message", "")
+        print(f"\nFAILED {report.nodeid} ({report.when}): {reason[:200]}", flush=True)
+
+
 def pytest_collection_finish() -> None:
     """From here on only objects of tests come and go."""
     keep_what_is_there()
