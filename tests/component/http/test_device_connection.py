@@ -216,6 +216,12 @@ async def test_a_post_whose_client_hangs_up_within_its_body_is_not_stored(contai
     assert await stored(container) == []
 
 
+def storing(container):
+    """The object and the name of the method that stores a plain post of a device without a key."""
+    batches = container.posts._posts._batches
+    return batches, "accept_keyless" if batches.checks_keys else "accept_one"
+
+
 async def test_a_reading_is_stored_although_its_client_has_hung_up(container, port):
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(post(301))
@@ -227,8 +233,7 @@ async def test_a_reading_is_stored_although_its_client_has_hung_up(container, po
 
 async def test_a_lost_connection_counts_as_open_until_its_post_is_stored(container, port):
     held = asyncio.Event()
-    batches = container.posts._posts._batches
-    name = "accept_keyless" if batches.checks_keys else "accept_one"
+    batches, name = storing(container)
     accept = getattr(batches, name)
     begun = []
 
@@ -320,14 +325,15 @@ async def test_each_post_on_a_shared_connection_is_identified_by_its_own_key(
 
 async def test_a_post_in_progress_at_the_shutdown_is_answered_with_connection_close(container):
     stop, held = asyncio.Event(), asyncio.Event()
-    accept = container.posts._posts._batches.accept_one
+    batches, name = storing(container)
+    accept = getattr(batches, name)
 
     async def later(*arguments):
         stop.set()
         await held.wait()
         return await accept(*arguments)
 
-    container.posts._posts._batches.accept_one = later
+    setattr(batches, name, later)
     async with serving(container.app, container.posts, stop=stop) as port:
         asking = asyncio.create_task(ask(port, post(301)))
         silent = asyncio.create_task(ask(port, post(302)[:20]))
@@ -350,7 +356,7 @@ async def test_a_post_that_hangs_is_given_up_at_the_shutdown(
         begun.set()
         await asyncio.Event().wait()
 
-    container.posts._posts._batches.accept_one = for_ever
+    setattr(*storing(container), for_ever)
     async with serving(container.app, container.posts) as port:
         asking = asyncio.create_task(ask(port, post(301)))
         await begun.wait()
