@@ -5,7 +5,14 @@ from __future__ import annotations
 from quart import after_this_request, request
 from quart.typing import ResponseTypes
 
-from server.auth.session_cookies import HOST_PREFIX, is_secure, port, secret_ids
+from server.auth.session_cookies import (
+    HOST_PREFIX,
+    cookie_path,
+    hosts_own,
+    is_secure,
+    port,
+    secret_ids,
+)
 from server.common.bearer import bearer, is_api_token
 from server.config.config import ServerConfig
 
@@ -35,7 +42,7 @@ def has_credentials() -> bool:
 def set_display_cookie(config: ServerConfig, secret: str) -> None:
     """Let the answer make this browser a display; over https no other host can set the cookie."""
     secure = is_secure(config)
-    name = HOST_PREFIX + _name() if secure else _name()
+    name = HOST_PREFIX + _name() if hosts_own(secure) else _name()
 
     @after_this_request
     async def set_it(response: ResponseTypes) -> ResponseTypes:
@@ -46,6 +53,7 @@ def set_display_cookie(config: ServerConfig, secret: str) -> None:
             httponly=True,
             samesite="Strict",
             secure=secure,
+            path=cookie_path(name),
         )
         return response
 

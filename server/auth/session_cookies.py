@@ -56,7 +56,9 @@ def set_cookies(config: ServerConfig, secret_id: str, max_age_s: int) -> None:
     """Let the answer set every cookie of the session; with no id and no time it clears them."""
     secure = is_secure(config)
     # The first one is without a port: simple clients of the existing server read one cookie only.
-    names = _names()[::-1] + ([HOST_PREFIX + name for name in _names()] if secure else [])
+    names = _names()[::-1] + (
+        [HOST_PREFIX + name for name in _names()] if hosts_own(secure) else []
+    )
     _set(names, secret_id, max_age_s, secure)
 
 
@@ -75,9 +77,28 @@ def _set(names: list[str], secret_id: str, max_age_s: int, secure: bool) -> None
     async def set_all(response: ResponseTypes) -> ResponseTypes:
         for name in names:
             response.set_cookie(
-                name, secret_id, max_age=max_age_s, httponly=True, samesite="Strict", secure=secure
+                name,
+                secret_id,
+                max_age=max_age_s,
+                httponly=True,
+                samesite="Strict",
+                secure=secure,
+                path=cookie_path(name),
             )
         return response
+
+
+def hosts_own(secure: bool) -> bool:
+    """Whether a cookie is set with `__Host-`: over https, and not below a path prefix.
+
+    Such a cookie goes to all paths of the host, so two servers below two prefixes would share it.
+    """
+    return secure and not request.root_path
+
+
+def cookie_path(name: str) -> str:
+    """The path to which browsers send a cookie: the server's own."""
+    return "/" if name.startswith(HOST_PREFIX) else request.root_path + "/"
 
 
 def _names() -> list[str]:

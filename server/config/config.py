@@ -291,9 +291,16 @@ class ServerConfig:
         "BAS_TRUSTED_PROXIES",
         (),
         parsers.networks,
-        "addresses or networks of the proxies whose `X-Forwarded-For` and "
-        "`X-Forwarded-Proto` the server believes, separated by commas",
+        "addresses or networks of the proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and "
+        "`X-Forwarded-Prefix` the server believes, separated by commas",
         guards=True,
+    )
+    root_path: str = setting(
+        "BAS_ROOT_PATH",
+        "",
+        parsers.root_path,
+        "the path below which browsers find the server, such as `/bas`, when a proxy serves other "
+        "things on the same name; a trusted proxy's `X-Forwarded-Prefix` counts first",
     )
     body_bytes_max: int = setting(
         "BAS_BODY_BYTES_MAX",

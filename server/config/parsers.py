@@ -137,6 +137,8 @@ def origins(text: str) -> tuple[str, ...]:
     return tuple(origins)
 
 
+# Not more than one slash in a row: a URL that begins with two names another host.
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}){1,8}")
 _HOST_NAME = re.compile(r"(\*\.)?(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
 
@@ -153,6 +155,14 @@ def host_names(text: str) -> tuple[str, ...]:
             )
         names.append(name)
     return tuple(names)
+
+
+def root_path(text: str) -> str:
+    """A path prefix without a slash at its end; empty for none."""
+    path = text.rstrip("/")
+    if path and not _ROOT_PATH.fullmatch(path):
+        raise ValueError(f"must be a path such as /bas, of letters, digits and -._~, not {text!r}")
+    return path
 
 
 def redis_url(text: str) -> str:

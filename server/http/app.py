@@ -48,6 +48,7 @@ from server.http.openapi.document import ApiDocument
 from server.http.query_names import add_query_names
 from server.http.request_counts import count_answers, counting_refusals
 from server.http.request_ids import RequestIds
+from server.http.root_path import RootPath, WithRoot
 from server.http.static_files import StaticFiles
 from server.http.tls import HSTS
 from server.http.trusted_proxies import TrustedProxies
@@ -120,7 +121,11 @@ class _App(Quart):
         super().__init__("server")
         self._threads = threads
         self.files = StaticFiles(Path(str(self.static_folder)))
-        self.jinja_env.globals["static"] = self.files.url
+        self.jinja_env.globals["static"] = self._static_url
+
+    def _static_url(self, name: str) -> str:
+        """The path by which a page names a file, below the prefix of this request."""
+        return request.root_path + self.files.url(name)
 
     def sync_to_async(self, func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         if func.__module__.split(".")[0] not in {"quart", "flask"}:
@@ -182,7 +187,7 @@ def create_app(
     count_answers(app, metrics)
     if config.cors_origins:
         _allow_origins(app, config.cors_origins)
-    asgi: App = StreamWriter(app.asgi_app)
+    asgi: App = StreamWriter(WithRoot(app.asgi_app))
     if config.legacy_wsgi:
         asgi = BesideLegacy(app, app.files, asgi, _legacy(config.legacy_wsgi, services))
     # BAS_HOST too: a browser must be able to open the address that is printed at the start.
@@ -190,6 +195,7 @@ def create_app(
     refused = counting_refusals(error_answer, metrics)
     common = common_headers(config)
     asgi = _HttpOnly(HostCheck(asgi, names, refused, common))
+    asgi = RootPath(asgi, config.root_path)
     asgi = BodyRoom(asgi, config.body_bytes_max, refused, common, metrics)
     asgi = TrustedProxies(asgi, config.trusted_proxies, config.auth_attempts_per_15min)
     app.asgi_app = RequestIds(asgi)  # type: ignore[assignment, method-assign]

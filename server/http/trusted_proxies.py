@@ -1,4 +1,4 @@
-"""TrustedProxies: takes the caller's address and scheme from the headers of trusted proxies."""
+"""TrustedProxies: takes the caller's address, scheme and prefix from headers of trusted proxies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from server.common.addresses import trusts
 from server.common.asgi import App, Receive, Scope, Send
 from server.config.parsers import Network
+from server.http.root_path import FORWARDED_PREFIX, forwarded_prefix
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class TrustedProxies:
         scheme = _header(scope, b"x-forwarded-proto").split(",")[-1].strip().lower()
         if scheme in {"http", "https"}:
             forwarded["scheme"] = scheme
+        if prefix := forwarded_prefix(_header(scope, FORWARDED_PREFIX)):
+            forwarded["root_path"] = prefix
         return forwarded
 
     def _trusts(self, address: str) -> bool:

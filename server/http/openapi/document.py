@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from quart import has_request_context, request
 from werkzeug.routing.rules import Rule
 
 from server.http.openapi.msgspec_provider import (
@@ -88,6 +89,8 @@ class ApiDocument(MsgspecProvider):
         components["schemas"] = dict(sorted(components["schemas"].items()))
         components["securitySchemes"] = SCHEMES
         document["paths"] = dict(paths)
+        if has_request_context() and request.root_path:
+            document["servers"] = [{"url": request.root_path}]
         document["tags"] = [
             {"name": tag, "description": about} for tag, (about, _) in TABLES.items()
         ]

@@ -155,6 +155,12 @@ SETTINGS = {
             ".".join(["x" * 63] * 4 + ["y"]),
         ],
     ),
+    "BAS_ROOT_PATH": (
+        "root_path",
+        "",
+        [("/bas", "/bas"), ("/a/b-2/", "/a/b-2"), ("/", "")],
+        ["bas", "//bas", "/a//b", "/..", "/a b", "/%62"],
+    ),
     "BAS_TRUSTED_PROXIES": (
         "trusted_proxies",
         (),
