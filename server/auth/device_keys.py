@@ -15,7 +15,7 @@ from server.common.errors import BasError, Forbidden, RateLimited, Unauthenticat
 from server.services.firestore.device_keys_store import DeviceKeysStore
 from server.services.firestore.devices_store import DevicesStore
 from server.services.firestore.models import DeviceKey
-from server.services.firestore.store_watch import StoreWatch
+from server.services.firestore.store_watch import WAIT_S, StoreWatch
 from server.services.ports.documents import StoreBusy, StoreUnavailable
 
 UNNAMED = "unknown"
@@ -109,12 +109,14 @@ class DeviceKeys:
         Without a key, a device belongs to the caller's tenant, or to the default one. Raises
         Unauthenticated for a wrong or missing key, RateLimited after too many wrong keys from this
         address, Forbidden for a key of another device or a caller who may not speak for devices,
-        and StoreUnavailable if the store is away and the device is not in memory.
+        and StoreUnavailable if the store is away, or has not answered for WAIT_S, and the device is
+        not in memory.
         """
         if self._watch.error is not None:
             return self._last_result(_sender_of(key, device_id, caller), caller, self._watch.error)
         try:
-            return await self._identified(key, device_id, caller, address)
+            with self._watch.waiting(WAIT_S):
+                return await self._identified(key, device_id, caller, address)
         except StoreUnavailable as error:
             self._lose(error)
             return self._last_result(_sender_of(key, device_id, caller), caller, error)
@@ -179,7 +181,8 @@ class DeviceKeys:
         if self._watch.error is not None:
             return self._last_results(key, named, caller, self._watch.error)
         try:
-            return await self._identified_many(key, named, caller, address)
+            with self._watch.waiting(WAIT_S):
+                return await self._identified_many(key, named, caller, address)
         except StoreUnavailable as error:
             self._lose(error)
             return self._last_results(key, named, caller, error)

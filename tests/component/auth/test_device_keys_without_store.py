@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -63,6 +65,9 @@ class Watch:
 
     def lose(self, error):
         self.error = error
+
+    def waiting(self, wait_s):
+        return nullcontext()
 
 
 class Rig:
@@ -214,3 +219,26 @@ async def test_the_relays_of_an_unknown_device_are_off_whatever_tenant_the_post_
             command = command["commands"][0] if path.endswith("batch") else command
             assert (answer.status, command["stored"]) == (200, False)
             assert (command["cool_active"], command["heat_active"]) == (False, False)
+
+
+@pytest.mark.parametrize("path", ["/api/sensor_data", "/api/sensor_data/batch"])
+async def test_a_store_that_hangs_while_the_key_is_looked_up_is_lost_and_memory_answers(
+    config, clock, monkeypatch, path
+):
+    monkeypatch.setattr(device_keys, "WAIT_S", 0.1)
+
+    async def hang(*arguments, **named):
+        await asyncio.Event().wait()
+
+    async with served(config, clock) as container:
+        key = await container.base.admin.register_device(T, "lab")
+        headers = {"X-Device-Key": key}
+        body = [reading(300)] if path.endswith("batch") else reading(300)
+        device = Caller(container.app)
+        assert (await device.post(path, body, headers=headers)).status == 200
+        monkeypatch.setattr(container.base.auth.keys._keys, "get", hang)
+        answer = await device.post(path, body, headers=headers)
+        command = answer.json()
+        command = command["commands"][0] if path.endswith("batch") else command
+        assert (answer.status, command["stored"], command["heat_active"]) == (200, False, True)
+        assert container.base.stores.watch.error is not None
