@@ -66,6 +66,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     kept: dict[str, pytest.Item] = {}
     for item in items:
+        if item.get_closest_marker("drill_on_firestore") and not is_long():
+            continue
         if "config" in getattr(item, "fixturenames", ()):
             kept.setdefault(item.nodeid if is_long() else item.nodeid.partition("[")[0], item)
     chosen = set(kept.values())

@@ -5,7 +5,8 @@
 drill() {
     local proves=$1
     shift
-    export BAS_TEST_LONG=1 BAS_TEST_REQUIRE=1
+    # A drill may take hours, so no test in it has a time limit.
+    export BAS_TEST_LONG=1 BAS_TEST_REQUIRE=1 PYTEST_TIMEOUT=0
     "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../test.sh" "$@"
     printf 'Proved: %s\n' "$proves"
 }

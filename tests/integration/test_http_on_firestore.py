@@ -31,18 +31,20 @@ def passes(firestore: FirestoreEmulator, which: str, *parts: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=SUITE_S,
+        timeout=SUITE_S - 60,
         check=False,
     )
     assert done.returncode == 0, done.stdout
     assert not re.search(r"\d+ skipped", done.stdout), done.stdout
 
 
+@pytest.mark.timeout(SUITE_S)
 @pytest.mark.parametrize("part", PARTS)
 def test_the_http_tests_pass_on_firestore(firestore: FirestoreEmulator, part: str) -> None:
     passes(firestore, "not alone", part)
 
 
+@pytest.mark.timeout(SUITE_S)
 @pytest.mark.alone
 def test_the_http_tests_that_measure_pass_on_firestore(firestore: FirestoreEmulator) -> None:
     passes(firestore, "alone", *PARTS)

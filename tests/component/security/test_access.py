@@ -138,6 +138,9 @@ async def test_every_route_and_method_is_in_the_table_of_access(container):
     assert (method, path) in routes
 
 
+@pytest.mark.drill_on_firestore(
+    "2,000 requests, of which most are refused before any store is asked"
+)
 async def test_every_principal_may_do_what_the_table_says_and_nothing_else(matrix, mode):
     """ASVS 5.0.0 V8.2.1, V8.2.2, V8.3.1, V7.4.1: enforced by the server, for ended sessions too."""
     for row in ROWS:
@@ -147,6 +150,7 @@ async def test_every_principal_may_do_what_the_table_says_and_nothing_else(matri
     assert matrix.sent > 480
 
 
+@pytest.mark.drill_on_firestore("no store is asked")
 @pytest.mark.parametrize("mode", ["user_password"], indirect=True)
 async def test_a_method_that_a_path_does_not_have_gets_405_whoever_asks(container, matrix):
     """ASVS 5.0.0 V4.1.4, V13.4.4: only supported methods, and no TRACE."""
