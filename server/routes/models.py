@@ -128,6 +128,7 @@ class StreamQuery(Struct):
 
     device_id: Annotated[list[str] | str, Meta(extra_json_schema={"maxItems": 1000})] = ""
     last_event_id: list[str] | str = ""
+    lastEventId: list[str] | str = ""
     snapshot: bool = True
     names: bool = True
 

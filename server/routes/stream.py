@@ -61,7 +61,8 @@ def blueprint(
             known = await zones.snapshot(tenant_id)
             return [zone for zone in known if not devices or zone.device_id in devices]
 
-        ids_in_query = _several(query_args.last_event_id)
+        # Some clients write `lastEventId`, as the event of a browser calls it.
+        ids_in_query = _several(query_args.last_event_id) or _several(query_args.lastEventId)
         last_event_id = request.headers.get("Last-Event-ID") or "".join(ids_in_query[-1:])
         state: dict[str, Any] = dict(request.scope.get("state") or {})
         transport = state.get("transport")

@@ -53,6 +53,7 @@ PARAMETERS = {
     "end": "Until when, Unix ms",
     "hours": "How many hours back from `end`",
     "last_event_id": "The id of the last event that the client has; the header Last-Event-ID wins",
+    "lastEventId": "The same as `last_event_id`, which wins",
     "limit": "At most so many",
     "name": "The token's name",
     "names": "false: events carry no `event:` line, for pages that only use `onmessage`",

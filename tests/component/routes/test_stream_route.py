@@ -78,6 +78,20 @@ async def test_a_stream_starts_with_a_comment_retry_hello_and_snapshot(container
     assert state == {"zones": [status]}
 
 
+@pytest.mark.parametrize(
+    "query", [b"last_event_id=%b", b"lastEventId=%b", b"lastEventId=x&last_event_id=%b"]
+)
+async def test_a_client_that_cannot_set_a_header_sends_its_last_id_in_the_query(container, query):
+    caller = Caller(container.app)
+    # An id that the stream knows comes with its first event.
+    first = await start(container, query=b"snapshot=0", frames=3)
+    event_id = first.body.split(b"id: ")[1].split(b"\n")[0]
+    await caller.post("/api/sensor_data", reading(250, device_id="lab"))
+    answer = await start(container, query=query % event_id + b"&snapshot=0", frames=4)
+    (_, greeting), (name, row) = events(answer)
+    assert (greeting["resume"], name, row["device_id"]) == ("recovered", "telemetry", "lab")
+
+
 async def test_a_stream_whose_client_disconnected_is_not_counted(container):
     await start(container)
     assert container.sse.hub.subscriber_count() == 0

@@ -6,6 +6,7 @@ import re
 
 import httpx
 import httpx_sse
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from server.services.ports.event_log import DATA_MAX_BYTES, Event, InvalidEvent
 from server.services.sse_service.event import (
     COMMENT,
+    LINE_MAX_BYTES,
     control_frame,
     encode,
     name_line_length,
@@ -196,3 +198,28 @@ def test_the_comment_at_the_start_of_a_stream_is_no_event_and_protects_a_bom() -
     assert COMMENT.startswith(b":")
     (read,) = read_back(wire)
     assert read.data == "\ufeffx"
+
+
+@pytest.mark.parametrize("count", [0, 1, 17, 2570])
+def test_a_snapshot_of_any_size_is_read_back_and_has_no_line_over_60_kib(count: int) -> None:
+    hostile = ["},{", '},{"device_id":', "\n", "[{", "\\", '"', "ä"]
+    zones = [
+        {"device_id": hostile[number % 7] * (1 + number % 90), "trust": {"device_id": hostile[0]}}
+        for number in range(count)
+    ]
+    frame = control_frame("snapshot", msgspec.json.encode({"zones": zones}), ID)
+    lines = frame.splitlines()
+    assert max(map(len, lines)) <= LINE_MAX_BYTES + len("data: ")
+    assert len(lines) <= 5 + len(frame) / (LINE_MAX_BYTES - 1000)  # they are filled
+    (event,) = read_back(frame)
+    assert event.json() == {"zones": zones}
+
+
+def test_a_zone_that_is_longer_than_a_line_stays_whole() -> None:
+    zones = [{"device_id": "x" * LINE_MAX_BYTES}, {"device_id": "y"}, {"device_id": "z"}]
+    frame = control_frame("snapshot", msgspec.json.encode({"zones": zones}))
+    assert [line[:30].count(b"device_id") for line in frame.splitlines()] == [0, 1, 1, 0]
+    (event,) = read_back(frame)
+    assert event.json() == {"zones": zones}
+    (alone,) = read_back(control_frame("hello", b'"' + b"x" * LINE_MAX_BYTES + b'"'))
+    assert len(alone.json()) == LINE_MAX_BYTES

@@ -3,8 +3,13 @@ ahead, repetitions and gaps."""
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
 from server.services.ports.event_log import Cursor, Entry, Event
 from server.services.sse_service.redis.follower import Followed
+from server.services.sse_service.redis.history_check import entries_for
 from server.services.sse_service.redis.outbox import Item
 from server.services.sse_service.redis.records import mark_of
 from tests.unit.services.sse_service.redis.test_records import EPOCH, OTHER, RUN, history
@@ -156,3 +161,43 @@ def test_a_record_still_missing_at_the_next_comparison_counts_as_lost() -> None:
     head = (EPOCH.encode(), 3, records[2].mark.encode())
     assert followed.agrees(followed.log_cursor, *head)
     assert not followed.agrees(followed.log_cursor, *head)
+
+
+def data_of(entries: list[Entry]) -> list[str]:
+    recorder = RecordingFollower()
+    recorder.entries = entries
+    return recorder.data
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_client_that_ignores_ids_without_data_resumes_anywhere_with_every_event_once(
+    seed: int,
+) -> None:
+    """Three clients from npm do so: they keep the id of their last event with data."""
+    rng = random.Random(seed)
+    followed, recorder = following()
+    producers = [RUN] * 6 + [OTHER] * 6
+    rng.shuffle(producers)
+    count = dict.fromkeys(producers, 0)
+    marks = []
+    for run in producers:
+        count[run] += 1
+        marks.append(mark_of(run, count[run]))
+    records = history(marks)
+    cut = rng.randrange(6)
+    followed.receive(EPOCH, records[:cut])
+    own_before = sum(1 for mark in marks[:cut] if mark.startswith(RUN))
+    for seq in range(own_before + 1, count[RUN] + 1):
+        followed.take_ahead(Item(seq, Event("telemetry", str(marks.index(mark_of(RUN, seq)) + 1))))
+    followed.receive(EPOCH, records[cut:])
+    every = sorted(recorder.data, key=int)
+    assert every == [str(position) for position in range(1, len(records) + 1)]
+    for read in range(1, len(recorder.entries) + 1):
+        got = recorder.entries[:read]
+        shown = [entry for entry in got if b"data:" in entry.frame]
+        if not shown:
+            continue
+        cursor = Cursor.parse(shown[-1].id)
+        assert cursor is not None
+        after = entries_for(cursor, records[cursor.position :], len(records))
+        assert sorted(data_of([*got, *after]), key=int) == every
