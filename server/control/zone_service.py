@@ -80,6 +80,15 @@ class ZoneService:
     async def snapshot(self, tenant_id: str) -> list[ZoneStatus]:
         """The status of every zone of the tenant, by device id."""
         settings = await self._settings(tenant_id)
+        zones = await self._of_tenant(tenant_id)
+        return [self._shown(zones[name], settings) for name in sorted(zones)]
+
+    async def last_seen(self, tenant_id: str) -> dict[str, int]:
+        """When each device of the tenant posted last (Unix ms), for all that have a zone."""
+        zones = await self._of_tenant(tenant_id)
+        return {name: zone.last_seen_ms for name, zone in zones.items() if zone.last_seen_ms}
+
+    async def _of_tenant(self, tenant_id: str) -> dict[str, ZoneRecord]:
         try:
             stored = await self._read(self._zones.all(tenant_id))
             zones = {zone.device_id: zone for zone in stored}
@@ -87,8 +96,7 @@ class ZoneService:
             if not self._watch.away:
                 raise
             zones = self._cache.commanded(tenant_id, all_of_them=True)
-        zones |= self._cache.commanded(tenant_id)
-        return [self._shown(zones[name], settings) for name in sorted(zones)]
+        return zones | self._cache.commanded(tenant_id)
 
     async def of_all_tenants(self) -> dict[str, list[ZoneStatus]]:
         """The status of every zone by tenant and device id; other work runs in between."""

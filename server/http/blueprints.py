@@ -62,7 +62,13 @@ def blueprints(
         export.blueprint(stores.telemetry, guard, config.timezone),
         stream.blueprint(sse, control.zones, guard, is_shared),
         devices.blueprint(
-            stores.devices, access.key_service, stores.telemetry, stores.audit, guard, clock
+            stores.devices,
+            access.key_service,
+            control.zones,
+            stores.telemetry,
+            stores.audit,
+            guard,
+            clock,
         ),
         device_keys.blueprint(config, access.key_service, guard),
         audit.blueprint(stores.audit, guard),

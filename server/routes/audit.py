@@ -56,4 +56,8 @@ def _view(entry: AuditEntry) -> AuditView:
         address=entry.address or "",
         success=entry.success,
         details=entry.details,
+        timestamp_ms=entry.timestamp_ms,
+        event_type=entry.action,
+        user_id=entry.username or "",
+        ip_address=entry.address or "",
     )

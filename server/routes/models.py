@@ -250,9 +250,11 @@ class DeviceView(Struct):
 
 
 class ListedDevice(DeviceView):
-    """A registered device, and how long and often its relays were on by its stored readings.
+    """A device that is registered or posts, and how long and often its relays were on.
 
-    These four are null if the readings are in Firestore, or cannot be read now. `key_used_at` is
+    `created_at` is 0 if it is not registered; `last_seen` is when it posted last (Unix ms), null
+    for never; `status` is a note. How long and often its relays were on is by its stored readings:
+    these four are null if the readings are in Firestore, or cannot be read now. `key_used_at` is
     when a post came last with its key, to about a minute, null for never. During a rotation the old
     key is valid until `old_key_until`. A device whose key was revoked needs a new one.
     """
@@ -264,6 +266,9 @@ class ListedDevice(DeviceView):
     key_used_at: int | None = None
     old_key_until: int | None = None
     key_revoked: bool = False
+    registered: bool = True
+    status: str = "active"
+    last_seen: int | None = None
 
 
 class DeviceKeyMade(Struct):
@@ -294,7 +299,10 @@ class DeviceRegistered(Struct):
 
 
 class AuditView(Struct):
-    """An action of a user, or one that was refused."""
+    """An action of a user, or one that was refused.
+
+    The last four are what the existing server calls `timestamp`, `action`, `username`, `address`.
+    """
 
     timestamp: int
     action: str
@@ -302,6 +310,10 @@ class AuditView(Struct):
     address: str
     success: bool
     details: dict[str, Any]
+    timestamp_ms: int
+    event_type: str
+    user_id: str
+    ip_address: str
 
 
 class AuditPage(Struct):

@@ -161,7 +161,7 @@ DEVICES: Operations = {
         "Register a device",
         body={"device_id": "attic", "metadata": {"floor": 3, "room": "under the roof"}},
     ),
-    "GET /api/devices": Operation("list_devices", "List the registered devices"),
+    "GET /api/devices": Operation("list_devices", "List the devices that are registered or post"),
     "POST /api/devices/key": Operation(
         "rotate_device_key",
         "Give a device a new key",

@@ -21,7 +21,17 @@ async def test_entries_are_listed_newest_first_with_all_their_keys(container, ad
     await operator.post("/api/set_setpoint", {"setpoint_tenths": 210})
     answer = await admin.get(f"{RECENT}?limit=2")
     assert answer.status == 200
-    assert answer.json() == [
+    entries = answer.json()
+    old_names = {
+        "timestamp_ms": "timestamp",
+        "event_type": "action",
+        "user_id": "username",
+        "ip_address": "address",
+    }
+    for entry in entries:
+        for old, name in old_names.items():
+            assert entry.pop(old) == entry[name]
+    assert entries == [
         {
             "timestamp": clock.now_ms(),
             "action": "SETPOINT_CHANGE",

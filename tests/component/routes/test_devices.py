@@ -31,7 +31,26 @@ async def test_a_registered_device_is_returned_and_listed(operator, clock):
     assert {name: listed[name] for name in device} == device
     of_relays = {"cool_hours", "heat_hours", "cool_starts", "heat_starts"}
     of_keys = {"key_used_at", "old_key_until", "key_revoked"}
-    assert set(listed) - set(device) == of_relays | of_keys
+    of_posts = {"registered": True, "status": "active", "last_seen": None}
+    assert of_posts.items() <= listed.items()
+    assert set(listed) - set(device) == of_relays | of_keys | set(of_posts)
+
+
+async def test_devices_that_post_are_listed_registered_or_not(container, operator, clock):
+    await operator.post(REGISTER, {"device_id": "lab"})
+    device = Caller(container.app)
+    for name in ("attic", "lab"):
+        await device.post("/api/sensor_data", reading(230, device_id=name))
+    await operator.post("/api/set_setpoint", {"setpoint_tenths": 215, "device_id": "never-posted"})
+    seen, created = clock.now_ms(), clock.now_ms()
+    clock.advance(60)
+    listed = (await operator.get("/api/devices")).json()
+    about = [
+        (one["device_id"], one["registered"], one["last_seen"], one["created_at"], one["has_key"])
+        for one in listed
+    ]
+    assert about == [("attic", False, seen, 0, False), ("lab", True, seen, created, False)]
+    assert (await (await logged_in(container, "stranger")).get("/api/devices")).json() == []
 
 
 @pytest.mark.sqlite_only("Firestore has no sums over time")

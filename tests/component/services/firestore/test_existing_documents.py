@@ -48,6 +48,7 @@ ENTRY = {
     "details": {},
 }
 # Fields that sessions of earlier versions lack.
+SHOWN = ("timestamp", "action", "username", "address", "success", "details")
 LATER = {"user_id", "role", "expires_at", "ip_address"}
 
 
@@ -102,7 +103,7 @@ async def test_an_audit_entry_of_the_existing_server_is_shown(container):
     await container.base.client.write([Create("audit_log", "auto-id", ENTRY)])
     admin = await logged_in(container, "admin")
     entries = (await admin.get("/api/audit/recent")).json()
-    assert entries[-1] == {
+    assert {name: entries[-1][name] for name in SHOWN} == {
         "timestamp": THEN_MS,
         "action": "LOGIN_FAILURE",
         "username": "",
@@ -166,7 +167,7 @@ async def test_an_audit_entry_of_an_earlier_version_is_shown(container, clock):
     await container.base.client.write([Create("audit_log", "earlier", entry)])
     admin = await logged_in(container, "admin")
     entries = (await admin.get("/api/audit/recent")).json()
-    assert entries[-1] == {
+    assert {name: entries[-1][name] for name in SHOWN} == {
         "timestamp": entry["timestamp_ms"],
         "action": "USER_LOCKED",
         "username": "reader",
