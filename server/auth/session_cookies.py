@@ -109,11 +109,21 @@ def _names() -> list[str]:
 
 def port() -> int | None:
     """The port by which the browser knows this server; None if the Host has no valid one."""
-    host = str(request.host or "")
+    return _port_of(str(request.host or ""), request.scheme)
+
+
+def session_cookie_names(host: str, scheme: str) -> list[str]:
+    """The names of all cookies of a request to this host, the one that counts first in front."""
+    number = _port_of(host, scheme)
+    names = [COOKIE] if number is None else [f"{COOKIE}_{number}", COOKIE]
+    return [*(HOST_PREFIX + name for name in names), *names]
+
+
+def _port_of(host: str, scheme: str) -> int | None:
     if not host:
         return None
     if ":" not in host.rpartition("]")[2]:
-        return PORTS.get(request.scheme)
+        return PORTS.get(scheme)
     found = _PORT.search(host)
     port = int(found[1]) if found else 0
     return port if 0 < port < 65536 else None

@@ -298,7 +298,7 @@ class ServerConfig:
     root_path: str = setting(
         "BAS_ROOT_PATH",
         "",
-        parsers.root_path,
+        parsers.path_prefix,
         "the path below which browsers find the server, such as `/bas`, when a proxy serves other "
         "things on the same name; a trusted proxy's `X-Forwarded-Prefix` counts first",
     )
@@ -446,8 +446,15 @@ class ServerConfig:
         "BAS_LEGACY_WSGI",
         "",
         parsers.wsgi_app,
-        "`package.module:app`, a WSGI application that answers every path that this server "
-        "does not have: [migration](migration.md)",
+        "`package.module:app` or `PATH/module.py:app`, a WSGI application that answers every path "
+        "that this server does not have: [migration](migration.md)",
+    )
+    legacy_prefix: str = setting(
+        "BAS_LEGACY_PREFIX",
+        "",
+        parsers.path_prefix,
+        "such as `/old`: below it the application of `BAS_LEGACY_WSGI` has all its own paths, "
+        "also those that this server has",
     )
 
     @property

@@ -115,9 +115,9 @@ def timezone(text: str) -> str:
 
 
 def wsgi_app(text: str) -> str:
-    """A WSGI application as package.module:app, or nothing."""
-    if text and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
-        raise ValueError(f"must be package.module:app, not {text!r}")
+    """A WSGI application as package.module:app or PATH/module.py:app, or nothing."""
+    if text and not re.fullmatch(r"([A-Za-z_][\w.]*|[^\x00:]*\w\.py):[A-Za-z_]\w*", text):
+        raise ValueError(f"must be package.module:app or PATH/module.py:app, not {text!r}")
     return text
 
 
@@ -157,8 +157,8 @@ def host_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def root_path(text: str) -> str:
-    """A path prefix without a slash at its end; empty for none."""
+def path_prefix(text: str) -> str:
+    """The beginning of paths without a slash at its end; empty for none."""
     path = text.rstrip("/")
     if path and not _ROOT_PATH.fullmatch(path):
         raise ValueError(f"must be a path such as /bas, of letters, digits and -._~, not {text!r}")

@@ -189,7 +189,8 @@ def create_app(
         _allow_origins(app, config.cors_origins)
     asgi: App = StreamWriter(WithRoot(app.asgi_app))
     if config.legacy_wsgi:
-        asgi = BesideLegacy(app, app.files, asgi, _legacy(config.legacy_wsgi, services))
+        old = _legacy(config.legacy_wsgi, services)
+        asgi = BesideLegacy(app, app.files, asgi, old, config.legacy_prefix)
     # BAS_HOST too: a browser must be able to open the address that is printed at the start.
     names = {*own_names(), config.host.lower(), *config.allowed_hosts}
     refused = counting_refusals(error_answer, metrics)
@@ -223,7 +224,8 @@ class _HttpOnly:
 
 
 def _legacy(name: str, services: Services) -> App:
-    from server.sync_api.wsgi import WsgiApp, load  # only where it is configured
+    from server.sync_api.wsgi import WsgiApp  # only where it is configured
+    from server.sync_api.wsgi_loading import load
 
     headers = [(name.lower().encode(), text.encode()) for name, text in SECURITY_HEADERS.items()]
     return WsgiApp(load(name), services, headers)

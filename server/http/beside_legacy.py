@@ -10,16 +10,19 @@ from werkzeug.exceptions import NotFound as WerkzeugNotFound
 from werkzeug.security import safe_join
 
 from server.common.asgi import App, Receive, Scope, Send
+from server.http.root_path import is_below, without
 from server.http.static_files import StaticFiles
 
 
 class BesideLegacy:
     """Passes every path without a route in this server on to the old application.
 
-    The guard, the headers and the error pages of this server do not apply to its answers.
+    Below `prefix` the old application has all its own paths, also those that this server has. The
+    guard, the headers and the error pages of this server do not apply to its answers.
     """
 
-    def __init__(self, app: Quart, files: StaticFiles, own: App, legacy: App) -> None:
+    def __init__(self, app: Quart, files: StaticFiles, own: App, legacy: App, prefix: str) -> None:
+        self._prefix = prefix
         self._own = own
         self._legacy = legacy
         self._routes = app.url_map.bind("")
@@ -28,7 +31,13 @@ class BesideLegacy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         own = scope["type"] != "http" or self._has(scope["path"], scope["method"])
-        await (self._own if own else self._legacy)(scope, receive, send)
+        if own:
+            await self._own(scope, receive, send)
+            return
+        if self._prefix and is_below(scope["path"], self._prefix):
+            below = scope.get("root_path", "") + self._prefix
+            scope = {**scope, **without(scope, self._prefix), "root_path": below}
+        await self._legacy(scope, receive, send)
 
     def _has(self, path: str, method: str) -> bool:
         """Whether this server has the path, for any method; a static file must exist."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.common.asgi import App, Receive, Scope, Send
-from server.config.parsers import root_path
+from server.config.parsers import path_prefix
 
 FORWARDED_PREFIX = b"x-forwarded-prefix"
 
@@ -24,10 +24,10 @@ class RootPath:
         if scope["type"] == "http":
             prefix = scope.get("root_path") or self._prefix
             if prefix:
-                path = scope["path"]
-                if path == prefix or path.startswith(prefix + "/"):
-                    path = path.removeprefix(prefix) or "/"
-                scope = {**scope, "path": path, "root_path": prefix}
+                scope = {**scope, "root_path": prefix}
+                if is_below(scope["path"], prefix):
+                    scope |= without(scope, prefix)
+                    scope["path"] = scope["path"] or "/"
         await self._app(scope, receive, send)
 
 
@@ -43,9 +43,24 @@ class WithRoot:
         await self._app(scope, receive, send)
 
 
+def is_below(path: str, prefix: str) -> bool:
+    """Whether a path is the prefix or lies below it."""
+    return f"{path}/".startswith(f"{prefix}/")
+
+
+def without(scope: Scope, prefix: str) -> Scope:
+    """The two keys of a scope's path, without the prefix below which it lies."""
+    raw, start = scope.get("raw_path") or b"", prefix.encode()
+    return {
+        "path": scope["path"].removeprefix(prefix),
+        # A prefix with percent signs is another text: the path without them is used then.
+        "raw_path": raw.removeprefix(start) if raw.startswith(start) else b"",
+    }
+
+
 def forwarded_prefix(text: str) -> str:
     """The prefix that a proxy sent; empty if it is none. The nearest proxy's stands last."""
     try:
-        return root_path(text.rpartition(",")[2].strip())
+        return path_prefix(text.rpartition(",")[2].strip())
     except ValueError:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from server.auth.factory import Auth
@@ -13,6 +14,7 @@ from server.services.firestore.service_factory import Stores
 from server.services.ports.documents import AlreadyExists, VersionConflict
 from server.sync_api.bridge import SyncBridge
 from server.sync_api.face import Face, whole_number
+from server.sync_api.wsgi_environ import session_ids
 
 LIFE_MAX_S = 30 * 86_400
 
@@ -100,6 +102,17 @@ class SyncSessions(Face):
             }
 
         return self._ask("get_session", None, ask)
+
+    def of_request(self, environ: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the live session of a WSGI request of this server, or None: see `get_session`.
+
+        The header X-Session-ID counts before the cookies.
+        """
+        for session_id in session_ids(environ):
+            session = self.get_session(session_id)
+            if session is not None:
+                return session
+        return None
 
     def update_session_access(self, session_id: str | None) -> bool:
         """Extend the session as a person's request does; False if it has ended.

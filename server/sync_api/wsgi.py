@@ -6,13 +6,12 @@ PEP 3333 (https://peps.python.org/pep-3333/) defines what both sides may expect.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, Any, TypeAlias
 
 import msgspec
 
@@ -21,11 +20,11 @@ from server.common.errors import Unavailable
 from server.sync_api.bridge import BridgeClosed, CallTimedOut
 from server.sync_api.services import Services
 from server.sync_api.wsgi_environ import make_environ
+from server.sync_api.wsgi_loading import Wsgi
 
 log = logging.getLogger(__name__)
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
-Wsgi: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 # A body over MEMORY_MAX is kept in a temporary file, of which LARGE_MAX may exist at once; a body
 # that does not come within BODY_S is refused.
@@ -49,10 +48,6 @@ OWN_HEADERS = {
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class LegacyAppError(ValueError):
-    """The application named by BAS_LEGACY_WSGI cannot be used."""
-
-
 class _Refused(Exception):
     """This adapter answers the request itself, with an error."""
 
@@ -63,22 +58,6 @@ class _Refused(Exception):
 
 class _Gone(Exception):
     """The client takes no more of the answer."""
-
-
-def load(name: str) -> Wsgi:
-    """Load the application `package.module:app`. Raises LegacyAppError for any failure."""
-    module, _, attribute = name.partition(":")
-    try:
-        app = getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as error:
-        log.error("BAS_LEGACY_WSGI=%s was not loaded", name, exc_info=error)
-        raise LegacyAppError(
-            f"BAS_LEGACY_WSGI={name} cannot be loaded ({type(error).__name__}: {error}): correct "
-            "it, put its folder on PYTHONPATH, or unset it"
-        ) from error
-    if not callable(app):
-        raise LegacyAppError(f"BAS_LEGACY_WSGI={name} is no WSGI application: it cannot be called")
-    return cast(Wsgi, app)
 
 
 class WsgiApp:

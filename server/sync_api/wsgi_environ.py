@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes
 
+from server.auth.session_cookies import session_cookie_names
 from server.common.asgi import Scope
 
 
 def make_environ(scope: Scope, body: IO[bytes]) -> dict[str, Any]:
     """Return PEP 3333's environment of an ASGI request whose whole body is in `body`.
 
-    Headers with an underscore are left out: there they have the same key as with a hyphen.
+    `path` of the scope is without `root_path`, the prefix below which the application lies. Headers
+    with an underscore are left out: there they have the same key as with a hyphen.
     """
     size = body.seek(0, 2)
     body.seek(0)
@@ -47,6 +52,20 @@ def make_environ(scope: Scope, body: IO[bytes]) -> dict[str, Any]:
         joint = "; " if name == "cookie" else ","
         environ[key] = f"{environ[key]}{joint}{value}" if key in environ else value
     return environ
+
+
+def session_ids(environ: Mapping[str, Any]) -> list[str]:
+    """The secret ids of sessions that a WSGI request brings, the one that counts first in front.
+
+    They are read as from a request to this server's own routes: see `auth/session_cookies.py`.
+    """
+    cookies = SimpleCookie()
+    with suppress(CookieError):
+        cookies.load(str(environ.get("HTTP_COOKIE", "")))
+    names = session_cookie_names(str(environ.get("HTTP_HOST", "")), str(environ["wsgi.url_scheme"]))
+    header = str(environ.get("HTTP_X_SESSION_ID", ""))
+    found = [header, *(cookies[name].value for name in names if name in cookies)]
+    return [session_id for session_id in dict.fromkeys(found) if session_id]
 
 
 def _path(scope: Scope) -> bytes:

@@ -14,8 +14,9 @@ from quart import Blueprint
 
 from server.http.app import SECURITY_HEADERS
 from server.sync_api import wsgi
-from server.sync_api.wsgi import BODY_MAX, LegacyAppError, load
+from server.sync_api.wsgi import BODY_MAX
 from server.sync_api.wsgi_environ import make_environ
+from server.sync_api.wsgi_loading import LegacyAppError, load
 from tests.support import legacy_app
 from tests.support.http import Caller, exchange, logged_in, served
 from tests.support.stream import eventually

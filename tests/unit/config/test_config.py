@@ -216,8 +216,17 @@ SETTINGS = {
     "BAS_LEGACY_WSGI": (
         "legacy_wsgi",
         "",
-        [("old.server:app", "old.server:app")],
-        ["old", "old:", ":app", "old:app()", "/old:app", "old app:app"],
+        [
+            ("old.server:app", "old.server:app"),
+            ("/srv/the old/bas_server.py:app", "/srv/the old/bas_server.py:app"),
+        ],
+        ["old", "old:", ":app", "old:app()", "/old:app", "old app:app", ".py:app", "/a.py:b.c"],
+    ),
+    "BAS_LEGACY_PREFIX": (
+        "legacy_prefix",
+        "",
+        [("/old", "/old"), ("/the/old.one/", "/the/old.one")],
+        ["old", "//old", "/..", "/old?", "/ö"],
     ),
 }
 GOOD = [(name, text, value) for name, (_, _, good, _) in SETTINGS.items() for text, value in good]
