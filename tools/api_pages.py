@@ -76,7 +76,8 @@ def page(answers: dict[str, Any]) -> str:
 
 def _part(key: str, operation: Operation, answer: Any) -> str:
     shown = (_json(answer) if operation.content == JSON else answer).rstrip("\n")
-    text = f"### {key.replace('<', '{').replace('>', '}')}\n\n{operation.summary}."
+    title = VARIABLE.sub(r"{\1}", key)
+    text = f"### {title}\n\n{operation.summary}."
     if operation.text:
         text += f" {operation.text}"
     text = "\n".join(

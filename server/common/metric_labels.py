@@ -38,6 +38,7 @@ STORE_FAILURES = (
 )
 CACHED = (
     *("api_tokens", "device_keys", "devices", "login_attempts", "sessions", "telemetry", "users"),
+    "zone_settings",
 )
 CACHE_SOURCES = ("process", "shared", "store")
 # In the order of seriousness; `control/rules/trust_state.py` defines them.

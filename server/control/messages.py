@@ -6,7 +6,7 @@ import msgspec
 
 from server.control.rules.relay_rule import DEADBAND_DEFAULT, SETPOINT_DEFAULT, Relays
 from server.control.rules.setpoint_rules import Setpoints
-from server.services.firestore.models import ZoneRecord
+from server.services.firestore.models import ZoneRecord, ZoneSettings
 from server.services.ports.readings import Reading
 
 # A zone that was not set is deleted this long after its last post; until it has spoken for
@@ -119,6 +119,42 @@ class SetpointEvent(msgspec.Struct, frozen=True, kw_only=True):
     deadband_tenths: int
     updated_by: str
     timestamp: int
+
+
+class ZoneSettingsView(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators say of a zone; `name` and `location` are null if they are not set.
+
+    `version` counts the changes, `updated_at` is the time of the last one: Unix ms, null for none.
+    """
+
+    device_id: str
+    name: str | None
+    location: str | None
+    version: int
+    updated_at: int | None
+    updated_by: str | None
+
+
+class SettingsEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A zone's new name and location. Of two events that of the higher `version` is newer."""
+
+    device_id: str
+    name: str | None
+    location: str | None
+    version: int
+    timestamp: int
+
+
+def settings_view(settings: ZoneSettings) -> ZoneSettingsView:
+    """A zone's settings as clients see them."""
+    return ZoneSettingsView(
+        device_id=settings.device_id,
+        name=settings.name or None,
+        location=settings.location or None,
+        version=settings.version,
+        updated_at=settings.updated_at or None,
+        updated_by=settings.updated_by or None,
+    )
 
 
 def telemetry_row(reading: Reading, trust: Trust | None = None) -> TelemetryRow:

@@ -30,6 +30,7 @@ from server.routes import (
     tokens,
     users,
     zone_metrics,
+    zones,
 )
 from server.routes.device_posts import DevicePosts
 from server.services.firestore.service_factory import Stores
@@ -58,6 +59,7 @@ def blueprints(
         pages.blueprint(),
         sensor.blueprint(control.zones, posts, guard),
         setpoint.blueprint(control.setpoints, guard),
+        zones.blueprint(control.settings, stores.zone_directory, guard),
         telemetry.blueprint(stores.telemetry, guard, clock),
         export.blueprint(stores.telemetry, guard, config.timezone),
         stream.blueprint(sse, control.zones, guard, is_shared),

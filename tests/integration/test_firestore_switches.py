@@ -41,7 +41,10 @@ from tools.firestore_emulator import SWITCHES, FirestoreEmulator, fresh_project
 from tools.process import REPOSITORY, ServerProcess, clean_environment
 
 MOVED = {
-    "telemetry": {"telemetry", "zones", "tenant_settings", "devices", "device_keys"},
+    "telemetry": {
+        *("telemetry", "zones", "tenant_settings", "zone_settings"),
+        *("devices", "device_keys"),
+    },
     "auth": {"users", "usernames", "tenants", "sessions", "login_attempts", "known_addresses"},
     "audit": {"audit_log", "audit_chain", "audit_secrets"},
 }

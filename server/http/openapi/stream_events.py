@@ -6,7 +6,13 @@ from typing import Literal
 
 from msgspec import Struct
 
-from server.control.messages import SetpointEvent, TelemetryRow, ZoneEvent, ZoneStatus
+from server.control.messages import (
+    SetpointEvent,
+    SettingsEvent,
+    TelemetryRow,
+    ZoneEvent,
+    ZoneStatus,
+)
 
 
 class HelloEvent(Struct):
@@ -53,6 +59,7 @@ EVENTS: dict[str, type[Struct]] = {
     "telemetry": TelemetryRow,
     "setpoint": SetpointEvent,
     "zone": ZoneEvent,
+    "settings": SettingsEvent,
     "heartbeat": HeartbeatEvent,
     "session": SessionEndEvent,
     "bye": ByeEvent,

@@ -90,6 +90,27 @@ ZONES: Operations = {
         query="device_id=lab",
         access=PUBLIC,
     ),
+    "GET /api/zones": Operation(
+        "list_zones",
+        "List the zones: name, location, and what is known of the device",
+        "The tenant's zones, and its registered devices that never posted, in a fixed order.",
+        query="limit=2",
+    ),
+    "GET /api/zones/<device:device_id>": Operation(
+        "get_zone",
+        "Show a zone's name and location",
+        "A slash in the path is a part of the device's name.",
+        path={"device_id": "lab"},
+    ),
+    "PATCH /api/zones/<device:device_id>": Operation(
+        "change_zone",
+        "Name a zone, or say where it is",
+        "With a `version` that is not the present one the answer is 409 `STALE_VERSION`, and `zone`"
+        " in it has the present settings. Clients of the stream get an event `settings`.",
+        path={"device_id": "lab"},
+        body={"name": "Laboratory", "location": "Ground floor"},
+        body_rule={"anyOf": [{"required": ["name"]}, {"required": ["location"]}]},
+    ),
     "POST /api/set_setpoint": Operation(
         "set_setpoint",
         "Set the setpoint, the deadband or both",

@@ -116,6 +116,21 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     updated_by: str = ""
 
 
+class ZoneSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators say of a zone. `version` counts the changes; `updated_by` made the last one.
+
+    A document may have further fields; a change of these keeps them.
+    """
+
+    tenant_id: Name
+    device_id: Name
+    version: Integer = 0
+    name: str = ""
+    location: str = ""
+    updated_at: Integer = 0
+    updated_by: str = ""
+
+
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """An account. `username` is its identity on the whole site; `tenant_id` may be empty.
 

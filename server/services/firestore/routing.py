@@ -24,7 +24,10 @@ log = logging.getLogger(__name__)
 # Test writes to the store of the readings go here; the collection is never copied.
 PROBES = "probes"
 # The collections that each switch moves.
-TELEMETRY = ("telemetry", "zones", "tenant_settings", "devices", "device_keys")
+TELEMETRY = (
+    *("telemetry", "zones", "tenant_settings", "zone_settings"),
+    *("devices", "device_keys"),
+)
 AUTH = (
     *("users", "usernames", "tenants"),
     *("sessions", "login_attempts", "known_addresses"),

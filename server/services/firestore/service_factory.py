@@ -20,6 +20,8 @@ from server.services.firestore.telemetry_store import TelemetryStore
 from server.services.firestore.tenants_store import TenantsStore
 from server.services.firestore.tokens_store import TokensStore
 from server.services.firestore.users_store import UsersStore
+from server.services.firestore.zone_directory import ZoneDirectory
+from server.services.firestore.zone_settings_store import ZoneSettingsStore
 from server.services.firestore.zones_store import ZonesStore
 from server.services.ports.documents import DocumentClient, Reads
 from server.services.ports.readings import ReadingHistory
@@ -37,6 +39,8 @@ class Stores:
     reads: Reads
     telemetry: TelemetryStore
     zones: ZonesStore
+    zone_settings: ZoneSettingsStore
+    zone_directory: ZoneDirectory
     devices: DevicesStore
     device_keys: DeviceKeysStore
     users: UsersStore
@@ -69,11 +73,14 @@ def create_stores(
     probe = StoreProbe(client, clock)
     audit = AuditStore(client, clock, audit_days, metrics)
     users = UsersStore(client, clock, reads)
+    settings = ZoneSettingsStore(client, reads)
     return Stores(
         client=client,
         reads=reads,
         telemetry=TelemetryStore(history, recent),
         zones=ZonesStore(client),
+        zone_settings=settings,
+        zone_directory=ZoneDirectory(client, settings),
         devices=DevicesStore(client, clock, reads),
         device_keys=DeviceKeysStore(client, clock, reads),
         users=users,

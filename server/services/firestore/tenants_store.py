@@ -19,6 +19,7 @@ from server.services.firestore.tokens_store import COLLECTION as TOKENS
 from server.services.firestore.tokens_store import NAMES as TOKEN_NAMES
 from server.services.firestore.users_store import COLLECTION as USERS
 from server.services.firestore.users_store import UsersStore
+from server.services.firestore.zone_settings_store import ZONE_SETTINGS
 from server.services.firestore.zones_store import SETTINGS, ZONES
 from server.services.ports.documents import (
     PAGE_MAX,
@@ -34,7 +35,7 @@ from server.services.ports.readings import ALWAYS, ReadingHistory
 COLLECTION = "tenants"
 READINGS = "readings"
 # Accounts, tokens and keys come first: when they are gone, nothing can add to the rest.
-FIRST = (SESSIONS, TOKENS, TOKEN_NAMES, KEYS, DEVICES, ZONES, SETTINGS)
+FIRST = (SESSIONS, TOKENS, TOKEN_NAMES, KEYS, DEVICES, ZONES, ZONE_SETTINGS, SETTINGS)
 
 
 class TenantExists(AlreadyExists):

@@ -24,6 +24,7 @@ _FIELDS = {
     "tenant_settings": {"revision", "setpoint_rev"},
     "login_attempts": {"locked_until_ms", "since_ms"},
     "zones": {"device_id", "last_seen_ms"},
+    "zone_settings": {"device_id", "version", "updated_at"},
     "devices": {"device_id", "metadata"},
     "device_keys": {"tenant_id", "device_id"},
 }

@@ -13,6 +13,7 @@ from quart_schema.validation import (
 )
 
 from server.http.openapi.document import ANSWERS, GUARDED, every_operation, keys_of, security
+from server.http.openapi.operations import VARIABLE
 from server.http.openapi.tables import TABLES
 from tests.support.http import Caller
 from tools.api_pages import PAGE, page
@@ -87,7 +88,7 @@ async def test_the_security_of_an_operation_is_that_of_its_guard(container, docu
             role = getattr(views[rule.endpoint], "required_role", None)
             access = OPERATIONS[key].access
             assert bool(role) != bool(access), f"{key} needs a guard or an `access`"
-            shown = described[re.sub(r"<(.*?)>", r"{\1}", key)]["security"]
+            shown = described[VARIABLE.sub(r"{\1}", key)]["security"]
             assert shown == security(role or access), key
             if role is not None:
                 ways = ["sessionCookie", "sessionHeader"] + ["bearer"] * (role != "admin")
@@ -141,7 +142,7 @@ async def test_every_example_is_what_the_route_takes_and_answers(container, docu
     views, described = container.app.view_functions, operations_of(document)
     for rule in container.app.url_map.iter_rules():
         for key in set(keys_of(rule)) - FOR_BROWSERS:
-            view, one = views[rule.endpoint], described[re.sub(r"<(.*?)>", r"{\1}", key)]
+            view, one = views[rule.endpoint], described[VARIABLE.sub(r"{\1}", key)]
             (answer,) = one["responses"]["200"]["content"].values()
             if 200 in (models := getattr(view, QUART_SCHEMA_RESPONSE_ATTRIBUTE, {})):
                 msgspec.convert(answer["example"], models[200][0])

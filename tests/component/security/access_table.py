@@ -234,6 +234,7 @@ def of_attic(path: str) -> Row:
     )
 
 
+ZONE = "/api/zones/<device:device_id>"
 NEW_USER = f'{{"username": "new-@", "password": "{PASSWORD}", "role": "operator"}}'
 # The stranger's new password ends the session of the intruder, who has the same account.
 OWN_PASSWORD = Row(
@@ -278,6 +279,13 @@ ROWS: tuple[Row, ...] = (
     read("/api/metrics/zones", NOT_PROMETHEUS, 'tenant="default",device="lab"'),
     read("/api/status", NOT_ITS_TENANT, LAB_ROW, LAB)._replace(in_shadow=NOT_HERE),
     read("/api/config", NOT_ITS_TENANT, '"setpoint_tenths":230', LAB)._replace(in_shadow=NOT_HERE),
+    read("/api/zones", NOT_READERS, LAB_ROW),
+    read(ZONE, {**NOT_OF_LAB, **NOT_HERE, **OTHERS_TENANT}, LAB_ROW)._replace(
+        url="/api/zones/lab", in_shadow=NOT_HERE
+    ),
+    post(ZONE, {**NOT_OPERATORS, **NOT_HERE, **OTHERS_TENANT}, '{"name": "new-@"}')._replace(
+        method="PATCH", url="/api/zones/lab", in_shadow=NOT_HERE
+    ),
     read("/api/telemetry", NOT_READERS, LAB_ROW),
     read("/api/telemetry/window", NOT_READERS, LAB_ROW),
     read("/api/telemetry/paginated", NOT_READERS, LAB_ROW),

@@ -28,10 +28,12 @@ LIFE_S: Mapping[str, float] = {
     "login_attempts": 2.0,
     "devices": 30.0,
     "device_keys": 4.0,
+    "zone_settings": 10.0,
 }
 # In these collections, the absence of a document is cached too: most accounts have no failed
-# log-ins, and most devices no key. The absence of a session is not: it may start the next moment.
-ABSENT = {"login_attempts", "devices"}
+# log-ins, most devices no key and many zones no name. The absence of a session is not: it may start
+# the next moment.
+ABSENT = {"login_attempts", "devices", "zone_settings"}
 # Copies have these values instead: the password check reads the account from the store.
 HIDDEN: Mapping[str, Mapping[str, Any]] = {"users": {"password_hash": "", "password_history": []}}
 # Copies expire at different times, so that they are not all read again at once.

@@ -166,7 +166,10 @@ async def test_a_refused_write_drops_the_cached_document_that_caused_it(client, 
 
 @pytest.mark.parametrize(
     ("collection", "times"),
-    [("sessions", 2), ("users", 2), ("device_keys", 2), ("devices", 1), ("login_attempts", 1)],
+    [
+        *(("sessions", 2), ("users", 2), ("device_keys", 2)),
+        *(("devices", 1), ("login_attempts", 1), ("zone_settings", 1)),
+    ],
 )
 async def test_a_missing_document_is_cached_only_in_collections_where_that_is_common(
     client, store, collection, times

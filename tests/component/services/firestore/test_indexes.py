@@ -72,6 +72,7 @@ CALLS: dict[str, list[Callable[[Stores], Awaitable[object]]]] = {
     "seen_between": [lambda s: _first(s.zones.seen_between("t", 1, 2))],
     "count_by_trust": [lambda s: s.zones.count_by_trust("t", ("never", "ok"))],
     "of_all_tenants": [lambda s: _first(s.zones.of_all_tenants())],
+    "page_of_zones": [lambda s: s.zone_directory.page_of_zones("t", 5)],
     "query_recent": [lambda s: s.audit.query_recent("t", 5)],
     "page": [
         lambda s: s.telemetry.history.page("t", None, 5),

@@ -186,7 +186,10 @@ class Switched:
         (Switched(), set()),
         (
             Switched(use_firestore_telemetry=True),
-            {"telemetry", "zones", "tenant_settings", "devices", "device_keys", "probes"},
+            {
+                *("telemetry", "zones", "tenant_settings", "zone_settings"),
+                *("devices", "device_keys", "probes"),
+            },
         ),
         (
             Switched(use_firestore_auth=True),

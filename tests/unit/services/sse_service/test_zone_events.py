@@ -1,4 +1,4 @@
-"""`zone` events are sent to pages that use event names, and not to pages that do not."""
+"""`zone`, `settings` and `deleted` go to pages that use event names, and not to others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from server.services.sse_service.event import make_entry
 from server.services.sse_service.tail import as_chunk, join
 from tests.unit.services.sse_service.conftest import HERE, Rig, frames_of
 
-ZONE = make_entry(Event("zone", '{"device_id":"lab"}'), Cursor("abcdefgh", 1))
 END_OF_ANSWER = b"0\r\n\r\n"
 
 
@@ -23,13 +22,15 @@ async def published(rig: Rig) -> None:
     await rig.trickle(1)
 
 
-def test_without_names_a_zone_event_becomes_a_comment_and_not_an_empty_chunk() -> None:
-    piece, taken = join([ZONE], names=False)
+@pytest.mark.parametrize("name", ["zone", "settings", "deleted"])
+def test_without_names_such_an_event_becomes_a_comment_and_not_an_empty_chunk(name: str) -> None:
+    entry = make_entry(Event(name, '{"device_id":"lab"}'), Cursor("abcdefgh", 1))
+    piece, taken = join([entry], names=False)
     assert taken == 1
     assert [(frame.event, frame.data) for frame in frames_of(piece)] == [(None, None)]
     assert frames_of(piece)[0].comment == ""
     assert as_chunk(piece) != END_OF_ANSWER
-    assert join([ZONE], names=True) == (ZONE.frame, 1)
+    assert join([entry], names=True) == (entry.frame, 1)
 
 
 def test_an_event_whose_name_only_starts_with_zone_is_not_removed() -> None:

@@ -1,0 +1,59 @@
+"""Bodies, queries and answers of the routes of zones. Times are Unix ms."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from server.routes.models import Limit, Milliseconds
+
+ZoneText = Annotated[
+    str,
+    Meta(
+        max_length=80,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$(?!\n)",
+        description="up to 80 printable characters",
+    ),
+]
+
+
+class ZonesQuery(Struct):
+    """How many zones; `start_after` is the `next` of the page before."""
+
+    limit: Limit = 1000
+    start_after: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class ZonePatch(Struct):
+    """The texts to set; null or "" clears one, a missing one stays. At least one is needed.
+
+    With `version`, only the settings of this version are changed; else the answer is 409.
+    """
+
+    name: ZoneText | UnsetType | None = UNSET
+    location: ZoneText | UnsetType | None = UNSET
+    version: Milliseconds | None = None
+
+
+class ZoneView(Struct):
+    """A zone: what operators say of it, and what is known of its device.
+
+    `version` is that of its settings, 0 if it never had any. `received` is when its newest present
+    reading came, null for never; `trust_state` is its trust as it was stored last.
+    """
+
+    device_id: str
+    name: str | None
+    location: str | None
+    version: int
+    has_key: bool
+    received: int | None
+    trust_state: Literal["never", "ok", "suspect", "silent", "stuck", "refused", "fault"]
+
+
+class ZonesPage(Struct):
+    """A page of zones in a fixed order; `next` begins the next page, null at the end."""
+
+    zones: list[ZoneView]
+    next: str | None
