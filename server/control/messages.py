@@ -80,7 +80,8 @@ class ZoneStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `received` is when its newest present reading came (Unix ms), `age_ms` how long ago that is. If
     `relays_known` is false, the state of the relays is unknown: `cool_active` and `heat_active` are
-    the last command.
+    the last command. `held_by` says what holds a relay against what the temperature wants, null if
+    nothing does, and `held_until` until when (Unix ms), null if time alone does not end it.
     """
 
     device_id: str | None
@@ -97,6 +98,8 @@ class ZoneStatus(msgspec.Struct, frozen=True, kw_only=True):
     fault_reason: str | None
     trust: Trust
     relays_known: bool
+    held_by: str | None
+    held_until: int | None
 
 
 class ZoneEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,9 +200,10 @@ def zone_event(zone: ZoneRecord, now_ms: int) -> ZoneEvent:
     )
 
 
-def zone_status(zone: ZoneRecord | None, values: Setpoints, now_ms: int) -> ZoneStatus:
-    """A zone as clients see it; None stands for a site without readings."""
-    zone = zone or ZoneRecord(tenant_id="", device_id="")
+def zone_status(
+    zone: ZoneRecord, values: Setpoints, now_ms: int, held: tuple[str | None, int | None]
+) -> ZoneStatus:
+    """A zone as clients see it; `held` is what `rules/held.py` says of it."""
     return ZoneStatus(
         device_id=zone.device_id or None,
         temp_tenths=zone.temp_tenths,
@@ -215,6 +219,8 @@ def zone_status(zone: ZoneRecord | None, values: Setpoints, now_ms: int) -> Zone
         fault_reason=zone.fault_reason or None,
         trust=trust_of(zone),
         relays_known=zone.relays_known,
+        held_by=held[0],
+        held_until=held[1],
     )
 
 

@@ -9,9 +9,11 @@ from typing import TypeVar
 from server.common.clock import Clock
 from server.common.errors import NotFound
 from server.control.messages import ZoneStatus, zone_status
+from server.control.rules.held import held
 from server.control.rules.setpoint_rules import in_force
 from server.control.rules.silence import Listening
 from server.control.rules.trust_state import silenced
+from server.control.rules.zone_record import moment_of
 from server.control.zone_cache import ZoneCache
 from server.services.firestore.models import TenantSettings, ZoneRecord
 from server.services.firestore.store_watch import StoreWatch
@@ -125,9 +127,10 @@ class ZoneService:
 
     def _shown(self, zone: ZoneRecord, settings: TenantSettings) -> ZoneStatus:
         """A zone's status now: it may be silent before the zone watch has noticed."""
-        now_ms, steady_ms = self._clock.now_ms(), self._clock.steady_ms()
-        zone = silenced(zone, steady_ms, now_ms, self._listening)
-        return zone_status(zone, in_force(zone, settings), now_ms)
+        moment, values = moment_of(self._clock), in_force(zone, settings)
+        zone = silenced(zone, moment.steady_ms, moment.now_ms, self._listening)
+        why = held(zone, values, moment, store_away=self._watch.away)
+        return zone_status(zone, values, moment.now_ms, why)
 
     async def _read(self, read: Awaitable[T]) -> T:
         try:

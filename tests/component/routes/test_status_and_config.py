@@ -14,6 +14,8 @@ NO_READING = {
     "fault_reason": None,
     "trust": {"state": "never", "since": 0, "reason": None},
     "relays_known": True,
+    "held_by": None,
+    "held_until": None,
     "setpoint_tenths": 230,
     "deadband_tenths": 10,
     "state": "IDLE",
@@ -63,7 +65,25 @@ async def test_status_has_the_last_reading_and_the_decision(anyone, clock):
         "fault_reason": None,
         "trust": {"state": "ok", "since": clock.now_ms() - 3000, "reason": None},
         "relays_known": True,
+        "held_by": None,
+        "held_until": None,
     }
+
+
+async def test_status_and_snapshot_say_what_holds_the_cooler_and_until_when(anyone, clock):
+    await anyone.post("/api/sensor_data", reading(250, device_id="lab"))
+    began_ms = clock.now_ms()
+    clock.advance(4)
+    await anyone.post("/api/sensor_data", reading(230, device_id="lab"))
+    found = (await anyone.get("/api/status")).json()
+    assert (found["held_by"], found["held_until"]) == ("minimum_on_time", began_ms + 10_000)
+    clock.advance(2)
+    await anyone.post("/api/sensor_data", reading(None, sensor_ok=False, device_id="lab"))
+    found = (await anyone.get("/api/status")).json()
+    assert (found["held_by"], found["held_until"]) == ("fault", None)
+    await anyone.post("/api/sensor_data", reading(250, device_id="lab"))
+    found = (await anyone.get("/api/status")).json()
+    assert (found["held_by"], found["held_until"]) == ("minimum_off_time", clock.now_ms() + 10_000)
 
 
 async def test_status_without_device_id_shows_the_zone_that_posted_last(anyone, clock):
