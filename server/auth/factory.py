@@ -109,6 +109,7 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
         window_s=config.lockout_duration,
         lock_s=config.lockout_duration,
     )
+    wrong_keys = WrongKeys(clock)  # of devices and of programs together
     key_uses = KeyUses(stores.device_keys, clock)
     tokens = TokenService(stores.tokens, stores.audit, stores.watch, clock, logins.work)
     return Auth(
@@ -120,12 +121,12 @@ def create_auth(config: ServerConfig, stores: Stores, clock: Clock, metrics: Met
             stores.device_keys,
             config.device_auth,
             stores.watch,
-            WrongKeys(clock),
+            wrong_keys,
             key_uses,
         ),
         key_service=KeyService(stores.devices, stores.device_keys, stores.audit),
         key_uses=key_uses,
-        guard=Guard(config, sessions, tokens, stores.audit, clock, metrics),
+        guard=Guard(config, sessions, tokens, wrong_keys, stores.audit, clock, metrics),
         lockout=lockout,
         users=users,
         own_password=OwnPassword(users, passwords, guesses, stores.audit, logins.work),

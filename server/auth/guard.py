@@ -17,11 +17,13 @@ from server.auth.request_tokens import bearer_token, display_secret, has_credent
 from server.auth.session_cookies import has_cookie, renew_cookies, secret_ids
 from server.auth.sessions import SessionService, digest
 from server.auth.tokens import TokenRefused, TokenService, user_of
+from server.auth.wrong_keys import WrongKeys
 from server.common.clock import Clock
 from server.common.errors import (
     BasError,
     Forbidden,
     Invalid,
+    RateLimited,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
@@ -55,6 +57,7 @@ class Guard:
         config: ServerConfig,
         sessions: SessionService,
         tokens: TokenService,
+        wrong: WrongKeys,
         audit: AuditStore,
         clock: Clock,
         metrics: Metrics,
@@ -62,6 +65,7 @@ class Guard:
         self._config = config
         self._sessions = sessions
         self._tokens = tokens
+        self._wrong = wrong
         self._audit = audit
         self._clock = clock
         self._metrics = metrics
@@ -200,15 +204,24 @@ class Guard:
 
     async def _by_token(self, secret: str, kind: TokenKind, remembered: bool = False) -> Principal:
         try:
-            principal = await self._tokens.principal(secret, kind, remembered=remembered)
+            principal = await self._of_token(secret, kind, remembered)
         except TokenRefused as refusal:
             if refusal.token is not None:
                 owner = refusal.token.tenant_id, user_of(refusal.token)
                 await self._audit_refusal(refusal, *owner, "TOKEN_REFUSED")
+            elif wait_s := self._wrong.count(address()):
+                raise RateLimited(wait_s) from refusal
             raise
         if self._config.shadow:  # anyone sees all zones
             return msgspec.structs.replace(principal, zones=frozenset())
         return principal
+
+    async def _of_token(self, secret: str, kind: TokenKind, remembered: bool) -> Principal:
+        """Look the token up; an address that sent many wrong ones gets few look-ups at a time."""
+        if not self._wrong.limited(address()):
+            return await self._tokens.principal(secret, kind, remembered=remembered)
+        async with self._wrong.turn(address()):
+            return await self._tokens.principal(secret, kind, remembered=remembered)
 
     async def _by_session(self, is_use: bool) -> Principal:
         """The caller of this request, by its session. Raises Unauthenticated.

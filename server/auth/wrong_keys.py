@@ -1,4 +1,4 @@
-"""Counts wrong device keys by address, and keeps their look-ups from overloading the store."""
+"""Counts wrong keys and tokens by address, and keeps their look-ups from overloading the store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Count:
 
 
 class WrongKeys:
-    """How many wrong device keys came from an address lately, in this process.
+    """How many wrong keys and tokens came from an address lately, in this process.
 
     The counts are in memory: a key of 256 bits cannot be guessed, so the limit protects the store
     and not the keys, and a count in the store would add load to it.

@@ -91,6 +91,21 @@ async def test_an_invented_token_is_refused_also_where_nobody_needs_one(containe
     assert await audited(container, "TOKEN_REFUSED") == []
 
 
+async def test_an_address_may_invent_thirty_tokens_a_minute_and_right_ones_still_count(
+    container, clock
+):
+    """OWASP ASVS 5.0, V6.3.1: guesses are limited, and nobody is shut out by them."""
+    secret = await token(container)
+    stranger = sending(container, "bast_invented")
+    answers = [(await stranger.get("/api/telemetry")).status for _ in range(31)]
+    assert answers == [401] * 30 + [429]
+    refused = await stranger.get("/api/telemetry")
+    assert (refused.json()["code"], refused.headers["Retry-After"]) == ("RATE_LIMITED", "60")
+    assert (await sending(container, secret).get("/api/telemetry")).status == 200
+    clock.advance(61)
+    assert (await stranger.get("/api/telemetry")).status == 401
+
+
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
 async def test_the_scheme_of_a_token_is_read_in_any_case(container, scheme):
     headers = {"Authorization": f"{scheme} {await token(container)}"}
