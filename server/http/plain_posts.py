@@ -17,8 +17,9 @@ from server.common.bearer import bearer, is_api_token
 from server.common.shielded_tasks import ShieldedTasks
 from server.control.rules.posted_body import Posted
 from server.http.tls import HSTS
-from server.routes.device_posts import DevicePosts, Sender
+from server.routes.device_posts import DevicePosts
 from server.routes.refusals import SINGLE
+from server.routes.sender import Sender
 
 # Every ordinary post begins with this.
 BEGINNING = f"POST {SINGLE} HTTP/1.".encode()

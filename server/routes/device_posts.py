@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -25,42 +24,14 @@ from server.control.factory import Control
 from server.control.messages import OFF, Command
 from server.control.outage.relay_notices import RelayNotices
 from server.control.rules.decision import PostedRow
-from server.control.rules.posted_body import UNREADABLE, Posted, device_of, reading_of
+from server.control.rules.posted_body import UNREADABLE, device_of, reading_of
 from server.control.rules.reading import NewReading, near_each_other
 from server.routes.post_limits import Limited, PostLimits
 from server.routes.refusals import BATCH, SINGLE, OnRefused, Refusals
+from server.routes.sender import NO_KEY, Body, RepeatKey, Sender, check_tenant, known_caller
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.store_watch import WAIT_S
 from server.services.ports.documents import DemandUnmet, StoreUnavailable
-
-Body = Posted | BasError
-"""A decoded body, or what is wrong with it."""
-
-
-class RepeatKey(NamedTuple):
-    """The key by which a request's repeat is recognised; `ignored` if the key is invalid."""
-
-    key: str | None = None
-    ignored: bool = False
-
-
-class Sender(NamedTuple):
-    """The sender of a post: its device key, or else the user of the session.
-
-    `caller` is an error if the session is not valid. `check_tenant` raises BasError if the request
-    names another tenant than its key's. `address` is the sender's address as far as trusted proxies
-    report it. `certified` is false if the connection lacks the client certificate that the server
-    asks for.
-    """
-
-    device_key: str | None = None
-    caller: Principal | BasError | None = None
-    check_tenant: Callable[[str], None] | None = None
-    address: str = ""
-    certified: bool = True
-
-
-NO_KEY, ANY_DEVICE = RepeatKey(), Sender()
 
 
 class DevicePosts:
@@ -116,7 +87,7 @@ class DevicePosts:
         """Note that the answer to this accepted post did not reach its device."""
         try:
             named, _ = self._parse(sender, body)
-            caller = _known(sender.caller)
+            caller = known_caller(sender.caller)
             found = await self._keys.identify(sender.device_key, named, caller, sender.address)
         except BasError:
             return  # not a device's post
@@ -265,7 +236,7 @@ class DevicePosts:
             return keyless
         began = self._clock.monotonic()
         try:
-            caller = _known(sender.caller)
+            caller = known_caller(sender.caller)
             self._check_certificate(sender)
             tenant_id, device_id = await self._keys.identify(
                 sender.device_key, named, caller, sender.address
@@ -280,7 +251,7 @@ class DevicePosts:
             self._refused(SINGLE, sender, refusal, [named])
             raise
         try:
-            _check(sender, tenant_id)
+            check_tenant(sender, tenant_id)
             if caller is not None:
                 caller.check_zone(device_id)
             if not keyless:
@@ -302,7 +273,7 @@ class DevicePosts:
         self, sender: Sender, named: Collection[str | None]
     ) -> tuple[str, dict[str | None, str | BasError]]:
         try:
-            caller = _known(sender.caller)
+            caller = known_caller(sender.caller)
             self._check_certificate(sender)
             key = sender.device_key
             found = await self._keys.identify_many(key, named, caller, sender.address)
@@ -313,7 +284,7 @@ class DevicePosts:
             raise
         tenant_id, devices = found
         try:
-            _check(sender, tenant_id)
+            check_tenant(sender, tenant_id)
         except BasError as refusal:
             own = list({one: None for one in devices.values() if isinstance(one, str)})
             self._refusals.refused(BATCH, refusal, sender.address, tenant_id, own)
@@ -376,15 +347,3 @@ def device_posts(
     limits = PostLimits(config, control.post_limit, clock)
     refused = control.watch.refused
     return DevicePosts(*deciding, keys, audit, metrics, clock, refused, limits)
-
-
-def _known(caller: Principal | BasError | None) -> Principal | None:
-    if isinstance(caller, BasError):
-        raise caller
-    return caller
-
-
-def _check(sender: Sender, tenant_id: str) -> None:
-    """Raise BasError if the request names another tenant than its key's; "" stands for unknown."""
-    if tenant_id and sender.device_key and sender.check_tenant is not None:
-        sender.check_tenant(tenant_id)

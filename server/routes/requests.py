@@ -18,9 +18,9 @@ from server.common.bearer import bearer, is_api_token
 from server.common.errors import BasError, Invalid, InvalidField, TooLarge, UnsupportedMedia
 from server.common.excess_body import BODY_IS_LONGER
 from server.control.rules.posted_body import NOTHING, is_key
-from server.routes.device_posts import RepeatKey
 from server.routes.inflating import inflated, is_gzip
 from server.routes.models import ErrorBody
+from server.routes.sender import RepeatKey
 
 T = TypeVar("T")
 DEVICE_ID_MAX = 128

@@ -12,7 +12,7 @@ from server.control.messages import Command, ZoneStatus
 from server.control.rules.posted_body import read_posted
 from server.control.rules.relay_rule import MIN_OFF_MS, MIN_ON_MS
 from server.control.zone_service import ZoneService
-from server.routes.device_posts import DevicePosts, Sender
+from server.routes.device_posts import DevicePosts
 from server.routes.models import Config, DeviceQuery
 from server.routes.reading_models import SensorData
 from server.routes.refusals import SINGLE
@@ -23,6 +23,7 @@ from server.routes.requests import (
     read_device_body,
     repeat_key,
 )
+from server.routes.sender import Sender
 from server.routes.sensor_batch import add_batch
 
 

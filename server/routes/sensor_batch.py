@@ -10,10 +10,11 @@ from quart_schema import document_request, validate_response
 from server.common.errors import BasError, Unavailable
 from server.control.batch_service import BatchResult
 from server.control.rules.posted_body import Posted, no_data, read_lines, read_rows
-from server.routes.device_posts import DevicePosts, RepeatKey, Sender
+from server.routes.device_posts import DevicePosts
 from server.routes.reading_models import BatchAnswer, BatchRow, DeviceCommand, RowError
 from server.routes.refusals import BATCH
 from server.routes.requests import fails_with, read_device_body, repeat_key
+from server.routes.sender import RepeatKey, Sender
 
 ROWS_MAX = 1000
 NDJSON = "application/x-ndjson"

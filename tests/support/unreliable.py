@@ -27,7 +27,8 @@ from server.control.messages import Command, ZoneStatus
 from server.control.rules.decision import Rules
 from server.control.rules.posted_body import Posted
 from server.control.zone_cache import ZoneCache
-from server.routes.device_posts import NO_KEY, DevicePosts, RepeatKey, Sender
+from server.routes.device_posts import DevicePosts
+from server.routes.sender import NO_KEY, RepeatKey, Sender
 from server.services.firestore import store_watch
 from server.services.firestore.base import document_id
 from server.services.firestore.device_keys_store import KEYS

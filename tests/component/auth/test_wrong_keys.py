@@ -11,8 +11,8 @@ from server.auth import wrong_keys
 from server.auth.wrong_keys import LOOK_UPS_MAX, WRONG_KEYS_MAX, WrongKeys
 from server.common.errors import BasError
 from server.control.rules.posted_body import Posted
-from server.routes.device_posts import RepeatKey
-from server.routes.device_posts import Sender as From
+from server.routes.sender import RepeatKey
+from server.routes.sender import Sender as From
 from server.services.ports.documents import StoreBusy
 from tests.support.clock import ManualClock
 from tests.support.http import ADDRESS, Caller, reading, served

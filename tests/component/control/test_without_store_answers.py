@@ -14,7 +14,7 @@ from server.control import batch_service
 from server.control.rules.posted_body import Posted
 from server.control.rules.setpoint_rules import SetpointChange
 from server.control.zone_cache import WAITING_FOR_ONE_ZONE_MAX, ZONES_MAX
-from server.routes.device_posts import ANY_DEVICE, NO_KEY, RepeatKey, Sender
+from server.routes.sender import ANY_DEVICE, NO_KEY, RepeatKey, Sender
 from server.services.firestore import store_watch
 from tests.support.stream import eventually
 from tests.support.unreliable import COLD, HOT, LAB, TENANT, Site, hurry, of, outcome, refused

@@ -9,7 +9,7 @@ import pytest
 from server.auth.principal import Principal
 from server.common.errors import BasError, Unauthenticated
 from server.control.rules.posted_body import Posted
-from server.routes.device_posts import RepeatKey, Sender
+from server.routes.sender import RepeatKey, Sender
 from tests.support.unreliable import Site, refused
 
 ELSEWHERE = Principal("olga", "operator", "elsewhere")

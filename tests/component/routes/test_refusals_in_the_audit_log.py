@@ -9,8 +9,8 @@ import pytest
 
 from server.auth.principal import Principal
 from server.control.rules.posted_body import Posted
-from server.routes.device_posts import Sender as From
 from server.routes.refusal_audit import ENTRIES_MAX, ENTRIES_S, OPEN_MAX
+from server.routes.sender import Sender as From
 from tests.support.http import ADDRESS, Caller, audited, logged_in, reading, served
 from tests.support.paths import BATCH, PATHS, SINGLE, SINGLES, Sender
 from tests.support.unreliable import Site, refused
