@@ -23,6 +23,7 @@ from server.control.zone_cache import ZoneCache
 from server.control.zone_service import ZoneService
 from server.control.zone_watch import ZoneWatch
 from server.control.zone_writer import ZoneWriter
+from server.control.zones.removal import ZoneRemoval
 from server.control.zones.settings_service import ZoneSettingsService
 from server.services.firestore.service_factory import Stores
 from server.services.site.ports import Notices
@@ -39,6 +40,7 @@ class Control:
     batches: BatchService
     setpoints: SetpointService
     settings: ZoneSettingsService
+    removal: ZoneRemoval
     relays: RelayNotices
     watch: ZoneWatch
     work: ShieldedTasks
@@ -82,11 +84,12 @@ async def control(
         notices=notices,
         clock=clock,
     )
+    removal = ZoneRemoval(stores, cache, sse, work, clock)
     settings = ZoneSettingsService(stores, cache, sse, work, clock)
     notices.listen(SETTINGS_CHANGED, cache.forget_settings)
     try:
         limit = PostLimit(cache, clock, metrics, rules)
-        yield Control(zones, batches, setpoints, settings, relays, watch, work, limit)
+        yield Control(zones, batches, setpoints, settings, removal, relays, watch, work, limit)
     finally:
         await work.close(FINISH_S)
         await without_store.close()

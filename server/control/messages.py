@@ -148,6 +148,13 @@ class SettingsEvent(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: int
 
 
+class DeletedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A zone was deleted; a device that still posts makes a new one."""
+
+    device_id: str
+    timestamp: int
+
+
 def settings_view(settings: ZoneSettings) -> ZoneSettingsView:
     """A zone's settings as clients see them."""
     return ZoneSettingsView(

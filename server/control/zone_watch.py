@@ -169,9 +169,9 @@ class ZoneWatch:
                     self._log.changed(zone)
                     event = zone_event(zone, self._clock.now_ms())
                     await self._sse.publish(zone.tenant_id, "zone", event, zone.device_id)
-                if slot.commanded is not None and not slot.divergences:
+                if slot.commanded is not None and record.version and not slot.divergences:
                     slot.keep(record)
-                if record.zone.last_seen_ms > self._quiet[key].last_seen_ms:
+                if record.version is None or _later(record.zone, self._quiet[key]):
                     del self._quiet[key]
                 else:
                     self._quiet[key] = record.zone
@@ -193,3 +193,7 @@ class ZoneWatch:
             self._metrics.zones.labels(trust=state).set(totals[state])
         oldest_ms = self._clock.steady_ms() - (self._oldest_ms or self._clock.steady_ms())
         self._metrics.oldest_reading_s.set(oldest_ms / 1000)
+
+
+def _later(zone: ZoneRecord, other: ZoneRecord) -> bool:
+    return zone.last_seen_ms > other.last_seen_ms

@@ -23,6 +23,7 @@ from server.control.rules.zone_record import (
     command_of,
     merge_commanded,
     moment_of,
+    new_zone,
     switched_last,
 )
 from server.control.trust_log import TrustLog
@@ -230,6 +231,8 @@ class ZoneWriter:
         """Put a zone that was just read into the slot, merged with the commands sent since."""
         if slot.commanded is None and record.zone.last_seen_ms < self._cache.doubted_ms:
             slot.divergences += 1
+        if record.version is None and slot.commanded is not None and not slot.divergences:
+            record = Versioned(new_zone(slot.commanded), None)  # it was deleted, or has expired
         if slot.divergences:
             zone = merge_commanded(record.zone, slot.commanded, moment_of(self._clock))
             record = Versioned(zone, record.version)

@@ -59,7 +59,7 @@ def blueprints(
         pages.blueprint(),
         sensor.blueprint(control.zones, posts, guard),
         setpoint.blueprint(control.setpoints, guard),
-        zones.blueprint(control.settings, stores.zone_directory, guard),
+        zones.blueprint(config, control.settings, control.removal, stores.zone_directory, guard),
         telemetry.blueprint(stores.telemetry, guard, clock),
         export.blueprint(stores.telemetry, guard, config.timezone),
         stream.blueprint(sse, control.zones, guard, is_shared),

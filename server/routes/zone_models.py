@@ -57,3 +57,34 @@ class ZonesPage(Struct):
 
     zones: list[ZoneView]
     next: str | None
+
+
+class DeletionQuery(Struct):
+    """With `history` the zone's readings are deleted too."""
+
+    history: bool = False
+
+
+class LastCommand(Struct):
+    """What a zone's device was commanded last; it stays so until its next post.
+
+    If `relays_known` is false, the state of its relays is unknown.
+    """
+
+    cool_active: bool
+    heat_active: bool
+    relays_known: bool
+
+
+class ZoneDeleted(Struct):
+    """The zone is deleted, and about so many of its readings.
+
+    `commanded` is null if it never posted. With `history_left` there are more readings than could
+    be deleted in one call: the same call deletes more.
+    """
+
+    success: bool
+    device_id: str
+    commanded: LastCommand | None
+    readings_deleted: int
+    history_left: bool

@@ -13,11 +13,22 @@ from werkzeug.routing import BaseConverter
 from server.auth.guard import Guard, address
 from server.auth.principal import Principal
 from server.common.errors import Invalid, InvalidField
+from server.config.config import ServerConfig
 from server.control.messages import ZoneSettingsView
+from server.control.zones.removal import Removed, ZoneRemoval
 from server.control.zones.settings_service import SettingsChange, ZoneSettingsService
+from server.routes.admitted import admitted
 from server.routes.models import DeviceId
 from server.routes.requests import fails_with, json_body
-from server.routes.zone_models import ZonePatch, ZonesPage, ZonesQuery, ZoneView
+from server.routes.zone_models import (
+    DeletionQuery,
+    LastCommand,
+    ZoneDeleted,
+    ZonePatch,
+    ZonesPage,
+    ZonesQuery,
+    ZoneView,
+)
 from server.services.firestore.zone_directory import ListedZone, ZoneDirectory
 
 
@@ -28,8 +39,14 @@ class DeviceIdConverter(BaseConverter):
     part_isolating = False
 
 
-def blueprint(settings: ZoneSettingsService, directory: ZoneDirectory, guard: Guard) -> Blueprint:
-    """All users see the zones, operators name them."""
+def blueprint(
+    config: ServerConfig,
+    settings: ZoneSettingsService,
+    removal: ZoneRemoval,
+    directory: ZoneDirectory,
+    guard: Guard,
+) -> Blueprint:
+    """All users see the zones, operators name them, admins delete them."""
     bp = Blueprint("zones", __name__)
 
     @bp.record_once
@@ -77,6 +94,21 @@ def blueprint(settings: ZoneSettingsService, directory: ZoneDirectory, guard: Gu
             address(),
         )
 
+    @bp.delete("/api/zones/<device:device_id>")
+    @guard.require_auth("admin")
+    @validate_response(ZoneDeleted)
+    @fails_with(400, 401, 403, 404, 503)
+    @validate_querystring(DeletionQuery)
+    async def delete(
+        device_id: str, query_args: DeletionQuery, principal: Principal
+    ) -> ZoneDeleted:
+        actor = admitted(config, principal)
+        check_device_id(device_id)
+        done = await removal.remove(
+            principal.tenant_id, device_id, actor.name, actor.address, history=query_args.history
+        )
+        return _deleted(device_id, done)
+
     return bp
 
 
@@ -104,3 +136,10 @@ def _view(one: ListedZone) -> ZoneView:
         received=(record.received_ms if record else 0) or None,
         trust_state=record.trust_state if record else "never",  # type: ignore[arg-type]
     )
+
+
+def _deleted(device_id: str, done: Removed) -> ZoneDeleted:
+    commanded = None
+    if done.zone is not None:
+        commanded = LastCommand(done.zone.cool, done.zone.heat, done.zone.relays_known)
+    return ZoneDeleted(True, device_id, commanded, done.readings, done.history_left)

@@ -203,6 +203,22 @@ def merge_commanded(record: ZoneRecord, commanded: ZoneRecord | None, moment: Mo
     return with_relays(record, relays, moment)
 
 
+def new_zone(commanded: ZoneRecord) -> ZoneRecord:
+    """The record of a zone whose earlier one was deleted: its relays are as commanded last.
+
+    So the minimum times go on, and nothing switches because of the deletion.
+    """
+    return ZoneRecord(
+        tenant_id=commanded.tenant_id,
+        device_id=commanded.device_id,
+        cool=commanded.cool,
+        heat=commanded.heat,
+        cool_changed_ms=commanded.cool_changed_ms,
+        cool_changed_wall_ms=commanded.cool_changed_wall_ms,
+        run=commanded.run,
+    )
+
+
 def with_relays(zone: ZoneRecord, relays: Relays, moment: Moment) -> ZoneRecord:
     """The zone with other relays as of now."""
     changed_ms = relays.cool_changed_ms

@@ -51,6 +51,7 @@ PARAMETERS = {
     "action": "Only entries with this action, for example LOGIN_FAILED",
     "device_id": "The device; its name as it posts it",
     "end": "Until when, Unix ms",
+    "history": "true: the stored readings too",
     "hours": "How many hours back from `end`",
     "last_event_id": "The id of the last event that the client has; the header Last-Event-ID wins",
     "lastEventId": "The same as `last_event_id`, which wins",

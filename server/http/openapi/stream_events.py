@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from server.control.messages import (
+    DeletedEvent,
     SetpointEvent,
     SettingsEvent,
     TelemetryRow,
@@ -60,6 +61,7 @@ EVENTS: dict[str, type[Struct]] = {
     "setpoint": SetpointEvent,
     "zone": ZoneEvent,
     "settings": SettingsEvent,
+    "deleted": DeletedEvent,
     "heartbeat": HeartbeatEvent,
     "session": SessionEndEvent,
     "bye": ByeEvent,

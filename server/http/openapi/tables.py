@@ -111,6 +111,13 @@ ZONES: Operations = {
         body={"name": "Laboratory", "location": "Ground floor"},
         body_rule={"anyOf": [{"required": ["name"]}, {"required": ["location"]}]},
     ),
+    "DELETE /api/zones/<device:device_id>": Operation(
+        "delete_zone",
+        "Delete a zone with its name, its location and its setpoint",
+        "With `history=true` its readings too. A device that still posts makes a new zone, and its"
+        " relays stay as they are until its next post. Its registration and its keys stay.",
+        path={"device_id": "cellar"},
+    ),
     "POST /api/set_setpoint": Operation(
         "set_setpoint",
         "Set the setpoint, the deadband or both",

@@ -11,7 +11,7 @@ import msgspec
 from server.common.errors import Invalid
 from server.services.firestore.base import in_parts
 from server.services.firestore.models import DAY_MS, utc_text
-from server.services.firestore.tenant_documents import TenantDocuments
+from server.services.firestore.tenant_documents import DELETED_AT_ONCE, TenantDocuments
 from server.services.history.columns import Columns
 from server.services.history.contents import not_among
 from server.services.history.documents import reading_from
@@ -20,6 +20,7 @@ from server.services.history.summaries import CONTEXT_MS
 from server.services.ports.documents import (
     PAGE_MAX,
     Create,
+    Delete,
     DocumentClient,
     Filter,
     Page,
@@ -165,6 +166,18 @@ class DocumentHistory(ReadingHistory):
 
     def delete_tenant(self, tenant_id: str) -> AsyncIterator[int]:
         return self._of_tenants.delete_of(COLLECTION, tenant_id)
+
+    async def delete_readings_of(self, tenant_id: str, device_id: str) -> AsyncIterator[int]:
+        query = _newest_first(tenant_id, device_id)
+        cursor: str | None = None
+        while True:
+            page = await self._client.query(query, DELETED_AT_ONCE, cursor)
+            if page.documents:
+                await self._client.write([Delete(COLLECTION, one.id) for one in page.documents])
+                yield len(page.documents)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     async def scan(self, limit: int, cursor: str | None = None) -> ScanPage:
         page = await self._client.query(Query(COLLECTION), limit, cursor)

@@ -270,6 +270,12 @@ class ReadingHistory(Protocol):
         tenant from its beginning on.
         """
 
+    def delete_readings_of(self, tenant_id: str, device_id: str) -> AsyncIterator[int]:
+        """Delete a device's readings; yield after each step about how many, 0 while it waits.
+
+        It may be stopped at any time and begun again. Readings that come meanwhile may stay.
+        """
+
     async def scan(self, limit: int, cursor: str | None = None) -> ScanPage:
         """At most `limit` (1 to PAGE_MAX) readings of all tenants, to copy them.
 

@@ -27,6 +27,7 @@ from server.services.ports.readings import (
     Span,
 )
 from server.services.sqlite.client import SqliteClient
+from server.services.sqlite.device_deletion import delete_device_readings
 from server.services.sqlite.old_readings import has_old_readings
 from server.services.sqlite.reading_devices import devices_in_use, relay_use
 from server.services.sqlite.reading_export import exported
@@ -144,6 +145,9 @@ class SqliteHistory(ReadingHistory, DemandingHistory):
 
     async def tenant_ids(self) -> list[str]:
         return await self._report(tenants_with_readings)
+
+    def delete_readings_of(self, tenant_id: str, device_id: str) -> AsyncIterator[int]:
+        return delete_device_readings(self._client, tenant_id, device_id)
 
     def delete_tenant(self, tenant_id: str) -> AsyncIterator[int]:
         return delete_readings(self._client, tenant_id)

@@ -83,11 +83,15 @@ async def delete_readings(client: SqliteClient, tenant_id: str) -> AsyncIterator
 
 async def _delete_all(client: SqliteClient, ids: str) -> AsyncIterator[int]:
     """Delete what the tables have of these devices."""
+    for pass_through in (_delete_new, _forget_keys, delete_packed):
+        async for done in pass_through(client, ids):
+            yield done
+
+
+async def delete_packed(client: SqliteClient, ids: str) -> AsyncIterator[int]:
+    """Delete the packed and the late readings of devices, and the sums; `ids` is a JSON array."""
     for step in (partial(_delete_blocks, ids), partial(_delete, _LATE, ids)):
         async for done in _in_steps(client, step):
-            yield done
-    for pass_through in (_delete_new, _forget_keys):
-        async for done in pass_through(client, ids):
             yield done
     for sql in _SUMS:
         async for _ in _in_steps(client, partial(_delete, sql, ids)):

@@ -239,3 +239,31 @@ async def test_a_change_is_an_event_of_the_stream_but_not_for_pages_without_name
     )
     change = patch(operator, "lab", {"name": "Other"})
     assert await frame_after(container, b"snapshot=0&names=0", change) == ":"
+
+
+async def test_an_admin_deletes_a_zone_and_its_readings_and_learns_the_last_command(
+    container, operator
+):
+    await seen(container, "a/b", "lab")
+    admin = await logged_in(container, "admin")
+    answer = await admin.open("DELETE", "/api/zones/a%2Fb?history=true")
+    assert (answer.status, answer.json()) == (
+        200,
+        {
+            "success": True,
+            "device_id": "a/b",
+            "commanded": {"cool_active": True, "heat_active": True, "relays_known": True},
+            "readings_deleted": 1,
+            "history_left": False,
+        },
+    )
+    assert [one["device_id"] for one in (await listed(admin))["zones"]] == ["lab"]
+    assert [row["device_id"] for row in (await admin.get("/api/telemetry")).json()] == ["lab"]
+    for caller, query, status in (
+        (operator, "", 403),
+        (admin, "", 404),
+        (admin, "?history=yes", 400),
+        (admin, "?histroy=true", 400),
+    ):
+        path = f"/api/zones/{'lab' if status != 404 else 'a%2Fb'}{query}"
+        assert (await caller.open("DELETE", path)).status == status

@@ -315,6 +315,13 @@ ROWS: tuple[Row, ...] = (
     of_leaver("DELETE", "/sessions")._replace(changing=frozenset()),
     of_leaver("DELETE"),
     read("/auth/status", ITS_SESSION, '"valid"')._replace(in_shadow=ITS_SESSION),
+    # The stranger has a zone of this name by now.
+    of_users("DELETE", ZONE)._replace(
+        url="/api/zones/lab",
+        query="history=true",
+        in_shadow={**NOT_ADMINS_IN_SHADOW, INTRUDER: (404, "DEVICE_NOT_FOUND")},
+        changing=frozenset({ADMIN, STRANGER}),
+    ),
     of_attic("/api/devices/key/revoke"),
     of_attic("/api/devices/delete"),
     OWN_PASSWORD,

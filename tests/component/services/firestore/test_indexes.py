@@ -112,6 +112,7 @@ CALLS: dict[str, list[Callable[[Stores], Awaitable[object]]]] = {
     ],
     "tenant_ids": [lambda s: s.tenants.tenant_ids(), lambda s: s.telemetry.history.tenant_ids()],
     "count_of": [lambda s: s.tenants.figures("t")],
+    "delete_readings_of": [lambda s: _all(s.telemetry.history.delete_readings_of("t", "d"))],
     "delete_of": [lambda s: _all(s.tenants.delete_tenant("t", lambda _: []))],
     "forget_user": [lambda s: BackOff(s.client, s.reads, ManualClock(), free=1).forget_user("u")],
     "list_tokens": [lambda s: s.tokens.list_tokens(), lambda s: s.tokens.list_tokens("t")],
