@@ -110,9 +110,10 @@ def _commands() -> list[CliCommand]:
         tenants,
         tokens,
         users,
+        zones,
     )
 
-    modules = (users, tokens, tenants, devices, simulate, copy, compact, database, audit)
+    modules = (users, tokens, tenants, devices, zones, simulate, copy, compact, database, audit)
     return [command for module in modules for command in module.COMMANDS]
 
 

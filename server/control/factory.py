@@ -23,6 +23,7 @@ from server.control.zone_cache import ZoneCache
 from server.control.zone_service import ZoneService
 from server.control.zone_watch import ZoneWatch
 from server.control.zone_writer import ZoneWriter
+from server.control.zones.import_service import ZoneImport
 from server.control.zones.removal import ZoneRemoval
 from server.control.zones.settings_service import ZoneSettingsService
 from server.services.firestore.service_factory import Stores
@@ -41,6 +42,7 @@ class Control:
     setpoints: SetpointService
     settings: ZoneSettingsService
     removal: ZoneRemoval
+    zone_files: ZoneImport
     relays: RelayNotices
     watch: ZoneWatch
     work: ShieldedTasks
@@ -86,10 +88,13 @@ async def control(
     )
     removal = ZoneRemoval(stores, cache, sse, work, clock)
     settings = ZoneSettingsService(stores, cache, sse, work, clock)
+    files = ZoneImport(stores.zone_directory, cache, settings, setpoints, clock)
     notices.listen(SETTINGS_CHANGED, cache.forget_settings)
     try:
         limit = PostLimit(cache, clock, metrics, rules)
-        yield Control(zones, batches, setpoints, settings, removal, relays, watch, work, limit)
+        yield Control(
+            zones, batches, setpoints, settings, removal, files, relays, watch, work, limit
+        )
     finally:
         await work.close(FINISH_S)
         await without_store.close()

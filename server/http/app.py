@@ -40,6 +40,7 @@ from server.common.tracebacks import log_failure
 from server.common.version import VERSION
 from server.config.config import ServerConfig
 from server.http.beside_legacy import BesideLegacy
+from server.http.body_limits import LimitedRequest
 from server.http.body_room import BodyRoom
 from server.http.cache_rules import add_cache_rules
 from server.http.compression import add_compression
@@ -116,6 +117,8 @@ class _App(Quart):
     Quart's default pool is too small and also serves name look-ups and files. Helpers of Quart and
     Flask do not block, so they run on the event loop.
     """
+
+    request_class = LimitedRequest
 
     def __init__(self, threads: Threads) -> None:
         super().__init__("server")

@@ -29,6 +29,7 @@ from server.routes import (
     telemetry,
     tokens,
     users,
+    zone_files,
     zone_metrics,
     zones,
 )
@@ -59,6 +60,7 @@ def blueprints(
         pages.blueprint(),
         sensor.blueprint(control.zones, posts, guard),
         setpoint.blueprint(control.setpoints, guard),
+        zone_files.blueprint(control.zone_files, guard),
         zones.blueprint(config, control.settings, control.removal, stores.zone_directory, guard),
         telemetry.blueprint(stores.telemetry, guard, clock),
         export.blueprint(stores.telemetry, guard, config.timezone),

@@ -104,7 +104,7 @@ async def read_body() -> bytes:
     if not is_packed or not raw:
         return raw
     try:
-        return inflated(raw, current_app.config["MAX_CONTENT_LENGTH"])
+        return inflated(raw, request.max_content_length or 0)
     except Invalid as error:
         raise _unreadable(error) from None
 

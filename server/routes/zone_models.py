@@ -88,3 +88,19 @@ class ZoneDeleted(Struct):
     commanded: LastCommand | None
     readings_deleted: int
     history_left: bool
+
+
+class ImportQuery(Struct):
+    """With `dry_run` nothing is changed: the answer says what would change."""
+
+    dry_run: bool = False
+
+
+class ZonesFile(Struct):
+    """The text of a CSV file: its first line names the columns, at least `device_id`.
+
+    The others are `name`, `location`, `setpoint_c` and `deadband_c`. A column that is missing
+    changes nothing, an empty `name` or `location` clears it.
+    """
+
+    csv: Annotated[str, Meta(max_length=2_000_000)]

@@ -516,3 +516,22 @@ async def test_a_server_without_authentication_allows_everything_and_refuses_log
             assert (await client.post("/api/set_setpoint", json=body)).status_code == 200
             login = {"username": "admin", "password": "whatever it is"}
             assert (await client.post("/auth/login", json=login)).status_code == 503
+
+
+def test_zones_go_out_and_in_as_csv_and_a_refused_line_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    assert run("register-device", "lab", data_dir=folder).returncode == 0
+    out = run("export-zones", data_dir=folder)
+    assert out.stdout.splitlines()[1:] == ["lab,,,23.0,1.0"]
+    changed = out.stdout.replace("lab,,", "lab,Laboratory,")
+    dry = run("import-zones", "-", "--dry-run", data_dir=folder, stdin=changed)
+    assert "1 zones would change" in dry.stdout
+    assert run("export-zones", data_dir=folder).stdout == out.stdout
+    wrong = run("import-zones", "-", data_dir=folder, stdin=changed + "nowhere,x,,,\n")
+    assert (wrong.returncode, "unknown device" in wrong.stdout) == (1, True)
+    (tmp_path / "zones.csv").write_text(changed)
+    done = run("import-zones", str(tmp_path / "zones.csv"), data_dir=folder)
+    assert done.returncode == 0, done.stderr
+    assert run("export-zones", data_dir=folder).stdout == changed
+    audit = run("import-zones", str(tmp_path / "none.csv"), data_dir=folder)
+    refused(audit, 1, "none.csv")

@@ -50,6 +50,7 @@ Operations = Mapping[str, Operation]
 PARAMETERS = {
     "action": "Only entries with this action, for example LOGIN_FAILED",
     "device_id": "The device; its name as it posts it",
+    "dry_run": "true: change nothing, and say what would change",
     "end": "Until when, Unix ms",
     "history": "true: the stored readings too",
     "hours": "How many hours back from `end`",

@@ -118,6 +118,22 @@ ZONES: Operations = {
         " relays stay as they are until its next post. Its registration and its keys stay.",
         path={"device_id": "cellar"},
     ),
+    "GET /api/zones.csv": Operation(
+        "export_zones",
+        "Get all zones as a CSV file",
+        "Name, location, setpoint and deadband of each; a spreadsheet calculates nothing in it.",
+        content=CSV,
+        headers={"Content-Disposition": "The file's name"},
+    ),
+    "POST /api/zones.csv": Operation(
+        "import_zones",
+        "Change zones by a CSV file",
+        "With `dry_run=true` the answer says what would change and which lines are refused. Without"
+        " it a file with a refused line changes nothing. `left` counts the lines for which the time"
+        " was too short; the same file changes these.",
+        query="dry_run=true",
+        body={"csv": "device_id,name,setpoint_c\nlab,Laboratory,21.5\n"},
+    ),
     "POST /api/set_setpoint": Operation(
         "set_setpoint",
         "Set the setpoint, the deadband or both",

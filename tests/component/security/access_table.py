@@ -235,6 +235,8 @@ def of_attic(path: str) -> Row:
 
 
 ZONE = "/api/zones/<device:device_id>"
+ZONES_FILE = '{"csv": "device_id,location\\nlab,new-@"}'
+NO_SUCH_LINE = (400, "IMPORT_REFUSED")
 NEW_USER = f'{{"username": "new-@", "password": "{PASSWORD}", "role": "operator"}}'
 # The stranger's new password ends the session of the intruder, who has the same account.
 OWN_PASSWORD = Row(
@@ -285,6 +287,10 @@ ROWS: tuple[Row, ...] = (
     ),
     post(ZONE, {**NOT_OPERATORS, **NOT_HERE, **OTHERS_TENANT}, '{"name": "new-@"}')._replace(
         method="PATCH", url="/api/zones/lab", in_shadow=NOT_HERE
+    ),
+    read("/api/zones.csv", NOT_ADMINS, "lab,"),
+    post("/api/zones.csv", {**NOT_ADMINS, STRANGER: NO_SUCH_LINE}, ZONES_FILE)._replace(
+        in_shadow=each((STRANGER, INTRUDER, TOKEN_FOREIGN), NO_SUCH_LINE)
     ),
     read("/api/telemetry", NOT_READERS, LAB_ROW),
     read("/api/telemetry/window", NOT_READERS, LAB_ROW),
