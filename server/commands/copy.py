@@ -28,10 +28,16 @@ async def _copy(options: argparse.Namespace, config: ServerConfig, openers: Open
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="PATH")
+    parser.add_argument(
+        "--replace-admin",
+        action="store_true",
+        help="give the account admin, made at this server's first start, its password there",
+    )
 
 
 async def _import(options: argparse.Namespace, config: ServerConfig, openers: Openers) -> int:
-    return await import_legacy(config, options.path, openers.legacy, openers.base)
+    opened = openers.legacy, openers.base
+    return await import_legacy(config, options.path, *opened, replacing=options.replace_admin)
 
 
 COMMANDS = (
@@ -51,6 +57,8 @@ COMMANDS = (
         _import,
         "Copies users, telemetry and audit entries of an existing server. Its file is"
         " only read, and either server may be running. It may be repeated at any time: what is"
-        " there is left as it is, and only what is new is copied.",
+        " there is left as it is, and only what is new is copied. Setpoint, deadband and relays are"
+        " those of the newest reading. Exit code 3: all else is copied, but some accounts need"
+        " another name.",
     ),
 )

@@ -13,12 +13,14 @@ from server.commands.one_at_a_time import alone
 from server.common.clock import SystemClock
 from server.common.metrics import Metrics
 from server.config.config import ServerConfig
-from server.container import CopyEnd, OpenBase
+from server.container import Base, CopyEnd, OpenBase
 from server.legacy.account_names import AccountNames
-from server.legacy.convert_rows import Conversion
+from server.legacy.carry_over import ADMIN, carry_over, last_state, replace_admin
+from server.legacy.convert_rows import NO_NAME, Conversion
 from server.legacy.import_rows import (
     DocumentTarget,
     ImportTarget,
+    LegacyRows,
     ReadingTarget,
     TableImport,
     Tally,
@@ -35,6 +37,12 @@ from server.services.ports.documents import StoreUnavailable
 
 # Accounts are listed by name; one example is enough for other rows.
 NAMES_MAX = 20
+# The exit code if accounts were not copied because of their names.
+NAMES_CODE = 3
+# How many of the newest rows may be unreadable before nothing is known of setpoint and relays.
+NEWEST = 100
+# More accounts than an existing server has.
+USERS_MAX = 10_000
 
 
 async def copy_store(
@@ -117,17 +125,23 @@ def _names(config: ServerConfig, stores: Mapping[str, CopyEnd]) -> dict[str, str
 
 
 async def import_legacy(
-    config: ServerConfig, path: Path, legacy: LegacyOpener, open_base: OpenBase
+    config: ServerConfig,
+    path: Path,
+    legacy: LegacyOpener,
+    open_base: OpenBase,
+    *,
+    replacing: bool = False,
 ) -> int:
     """Import an existing server's database into the configured stores; return the exit code.
 
-    Raises OSError if it cannot be read or another copy or import runs, ValueError if the stores
-    lack a part.
+    With `replacing`, the account `admin` gets the password that it has there. Raises OSError if the
+    file cannot be read or another copy or import runs, ValueError if the stores lack a part.
     """
     with legacy(path) as source:  # before `open_base`: a wrong path must create no new database
         async with open_base(config) as base:
             with alone(config.data_dir):
                 missing = []
+                unnamed = 0
                 rows: dict[str, int] = {}
                 now_ms, hide = base.clock.now_ms(), await base.stores.audit.name_digests()
                 for table in source.tables:
@@ -140,13 +154,41 @@ async def import_legacy(
                     work = TableImport(source, table, conversion, target, base.clock, examples)
                     await _imported(work, table, source.count(table), Meter(base.clock))
                     rows[table] = work.written
+                    if table == "users":
+                        if ADMIN in known:
+                            await _admin(base, source, conversion, replacing)
+                        refused = work.refused.get(NO_NAME)
+                        unnamed = refused.count if refused else 0
+                    if table == copy.READINGS:
+                        await _state(base, source)
                     if work.found != work.expected:
                         missing.append(table)
                 details = {"file": str(path)[:1024], "written": rows, "not_complete": missing}
                 await audit_command(base.stores.audit, "LEGACY_IMPORTED", details)
     if missing:
         raise ValueError(f"not complete, import again: {', '.join(missing)}")
-    return 0
+    return NAMES_CODE if unnamed else 0
+
+
+async def _admin(base: Base, source: LegacyRows, conversion: Conversion, replacing: bool) -> None:
+    """Offer the existing server's password for `admin`, or take it over."""
+    if not replacing:
+        say("  admin was here already: --replace-admin gives it the existing server's password")
+        return
+    rows = source.page("users", None, USERS_MAX)
+    done = await replace_admin(base.stores, conversion, rows)
+    if done is not None:
+        ended = await base.auth.sessions.end_all_of(ADMIN)
+        await audit_command(base.stores.audit, "ADMIN_REPLACED", {"sessions_ended": ended})
+        say(f"  {done}")
+
+
+async def _state(base: Base, source: LegacyRows) -> None:
+    """Take over setpoint, deadband and relays."""
+    state = last_state(source.newest(copy.READINGS, NEWEST))
+    if state is not None:
+        for line in await carry_over(base.stores, state, base.clock):
+            say(f"  {line}")
 
 
 def _target(stores: Stores, table: str) -> ImportTarget:

@@ -38,6 +38,7 @@ from server.services.ports.readings import NewRow, Reading
 LegacyRow: TypeAlias = Mapping[str, int | float | str | bytes | None]
 
 UNDATED = "without a date (a device's milliseconds since power-on, or no time at all)"
+NO_NAME = "not a valid user name: rename it on the existing server, or make it with create-user"
 EXPIRED = "over the time that they are kept for"
 DETAILS_LEFT = "without their details, which are no JSON or too long"
 IMPOSSIBLE = f"temp_tenths is no number from {TEMP_MIN} to {TEMP_MAX}"
@@ -150,7 +151,7 @@ class Conversion:
             row[column] for column in ("username", "password_hash", "salt", "role")
         )
         if not isinstance(name, str) or not USERNAME.fullmatch(name):
-            raise _Refusal("not a valid user name", name)
+            raise _Refusal(NO_NAME, name)
         if why := unusable(digest, salt):
             raise _Refusal(why, name)
         known = next((one for one in ROLES if one == role), None)
@@ -191,6 +192,18 @@ class Conversion:
     def _check_kept(self, expire_at: int, timestamp_ms: int) -> None:
         if expire_at <= self._now_ms:
             raise _Refusal(EXPIRED, timestamp_ms)
+
+
+def lasting(row: LegacyRow) -> tuple[int, int, Relays] | None:
+    """A reading's setpoint, deadband and relays; None if one of them is not valid."""
+    try:
+        return (
+            _integer(row, "setpoint_tenths", SETPOINT_MIN, SETPOINT_MAX),
+            _integer(row, "deadband_tenths", DEADBAND_MIN, DEADBAND_MAX),
+            Relays(_flag(row, "cool_active"), _flag(row, "heat_active"), row["state"] == "FAULT"),
+        )
+    except _Refusal:
+        return None
 
 
 class _Refusal(Exception):

@@ -95,6 +95,13 @@ class LegacyDatabase:
         names = ("rowid", *COLUMNS[table])
         return [dict(zip(names, row, strict=True)) for row in found]
 
+    def newest(self, table: str, limit: int) -> list[DatabaseRow]:
+        """The last `limit` rows as from `page`, the newest first."""
+        last = self._rows(f'SELECT max(rowid) FROM "{table}"')[0][0]
+        if last is None:
+            return []
+        return self.page(table, max(last - limit, ROWID_MIN), limit)[::-1]
+
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"{self._path.absolute().as_uri()}?{mode}"
         connection = None

@@ -85,6 +85,8 @@ async def test_the_server_works_with_the_imported_accounts_readings_and_audit_lo
     assert await asyncio.to_thread(imported, store, old) == [
         "users: 2 rows; 2 of 2 there, 2 written now",
         "telemetry: 2 rows; 2 of 2 there, 2 written now",
+        "  setpoint and deadband: 23.0 °C ± 1.0",
+        "  relays of device unknown: cooler off, heat on",
         "audit_log: 1 rows; 1 of 1 there, 1 written now",
     ]
     with ServerProcess(store.data_dir, **settings(store)) as server:
@@ -132,12 +134,16 @@ def test_a_second_import_writes_nothing_and_a_later_one_only_new_rows(
     assert imported(store, old) == [
         "users: 2 rows; 2 of 2 there, 2 written now",
         "telemetry: 1200 rows; 1200 of 1200 there, 1200 written now",
+        "  setpoint and deadband: 23.0 °C ± 1.0",
+        "  relays of device unknown: cooler off, heat on",
         "audit_log: 700 rows; 700 of 700 there, 700 written now",
     ]
     assert imported(store, old) == [
         "users: 2 rows; 2 of 2 there, 0 written now",
         "  2 left alone (there already): anna, bob_x",
         "telemetry: 1200 rows; 1200 of 1200 there, 0 written now",
+        "  setpoint and deadband: left alone (set here already)",
+        "  relays: left alone (set here already)",
         "audit_log: 700 rows; 700 of 700 there, 0 written now",
     ]
     assert old.read_bytes() == before
@@ -147,6 +153,8 @@ def test_a_second_import_writes_nothing_and_a_later_one_only_new_rows(
         "users: 3 rows; 3 of 3 there, 1 written now",
         "  2 left alone (there already): anna, bob_x",
         "telemetry: 1203 rows; 1203 of 1203 there, 3 written now",
+        "  setpoint and deadband: left alone (set here already)",
+        "  relays: left alone (set here already)",
         "audit_log: 700 rows; 700 of 700 there, 0 written now",
     ]
     assert asyncio.run(counts(store)) == {"users": 3, "telemetry": 1203, "audit_log": 700}
@@ -164,6 +172,8 @@ def test_the_next_import_completes_one_that_was_killed(store: ServerConfig, old:
         "users: 2 rows; 2 of 2 there, 0 written now",
         "  2 left alone (there already): anna, bob_x",
         f"telemetry: {MANY} rows; {MANY} of {MANY} there, {MANY - before} written now",
+        "  setpoint and deadband: 23.0 °C ± 1.0",
+        "  relays of device unknown: cooler off, heat on",
         "audit_log: 10 rows; 10 of 10 there, 10 written now",
     ]
     assert asyncio.run(counts(store)) == {"users": 2, "telemetry": MANY, "audit_log": 10}
@@ -210,7 +220,8 @@ def test_a_database_with_values_of_wrong_types_is_imported_without_an_error(
         connection.execute(
             "UPDATE audit_log SET details = ?, username = ? WHERE id = 7", (big, big)
         )
-    said = imported(store, old)
+    # One account's name is not valid here.
+    said = results(run(store, "import-legacy", str(old)), code=3)
     found = [
         re.fullmatch(r"(\w+): \d+ rows; (\d+) of (\d+) there, (\d+) written now", line)
         for line in said

@@ -64,9 +64,10 @@ def test_an_import_counts_skipped_and_changed_rows_with_their_reasons(
     ]
     legacy.insert(old, "telemetry", rows)
     legacy.insert(old, "audit_log", [legacy.entry(now, details="{"), legacy.entry(now - 10**12)])
-    assert results(import_legacy(config, old)) == [
+    assert results(import_legacy(config, old), code=3) == [
         "users: 3 rows; 1 of 1 there, 1 written now",
-        "  1 not copied (not a valid user name): row 2: 'a b'",
+        "  1 not copied (not a valid user name: rename it on the existing server, or make it with"
+        " create-user): row 2: 'a b'",
         "  1 not copied (the password's hash is not one of PBKDF2-SHA256): row 3: 'dora'",
         "  1 copied (of a role that is not known here: read-only now): anna",
         "telemetry: 17 rows; 12 of 12 there, 12 written now",
@@ -80,6 +81,8 @@ def test_an_import_counts_skipped_and_changed_rows_with_their_reasons(
         " row 13",
         "  1 copied (with their temperatures rounded: temp_tenths has a fraction): row 16",
         "  1 copied (as faults: sensor_ok is neither 0 nor 1): row 17",
+        "  setpoint and deadband: 23.0 °C ± 1.0",
+        "  relays of device unknown: cooler off, heat on",
         "audit_log: 2 rows; 1 of 1 there, 1 written now",
         "  1 not copied (without a date (a device's milliseconds since power-on, or no time at"
         f" all)): row 2: {now - 10**12}",

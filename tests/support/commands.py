@@ -39,9 +39,9 @@ def run(config: ServerConfig, *arguments: str) -> Result:
     )
 
 
-def results(done: Result) -> list[str]:
+def results(done: Result, *, code: int = 0) -> list[str]:
     """The output lines of a command that succeeded, without its progress lines."""
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (code, "")
     progress = re.compile(r"\w+(, checked)?: \d+ of \d+")
     return [line for line in done.stdout.splitlines() if not progress.fullmatch(line)]
 
