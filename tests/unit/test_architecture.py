@@ -28,6 +28,7 @@ ALLOWED = {
     "server.services.sqlite": {"server.services.history", "server.services.ports"},
     "server.services.sse_service": {"server.services.ports", "server.services.site"},
     "server.control": {"server.services"},
+    "server.alarms": {"server.services"},
     "server.auth": {
         "server.services.firestore",
         "server.services.ports",
@@ -35,8 +36,9 @@ ALLOWED = {
     },
     "server.sync_api": {"server.auth", "server.services"},
     "server.legacy": {"server.auth", "server.control", "server.services"},
-    "server.routes": {"server.auth", "server.control", "server.services"},
+    "server.routes": {"server.alarms", "server.auth", "server.control", "server.services"},
     "server.http": {
+        "server.alarms",
         "server.auth",
         "server.control",
         "server.routes",
@@ -52,6 +54,7 @@ ALLOWED = {
         "server.simulator",
     },
     "server.commands": {
+        "server.alarms",
         "server.auth",
         "server.container",
         "server.legacy",
