@@ -45,12 +45,10 @@ ZONE_KINDS: dict[str, Severity] = {
     "short_cycling": "warning",
     "long_running": "info",
 }
-# One alarm of the site instead of one for each zone.
+# One alarm of the site instead of one for each zone: each for a state of trust.
 MANY = "many_"
-MANY_KINDS: dict[str, Severity] = {
-    f"{MANY}{kind}": ZONE_KINDS[kind]
-    for kind in ("silent", "fault", "stuck", "refused", "device_key_refused")
-}
+FAMILIES = ("silent", "fault", "stuck", "refused")
+MANY_KINDS: dict[str, Severity] = {f"{MANY}{family}": ZONE_KINDS[family] for family in FAMILIES}
 # Of the server itself; they belong to the tenant `default`, except `notice_failed`.
 SITE_KINDS: dict[str, Severity] = {
     "store_away": "critical",

@@ -22,7 +22,7 @@ from server.control.rules.relay_rule import MIN_OFF_MS, Relays, without
 from server.control.rules.setpoint_rules import Setpoints
 from server.control.rules.silence import gaps_after
 from server.control.rules.trust_state import Report, trust_after, trusted_otherwise
-from server.services.firestore.models import DAY_MS, ZoneRecord
+from server.services.firestore.models import DAY_MS, STARTS_KEPT, STARTS_KEPT_S, ZoneRecord
 from server.services.ports.readings import Reading
 
 
@@ -101,6 +101,8 @@ def zone_after(
         after = msgspec.structs.replace(
             after, interval_ms=interval_ms, period_ms=period_ms, fault_reason=reason
         )
+    if relays.cool and not zone.cool:
+        after = msgspec.structs.replace(after, cool_starts=_starts(zone, moment.steady_ms // 1000))
     if spoken_ms != zone.spoken_ms:
         after = msgspec.structs.replace(after, spoken_ms=spoken_ms)
     if clock is not None:
@@ -134,6 +136,12 @@ def _kept(zone: ZoneRecord, last_seen_ms: int) -> tuple[int, int]:
     if zone.last_seen_ms:
         spoken_ms += min(max(last_seen_ms - zone.last_seen_ms, 0), SPOKEN_GAP_MS)
     return (ZONE_DAYS, 0) if spoken_ms >= SPOKEN_MS else (NEW_ZONE_DAYS, spoken_ms)
+
+
+def _starts(zone: ZoneRecord, now_s: int) -> list[int]:
+    """The zone's starts of the cooler with one more, without those of more than an hour ago."""
+    lately = [at_s for at_s in zone.cool_starts if 0 <= now_s - at_s < STARTS_KEPT_S]
+    return [*lately[1 - STARTS_KEPT :], now_s]
 
 
 def relays_now(zone: ZoneRecord, report: Report | None, moment: Moment) -> Relays:

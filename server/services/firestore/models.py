@@ -25,6 +25,8 @@ T = TypeVar("T")
 Metadata = dict[str, str | int | float | bool | None]
 
 DAY_MS = 86_400_000
+# A zone's record keeps so many starts of its cooler, and each for an hour.
+STARTS_KEPT, STARTS_KEPT_S = 12, 3600
 # 9999-12-31T23:59:59.999Z: the last time that can be written as a date.
 LATEST_MS = 253_402_300_799_999
 _FIELD = re.compile(r"^(.*?)(?: - at `\$\.(\w+).*)?$", re.DOTALL)
@@ -51,9 +53,9 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     A revision says when a value was set: a tenant's value of a later revision wins. `updated_by` is
     the user that set the zone last. `cool_changed_ms` is on the time line `run` (see `Clock.boot`);
-    `cool_changed_wall_ms` is the same time for processes on another time line. A zone for which no
-    value was set is deleted at `expire_at`; `spoken_ms` is for how long it has spoken in all, 0
-    from an hour on.
+    `cool_changed_wall_ms` is the same time for processes on another time line. `cool_starts` are
+    the cooler's last starts in steady seconds, the newest last. A zone for which no value was set
+    is deleted at `expire_at`; `spoken_ms` is for how long it has spoken in all, 0 from an hour on.
     """
 
     tenant_id: Name
@@ -92,6 +94,7 @@ class ZoneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     cool_changed_ms: Finite | None = None
     cool_changed_wall_ms: Integer = 0
     run: str = ""
+    cool_starts: list[Integer] = []
     expire_at: Integer | None = None
     spoken_ms: Integer = 0
     setpoint_tenths: Integer | None = None
