@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
+from server.alarms.factory import create_alarms
 from server.auth.factory import create_auth
 from server.auth.firestore_client import connected_firestore, stores_client
 from server.auth.session_watch import SessionWatch
@@ -100,9 +101,7 @@ async def open_site(
         stores, clock = base.stores, base.site_clock
         sse = await enter(
             sse_service(
-                event_log,
-                clock,
-                metrics,
+                *(event_log, clock, metrics),
                 queue_max=config.sse_queue_max,
                 flush_max_s=config.sse_flush_ms / 1000,
                 heartbeat_s=config.sse_heartbeat_s,
@@ -110,9 +109,11 @@ async def open_site(
                 census=common_log.leases if common_log else None,
             )
         )
-        decide = await enter(control(stores, sse, shared.notices, clock, metrics, rules_of(config)))
+        alarms = create_alarms(config, stores, sse, clock, metrics)
+        beside = clock, metrics, rules_of(config), alarms.watch.observe
+        decide = await enter(control(stores, sse, shared.notices, *beside))
         services = await enter(sync_services(config, stores, base.auth, sse, clock, metrics))
-        yield Site(base, sse, decide, services)
+        yield Site(base, sse, decide, services, alarms)
 
 
 @asynccontextmanager
@@ -123,19 +124,18 @@ async def open_container(
     async with AsyncExitStack() as resources:
         site = await resources.enter_async_context(open_site(config, clock, serving=True))
         base, access, sse, deciding = site.base, site.base.auth, site.sse, site.control
-        clock = base.site_clock
+        clock, counts = base.site_clock, base.metrics.ordinary_posts
         watch = SessionWatch(sse.hub, access.ends)
-        for task in (*base.upkeep, *base.stores.upkeep, access.key_uses, deciding.watch, watch):
+        for task in (*base.tasks, *site.alarms.tasks, deciding.watch, watch):
             task.start()
             resources.push_async_callback(task.stop)
         posts = device_posts(config, deciding, access.keys, base.stores.audit, base.metrics, clock)
         resources.push_async_callback(posts.close, FINISH_S)
         parts = clock, base.metrics, base.client, base.stores, access, sse, deciding, posts, watch
-        routes = blueprints(config, *parts, base.raise_if_damaged)
+        routes = blueprints(config, *parts, base.raise_if_damaged, site.alarms.actions)
         app = create_app(config, routes, access.guard, site.services, base.metrics)
-        counts = base.metrics.ordinary_posts
         plain = PlainPosts(posts, deciding.work, common_headers(config), error_answer, counts)
-        yield Container(base, sse, deciding, site.services, app, plain)
+        yield Container(base, sse, deciding, site.services, site.alarms, app, plain)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 
 from quart import Quart
 
+from server.alarms.factory import Alarms
 from server.auth.factory import Auth
 from server.commands.admin import Admin
 from server.common.clock import Clock
@@ -53,6 +54,11 @@ class Base:
     auth: Auth
     admin: Admin
 
+    @property
+    def tasks(self) -> Sequence[Upkeep]:
+        """What a server process runs for the stores and the access checks."""
+        return (*self.upkeep, *self.stores.upkeep, self.auth.key_uses)
+
 
 @dataclass(frozen=True)
 class Site:
@@ -62,6 +68,7 @@ class Site:
     sse: SSEService
     control: Control
     services: Services
+    alarms: Alarms
 
 
 @dataclass(frozen=True)

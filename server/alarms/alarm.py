@@ -78,10 +78,10 @@ class AlarmRelays(msgspec.Struct, frozen=True):
 class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One occurrence of a condition, from its beginning to its end.
 
-    `slot` is the same for all occurrences of a tenant, zone and kind, and `number` counts them: the
-    id is made of both. `device_id` is empty for an alarm of the site; `zones` is then how many
-    zones it stands for. `since_ms` is when the condition began, `active_ms` when the delay was
-    over, `changed_ms` when the alarm changed last, each 0 before that.
+    `slot` is the same for all occurrences of a tenant, zone and kind, and `number` grows from one
+    to the next: the id is made of both. `device_id` is empty for an alarm of the site; `zones` is
+    then how many zones it stands for. `since_ms` is when the condition began, `active_ms` when the
+    delay was over, `changed_ms` when the alarm changed last, each 0 before that.
 
     `temp_tenths` is the zone's temperature at the last change, `limit_tenths` the threshold that it
     passed. `reason` is a word for the cause, such as the reason of a sensor fault.

@@ -12,10 +12,8 @@ from server.alarms.alarm import (
     KINDS,
     OPEN,
     Alarm,
-    AlarmChange,
     AlarmComment,
     AlarmRelays,
-    AlarmStep,
 )
 from server.alarms.rules import AlarmMoment, Sign
 from server.common.errors import Conflict
@@ -24,7 +22,7 @@ from server.services.firestore.models import ZoneRecord
 
 SLOT_DIGITS = 24
 ALARM_ID = re.compile(rf"[0-9a-f]{{{SLOT_DIGITS}}}-[1-9][0-9]{{0,15}}")
-COMMENTS_MAX = 100
+COMMENTS_MAX, COMMENT_CHARS = 20, 500
 
 
 class AlarmOver(Conflict):
@@ -178,8 +176,3 @@ def commented(alarm: Alarm, by: str, text: str, moment: AlarmMoment) -> Alarm:
     return msgspec.structs.replace(
         alarm, changed_ms=moment.now_ms, comments=[*alarm.comments, comment]
     )
-
-
-def change(step: AlarmStep, alarm: Alarm) -> AlarmChange:
-    """A step of an alarm that is stored."""
-    return AlarmChange(step, alarm)

@@ -101,6 +101,7 @@ def command_line() -> argparse.ArgumentParser:
 def _commands() -> list[CliCommand]:
     # Imported here, since a running server does not need them.
     from server.commands import (
+        alarms,
         audit,
         compact,
         copy,
@@ -113,7 +114,19 @@ def _commands() -> list[CliCommand]:
         zones,
     )
 
-    modules = (users, tokens, tenants, devices, zones, simulate, copy, compact, database, audit)
+    modules = (
+        users,
+        tokens,
+        tenants,
+        devices,
+        zones,
+        simulate,
+        copy,
+        compact,
+        database,
+        audit,
+        alarms,
+    )
     return [command for module in modules for command in module.COMMANDS]
 
 

@@ -43,6 +43,18 @@ CACHED = (
 CACHE_SOURCES = ("process", "shared", "store")
 # In the order of seriousness; `control/rules/trust_state.py` defines them.
 TRUST = ("never", "ok", "suspect", "silent", "stuck", "refused", "fault")
+# `alarms/alarm.py` defines them.
+ALARM_KINDS = (
+    *("silent", "fault", "high", "low", "stuck", "refused", "device_key_refused"),
+    *("short_cycling", "long_running"),
+    *("many_silent", "many_fault", "many_stuck", "many_refused"),
+    *("store_away", "disk_nearly_full", "clock_wrong", "notice_failed"),
+)
+ALARM_SEVERITIES = ("info", "warning", "critical")
+ALARM_STEPS = (
+    *("pending", "raised", "dropped", "cleared"),
+    *("acknowledged", "shelved", "unshelved", "commented"),
+)
 LOGINS = ("success", "failure", "locked", "rate_limited")
 DENIALS = (
     "INVALID_SESSION_ID",

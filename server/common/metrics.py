@@ -73,6 +73,7 @@ class Metrics:
         self._of_event_log(make)
         self._of_readings(make)
         self._of_store(make)
+        self._of_alarms(make)
         self._of_access(make)
         self._of_sync_calls(make)
 
@@ -248,6 +249,24 @@ class Metrics:
             "bas_clock_skew_seconds",
             "How far this machine's clock is ahead of the time that all processes share",
             "livemostrecent",
+        )
+
+    def _of_alarms(self, make: _Maker) -> None:
+        self.alarms = make.gauge(
+            "bas_alarms",
+            "Alarms that are active now, seen or not, by kind and severity",
+            kind=known.ALARM_KINDS,
+            severity=known.ALARM_SEVERITIES,
+        )
+        self.alarm_changes = make.counter(
+            "bas_alarm_changes",
+            "Steps of alarms, by kind and step",
+            kind=known.ALARM_KINDS,
+            step=known.ALARM_STEPS,
+        )
+        self.alarms_dropped = make.counter(
+            "bas_alarms_dropped",
+            "Conditions that became no alarm, since too many were open or waited",
         )
 
     def _of_access(self, make: _Maker) -> None:

@@ -402,6 +402,33 @@ class ServerConfig:
         parsers.integer(10, 3600),
         "seconds without a believed reading after which a zone is in fault and both relays are off",
     )
+    alarms: str = setting(
+        "BAS_ALARMS",
+        "silent,fault",
+        parsers.several(
+            "silent",
+            "fault",
+            "stuck",
+            "refused",
+            "device_key_refused",
+            "long_running",
+            "short_cycling",
+        ),
+        "the [alarms](alarms.md) that zones have, with commas between them; `none`: only those of "
+        "BAS_ALARM_TENTHS and of the server itself",
+    )
+    alarm_tenths: tuple[int, int] = setting(
+        "BAS_ALARM_TENTHS",
+        parsers.SENSOR_TENTHS,
+        parsers.temperatures,
+        "lowest and highest temperature without an [alarm](alarms.md), in tenths of °C",
+    )
+    alarm_delay_s: int = setting(
+        "BAS_ALARM_DELAY_S",
+        300,
+        parsers.integer(0, 86_400),
+        "seconds for which a temperature must be beyond BAS_ALARM_TENTHS until the alarm begins",
+    )
     store_grace_s: int = setting(
         "BAS_STORE_GRACE_S",
         300,

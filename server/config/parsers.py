@@ -125,6 +125,23 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def several(*allowed: str) -> Callable[[str], str]:
+    """Some of these words, in any case, with commas between them; `none` for none of them."""
+
+    def parse(text: str) -> str:
+        words = _words(text.lower())
+        if words == ("none",):
+            return ""
+        for word in words:
+            if word not in allowed:
+                raise ValueError(
+                    f"must list some of {', '.join(allowed)}, or be none, not {text!r}"
+                )
+        return ",".join(dict.fromkeys(words))
+
+    return _shown(parse, ", ".join(f"`{word}`" for word in allowed))
+
+
 def origins(text: str) -> tuple[str, ...]:
     """Origins as browsers write them: in lower case, without the scheme's default port."""
     origins = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from server.control.rules.relay_rule import DEADBAND_DEFAULT, SETPOINT_DEFAULT, Relays
@@ -14,6 +16,12 @@ from server.services.ports.readings import Reading
 # counts as SPOKEN_GAP_MS at most.
 ZONE_DAYS, NEW_ZONE_DAYS = 30, 1
 SPOKEN_MS, SPOKEN_GAP_MS = 3_600_000, 900_000
+
+ZoneObserver = Callable[[ZoneRecord | None, ZoneRecord, int | None], None]
+"""Gets a zone before (None: not known) and after a post or a silence, and its setpoint if known.
+
+It is called while devices wait for their answers, so it takes some microseconds and raises nothing.
+"""
 
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -165,6 +173,10 @@ def settings_view(settings: ZoneSettings) -> ZoneSettingsView:
         updated_at=settings.updated_at or None,
         updated_by=settings.updated_by or None,
     )
+
+
+def unobserved(before: ZoneRecord | None, after: ZoneRecord, setpoint_tenths: int | None) -> None:
+    """The observer of zones that nobody observes."""
 
 
 def telemetry_row(reading: Reading, trust: Trust | None = None) -> TelemetryRow:

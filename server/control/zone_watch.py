@@ -11,7 +11,7 @@ from typing import NamedTuple
 from server.common.clock import Clock
 from server.common.metrics import Metrics
 from server.control.batch import each
-from server.control.messages import zone_event
+from server.control.messages import ZoneObserver, zone_event
 from server.control.rules.silence import SILENT_MIN_MS, Listening, silent_after_ms
 from server.control.rules.trust_state import STATES, silenced
 from server.control.trust_log import TrustLog
@@ -32,6 +32,8 @@ TIME_SHARE = 1 / 20
 OVERLAP_MS, RESCAN_S = 5_000, 300.0
 COUNT_INTERVAL_S = 30.0
 MARKED_AT_ONCE = 16
+# Zones that are looked at in one go, about a millisecond; then other work has its turn.
+LOOKED_AT_ONCE = 200
 REFUSED_MAX = 5_000
 
 ZoneKey = tuple[str, str]
@@ -58,6 +60,7 @@ class ZoneWatch:
         metrics: Metrics,
         listening: Listening,
         trust_log: TrustLog,
+        observe: ZoneObserver,
     ) -> None:
         self._client = stores.client
         self._zones = stores.zones
@@ -68,6 +71,7 @@ class ZoneWatch:
         self._metrics = metrics
         self._listening = listening
         self._log = trust_log
+        self._observe = observe
         # Zones that were not seen for a while, and so may have become silent.
         self._quiet: dict[ZoneKey, ZoneRecord] = {}
         # By tenant, the time up to which its zones were looked at.
@@ -100,7 +104,7 @@ class ZoneWatch:
         try:
             if not self._watch.away:
                 await self._find_quiet()
-                due = [key for key, zone in self._quiet.items() if self._has_changed(key, zone)]
+                due = await self._changed()
                 await each(due, MARKED_AT_ONCE, self._mark_silent)
                 if due or self._clock.monotonic() >= self._count_at_s:
                     self._count_at_s = self._clock.monotonic() + COUNT_INTERVAL_S
@@ -143,8 +147,18 @@ class ZoneWatch:
                     self._oldest_ms = min(self._oldest_ms or steady_ms, zone.last_seen_ms)
             self._checked_ms[tenant_id] = max(checked_ms, until_ms)
 
-    def _has_changed(self, key: ZoneKey, zone: ZoneRecord) -> bool:
-        return self._silenced(key, zone) is not zone
+    async def _changed(self) -> list[ZoneKey]:
+        """The quiet zones that became silent or are refused."""
+        changed: list[ZoneKey] = []
+        for number, (key, zone) in enumerate(list(self._quiet.items()), 1):
+            after = self._silenced(key, zone)
+            if after is not zone:
+                changed.append(key)
+                # Before it is written: of ten thousand zones the last one is written much later.
+                self._observe(zone, after, None)
+            if number % LOOKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return changed
 
     def _silenced(self, key: ZoneKey, zone: ZoneRecord) -> ZoneRecord:
         steady_ms = self._clock.steady_ms()
@@ -167,6 +181,7 @@ class ZoneWatch:
                     write = self._zones.zone_write(zone, record.version, typed=True)
                     record = Versioned(zone, (await self._client.write([write]))[0])
                     self._log.changed(zone)
+                    self._observe(None, zone, None)
                     event = zone_event(zone, self._clock.now_ms())
                     await self._sse.publish(zone.tenant_id, "zone", event, zone.device_id)
                 if slot.commanded is not None and record.version and not slot.divergences:

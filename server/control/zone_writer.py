@@ -13,7 +13,7 @@ from server.common.errors import BasError, Forbidden
 from server.common.loop_turns import LoopTurns
 from server.common.metrics import Metrics
 from server.control.batch import Batch
-from server.control.messages import Trust, telemetry_row, trust_of, zone_event
+from server.control.messages import Trust, ZoneObserver, telemetry_row, trust_of, zone_event
 from server.control.outage.relay_notices import RelayNotices
 from server.control.rules.decision import Plan, Rules, Share, plan
 from server.control.rules.reading import announcement_key
@@ -55,6 +55,7 @@ class ZoneWriter:
         metrics: Metrics,
         rules: Rules,
         trust_log: TrustLog,
+        observe: ZoneObserver,
     ) -> None:
         self._client = stores.client
         self._zones = stores.zones
@@ -68,6 +69,7 @@ class ZoneWriter:
         self._metrics = metrics
         self._rules = rules
         self._log = trust_log
+        self._observe = observe
         self._planning, self._announcing = LoopTurns(), LoopTurns()
 
     async def store(
@@ -187,11 +189,11 @@ class ZoneWriter:
     async def _write(self, plans: Sequence[Planned], demand: EmptyFields | None) -> None:
         """Write all readings and zones in one write, each zone over the version in its slot."""
         writes: list[Write] = []
-        changed: list[tuple[Slot, ZoneRecord]] = []
+        changed: list[tuple[Slot, Plan]] = []
         rows: list[NewRow] = []
         for _, slot, planned in plans:
             if planned.zone is not None and slot.current is not None:
-                changed.append((slot, planned.zone))
+                changed.append((slot, planned))
                 version = slot.current.version
                 writes.append(self._zones.zone_write(planned.zone, version, typed=True))
                 rows += planned.rows
@@ -203,11 +205,14 @@ class ZoneWriter:
             for slot, _ in changed:
                 slot.divergences += 1  # whether it was written is unknown
             raise
-        for (slot, zone), version in zip(changed, versions, strict=True):
-            before = slot.commanded
+        for (slot, planned), version in zip(changed, versions, strict=True):
+            before, zone, command = slot.commanded, planned.zone, planned.command
+            assert zone is not None
+            assert command is not None
             slot.keep(Versioned(zone, version))
             if before is None or not _same_relays(zone, before):
                 self._relays.switched(zone)
+            self._observe(before, zone, command.setpoint_tenths)
 
     async def _answer_repeats(self, tenant_id: str, plans: Sequence[Planned], batch: Batch) -> None:
         """Answer shares that hold only repeats with the command that the store has now."""

@@ -7,6 +7,7 @@ from functools import partial
 
 from quart import Blueprint
 
+from server.alarms.alarm_actions import AlarmActions
 from server.auth.factory import Auth
 from server.auth.session_watch import SessionWatch
 from server.common.addresses import is_shared_address
@@ -16,6 +17,7 @@ from server.config.config import ServerConfig
 from server.control.factory import Control
 from server.http.checks import checks_of
 from server.routes import (
+    alarms,
     audit,
     auth,
     device_keys,
@@ -51,6 +53,7 @@ def blueprints(
     posts: DevicePosts,
     watch: SessionWatch,
     raise_if_damaged: Callable[[], None],
+    actions: AlarmActions,
 ) -> list[Blueprint]:
     """Every route of the server; `clock` is the one that all processes of the site share."""
     guard = access.guard
@@ -64,7 +67,8 @@ def blueprints(
         zones.blueprint(config, control.settings, control.removal, stores.zone_directory, guard),
         telemetry.blueprint(stores.telemetry, guard, clock),
         export.blueprint(stores.telemetry, guard, config.timezone),
-        stream.blueprint(sse, control.zones, guard, is_shared),
+        stream.blueprint(sse, control.zones, actions, guard, is_shared),
+        alarms.blueprint(actions, guard),
         devices.blueprint(
             stores.devices,
             access.key_service,

@@ -9,12 +9,13 @@ import msgspec
 from quart import Blueprint, Response, request
 from quart_schema import validate_querystring
 
+from server.alarms.alarm_actions import AlarmActions
+from server.alarms.alarm_view import alarm_view
 from server.auth.guard import Guard, address
 from server.auth.principal import Principal
 from server.common.addresses import address_group
 from server.common.asgi import Scope
 from server.common.errors import InvalidField
-from server.control.messages import ZoneStatus
 from server.control.zone_service import ZoneService
 from server.routes.models import StreamQuery
 from server.routes.requests import fails_with
@@ -32,7 +33,11 @@ HEADERS = {
 
 
 def blueprint(
-    sse: SSEService, zones: ZoneService, guard: Guard, is_shared: Callable[[str], bool]
+    sse: SSEService,
+    zones: ZoneService,
+    alarms: AlarmActions,
+    guard: Guard,
+    is_shared: Callable[[str], bool],
 ) -> Blueprint:
     """All users with a session get the events of their own tenant.
 
@@ -57,9 +62,18 @@ def blueprint(
         devices = devices or principal.zones
         tenant_id = principal.tenant_id
 
-        async def snapshot() -> list[ZoneStatus]:
+        async def snapshot() -> dict[str, object]:
             known = await zones.snapshot(tenant_id)
-            return [zone for zone in known if not devices or zone.device_id in devices]
+            found, count = await alarms.open_alarms(tenant_id)
+            return {
+                "zones": [zone for zone in known if not devices or zone.device_id in devices],
+                "alarms": [
+                    alarm_view(alarm)
+                    for alarm in found
+                    if not devices or not alarm.device_id or alarm.device_id in devices
+                ],
+                "alarm_count": count,
+            }
 
         # Some clients write `lastEventId`, as the event of a browser calls it.
         ids_in_query = _several(query_args.last_event_id) or _several(query_args.lastEventId)

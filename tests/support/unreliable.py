@@ -15,6 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from bas_server import INDEXES
+from server.alarms.alarm import AlarmListener
+from server.alarms.factory import Alarms, create_alarms
 from server.auth.device_keys import DeviceKeys
 from server.auth.key_uses import KeyUses
 from server.auth.sessions import digest
@@ -22,6 +24,7 @@ from server.auth.wrong_keys import WrongKeys
 from server.common.clock import Clock
 from server.common.errors import BasError, Conflict
 from server.common.metrics import Metrics
+from server.config.config import ServerConfig
 from server.control.factory import Control, control
 from server.control.messages import Command, ZoneStatus
 from server.control.rules.decision import Rules
@@ -212,6 +215,7 @@ class Process:
     notices: WireEnd
     clock: Clock
     refused: list[tuple[str, str, str]]
+    alarms: Alarms
 
     async def new_key(self, tenant_id: str, device_id: str) -> str:
         """A new key of the device, which replaces an earlier one."""
@@ -280,8 +284,15 @@ class Site:
     processes: list[Process] = field(default_factory=list)
     _begun: Cursor | None = None
 
-    async def start(self, *, how: How = "works", mode: str = "optional") -> Process:
-        """Start another process."""
+    async def start(
+        self,
+        *,
+        how: How = "works",
+        mode: str = "optional",
+        config: ServerConfig | None = None,
+        listener: AlarmListener | None = None,
+    ) -> Process:
+        """Start another process; `config` has the rules of its alarms."""
         metrics = Metrics()
         client = SqliteClient(self.path, load_indexes(INDEXES), self.clock, metrics)
         unreliable = Unreliable(await self.resources.enter_async_context(client))
@@ -300,17 +311,21 @@ class Site:
                 limits=StreamLimits(10),
             )
         )
+        parts = config or ServerConfig(), stores, sse, self.clock, metrics, listener
+        alarms = create_alarms(*parts)
         notices, rules = WireEnd(self.wire), Rules(60_000, GRACE_S)
         own = await self.resources.enter_async_context(
-            control(stores, sse, notices, self.clock, metrics, rules)
+            control(stores, sse, notices, self.clock, metrics, rules, alarms.watch.observe)
         )
         wrong, uses = WrongKeys(self.clock), KeyUses(stores.device_keys, self.clock)
         keys = DeviceKeys(stores.devices, stores.device_keys, mode, stores.watch, wrong, uses)
-        parts = own.batches, own.relays, keys, stores.audit, metrics, self.clock
+        post_parts = own.batches, own.relays, keys, stores.audit, metrics, self.clock
         refused: list[tuple[str, str, str]] = []
-        posts = DevicePosts(*parts, lambda *about: refused.append(about))
+        posts = DevicePosts(*post_parts, lambda *about: refused.append(about))
         self.resources.push_async_callback(posts.close, 5)
-        made = Process(unreliable, stores, own, posts, keys, metrics, notices, self.clock, refused)
+        made = Process(
+            unreliable, stores, own, posts, keys, metrics, notices, self.clock, refused, alarms
+        )
         self.processes.append(made)
         return made
 

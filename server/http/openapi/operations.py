@@ -48,6 +48,7 @@ Operations = Mapping[str, Operation]
 
 # What a parameter means, wherever it has this name.
 PARAMETERS = {
+    "alarm_id": "The alarm's `id`",
     "action": "Only entries with this action, for example LOGIN_FAILED",
     "device_id": "The device; its name as it posts it",
     "dry_run": "true: change nothing, and say what would change",
@@ -60,9 +61,12 @@ PARAMETERS = {
     "name": "The token's name",
     "names": "false: events carry no `event:` line, for pages that only use `onmessage`",
     "points": "At most so many points",
+    "since": "Only what changed then or later, Unix ms",
     "snapshot": "false: no `snapshot` event at the start",
+    "state": "Only alarms in this state; open: pending, active and acknowledged ones",
     "start": "From when on, Unix ms",
     "start_after": "The `last_doc_id` of the page before",
     "user": "Only entries of this user name",
     "username": "The account's user name",
+    "zone": "Only alarms of this device",
 }

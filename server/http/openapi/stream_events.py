@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from server.alarms.alarm_view import AlarmEvent, AlarmView
 from server.control.messages import (
     DeletedEvent,
     SetpointEvent,
@@ -28,9 +29,11 @@ class HelloEvent(Struct):
 
 
 class SnapshotEvent(Struct):
-    """Every zone as it is now."""
+    """Every zone as it is now, and at most 1,000 open alarms of `alarm_count`."""
 
     zones: list[ZoneStatus]
+    alarms: list[AlarmView]
+    alarm_count: int
 
 
 class HeartbeatEvent(Struct):
@@ -62,6 +65,7 @@ EVENTS: dict[str, type[Struct]] = {
     "zone": ZoneEvent,
     "settings": SettingsEvent,
     "deleted": DeletedEvent,
+    "alarm": AlarmEvent,
     "heartbeat": HeartbeatEvent,
     "session": SessionEndEvent,
     "bye": ByeEvent,

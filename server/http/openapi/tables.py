@@ -69,6 +69,7 @@ READINGS: Operations = {
         body=[
             {"temp_tenths": 238, "sensor_ok": True, "device_id": "shed"},
             {"temp_tenths": 240, "sensor_ok": True, "device_id": "cellar"},
+            {"temp_tenths": None, "sensor_ok": False, "device_id": "boiler"},
         ],
         access=DEVICE,
         body_types=("application/x-ndjson",),
@@ -279,6 +280,42 @@ ACCOUNTS: Operations = {
     ),
 }
 
+# The first alarm for a sensor fault of the device `boiler`.
+ALARM_ID = "c074f11e4927c96b327ee140-1"
+
+ALARMS: Operations = {
+    "GET /api/alarms": Operation(
+        "list_alarms",
+        "List alarms page by page, the last changed first",
+        "`state=open` lists pending, active and acknowledged ones. A zone has at most one open"
+        " alarm of each kind.",
+        query="state=open&limit=1",
+    ),
+    "POST /api/alarms/<alarm_id>/acknowledge": Operation(
+        "acknowledge_alarm",
+        "Say that an active alarm is seen",
+        "Doing it again changes nothing. A pending alarm is answered with 409 `ALARM_PENDING`, one"
+        " that is over with 409 `ALARM_OVER`.",
+        path={"alarm_id": ALARM_ID},
+        body={},
+        body_optional=True,
+    ),
+    "POST /api/alarms/<alarm_id>/shelve": Operation(
+        "shelve_alarm",
+        "Send no notices of an alarm for some time",
+        "It stays in the list. If it ends and comes again in this time, it is still shelved.",
+        path={"alarm_id": ALARM_ID},
+        body={"seconds": 3600},
+    ),
+    "POST /api/alarms/<alarm_id>/comment": Operation(
+        "comment_alarm",
+        "Add a remark to an alarm, also to one that is over",
+        "A remark that the user has just made is not added again. An alarm has at most 20.",
+        path={"alarm_id": ALARM_ID},
+        body={"text": "The cable was loose."},
+    ),
+}
+
 AUDIT: Operations = {
     "GET /api/audit": Operation(
         "list_audit_entries_by_page",
@@ -331,6 +368,7 @@ TABLES: dict[str, tuple[str, Operations]] = {
     "devices": ("Registered devices", DEVICES),
     "tokens": ("Tokens of programs and wall displays, for admins", TOKENS),
     "accounts": ("Accounts of the tenant, for admins", ACCOUNTS),
+    "alarms": ("Alarms of zones and of the site", ALARMS),
     "audit": ("The audit log, for admins", AUDIT),
     "health": ("Health and figures of the server", HEALTH),
     "pages": ("Pages for browsers", PAGES),

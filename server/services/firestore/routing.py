@@ -23,10 +23,13 @@ log = logging.getLogger(__name__)
 
 # Test writes to the store of the readings go here; the collection is never copied.
 PROBES = "probes"
+# Each occurrence of an alarm, and for each zone and kind the number of the last one.
+ALARMS, ALARM_SLOTS = "alarms", "alarm_slots"
 # The collections that each switch moves.
 TELEMETRY = (
     *("telemetry", "zones", "tenant_settings", "zone_settings"),
     *("devices", "device_keys"),
+    *(ALARMS, ALARM_SLOTS),
 )
 AUTH = (
     *("users", "usernames", "tenants"),

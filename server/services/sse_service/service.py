@@ -104,7 +104,7 @@ class SSEService:
 
         async def state(stream: Subscription) -> bytes:
             try:
-                zones = await snapshot() if snapshot is not None else []
+                data = await snapshot() if snapshot is not None else {}
             except Unavailable as error:
                 log.warning(
                     "a stream of tenant %s ends because the snapshot could not be read: %s",
@@ -113,7 +113,7 @@ class SSEService:
                 )
                 stream.end("store")
                 return b""
-            return stream.control("snapshot", {"zones": zones})
+            return stream.control("snapshot", data)
 
         preamble = [hello] if snapshot is None else [hello, state]
         return await self.hub.subscribe(request, preamble)

@@ -50,4 +50,4 @@ class StreamRequest(msgspec.Struct, frozen=True):
     wire: ClientConnection | None = None
     """The connection to which events may be written directly."""
     snapshot: Snapshot | None = None
-    """Reads the zones that the stream sends after its `hello`."""
+    """Reads the state that the stream sends after its `hello`."""

@@ -6,7 +6,8 @@ from server.services.ports.event_log import Cursor, Entry
 
 # Pages that only use `onmessage` would take these events for readings, so they get a comment
 # instead. It is not empty, because an empty chunk would end the response.
-ONLY_NAMED, COMMENT = (b"event: zone\n", b"event: settings\n", b"event: deleted\n"), b":\n\n"
+ONLY_NAMED = tuple(f"event: {name}\n".encode() for name in ("zone", "settings", "deleted", "alarm"))
+COMMENT = b":\n\n"
 TAIL_MAX_BYTES = 1_000_000
 CHUNK_MAX_BYTES = 256 * 1024
 # Live subscribers share one or two offsets. Replays use many more; this bounds their memory.

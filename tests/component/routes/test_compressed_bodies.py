@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from server.http.app import BODY_MAX_BYTES
 from server.http.body_limits import LONGER
 from server.routes.inflating import inflated
+from tests.component.security.principals import ALARM_ID, with_alarm
 from tests.conftest import PASSWORD
 from tests.support.http import Caller, logged_in, stored
 from tests.support.serving import ask, request
@@ -33,6 +34,9 @@ BODIES = {
     "/api/devices/key/revoke": b'{"device_id": "roof"}',
     "/api/devices/delete": b'{"device_id": "roof"}',
     "/api/tokens": b'{"name": "bridge"}',
+    "/api/alarms/{alarm_id}/acknowledge": b"{}",
+    "/api/alarms/{alarm_id}/shelve": b'{"seconds": 60}',
+    "/api/alarms/{alarm_id}/comment": b'{"text": "loose cable"}',
     "/auth/login": json.dumps({"username": "admin", "password": PASSWORD}).encode(),
     "/api/users": json.dumps(
         {"username": "new", "password": NEW_PASSWORD, "role": "operator"}
@@ -52,7 +56,10 @@ async def send(caller, path, body, encoding="gzip", content_type="application/js
 async def test_every_route_that_accepts_json_accepts_it_compressed(container, path):
     admin = await logged_in(container, "admin")
     await admin.post("/api/devices/register", {"device_id": "roof"})
-    answer = await send(admin, path.format(username="reader"), gzip.compress(BODIES[path]))
+    await with_alarm(container)
+    answer = await send(
+        admin, path.format(username="reader", alarm_id=ALARM_ID), gzip.compress(BODIES[path])
+    )
     assert answer.status == 200, answer.body
 
 

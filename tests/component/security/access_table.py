@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tests.component.security.principals import (
     ADMIN,
+    ALARM_ID,
     DISPLAY,
     DISPLAY_REVOKED,
     ENDED,
@@ -223,6 +224,19 @@ def of_leaver(method: str, path: str = "", body: str = "", shows: str = "") -> R
     )
 
 
+def of_alarm(step: str, body: str, changing: frozenset[str] = frozenset(EVERYONE)) -> Row:
+    """What an operator does with the alarm of zone `lab`."""
+    row = post(f"/api/alarms/<alarm_id>/{step}", NOT_OPERATORS, body)
+    unknown = each((STRANGER, INTRUDER, TOKEN_FOREIGN), (404, "NO_SUCH_ALARM"))
+    return row._replace(
+        url=f"/api/alarms/{ALARM_ID}/{step}",
+        refused={**NOT_OPERATORS, **without(unknown, INTRUDER)},
+        in_shadow={**unknown, **OTHERS_TENANT, **NOT_ITS_ZONE, **NO_TOKEN},
+        disabled=NONE,
+        changing=changing,
+    )
+
+
 def of_attic(path: str) -> Row:
     """A change that ends the keys of device `attic`."""
     row = of_users("POST", path, '{"device_id": "attic"}')
@@ -300,6 +314,10 @@ ROWS: tuple[Row, ...] = (
     read("/api/telemetry/export.csv", NOT_OF_LAB, ",lab,32.1,", LAB),
     read("/api/sse/telemetry", NOT_READERS, LAB_ROW),
     read("/api/devices", NOT_READERS, LAB_ROW),
+    read("/api/alarms", NOT_READERS, ALARM_ID),
+    of_alarm("acknowledge", "{}", changing=frozenset()),
+    of_alarm("shelve", '{"seconds": @}'),
+    of_alarm("comment", '{"text": "@"}'),
     read("/api/audit/recent", NOT_ADMINS, "DEVICE_KEY_ISSUED", "limit=1000"),
     read("/api/audit", NOT_ADMINS, "DEVICE_KEY_ISSUED", "limit=1000"),
     *posts_of("lab", NOT_THE_DEVICE, KEYED_IN_SHADOW, KEYED_IF_OFF),

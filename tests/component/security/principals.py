@@ -6,6 +6,9 @@ import secrets
 from typing import Any
 
 from bas_server import Container
+from server.alarms.alarms_store import AlarmSlot, begin_writes
+from server.alarms.rules import AlarmMoment, Sign
+from server.alarms.steps import acknowledged, begun, slot_id
 from server.auth.tokens import NewToken
 from server.commands.admin import console
 from tests.conftest import PASSWORD
@@ -66,6 +69,8 @@ SPARE = "spare"
 SHORT_S = 60
 
 ACCOUNTS = {READER: "reader", OPERATOR: "operator", ADMIN: "admin", STRANGER: "stranger"}
+ALARM_KEY = ("default", "lab", "high")
+ALARM_ID = f"{slot_id(*ALARM_KEY)}-1"
 Headers = dict[str, str]
 
 
@@ -83,9 +88,17 @@ async def all_principals(container: Container, clock: ManualClock) -> dict[str, 
         "/api/sensor_data", reading(321, device_id="lab"), headers=found[OWN_KEY]
     )
     assert post.status == 200, post.body
+    await with_alarm(container)
     await _used(container, found)
     clock.advance(1)  # a chart ends before the present
     return {who: found[who] | {"User-Agent": AGENT} for who in EVERYONE}
+
+
+async def with_alarm(container: Container) -> None:
+    """Zone `lab` has an alarm that an operator has seen, with room for few comments."""
+    alarm = begun(ALARM_KEY, 1, Sign(on=True, off=False), AlarmMoment(1, 1, 1, "", 1))
+    seen = acknowledged(alarm, "operator", AlarmMoment(2, 1, 1, "", 1))
+    await container.base.client.write(begin_writes(seen, AlarmSlot()))
 
 
 async def _with_sessions(container: Container, clock: ManualClock) -> dict[str, Headers]:

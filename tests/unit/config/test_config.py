@@ -185,6 +185,24 @@ SETTINGS = {
     "BAS_SSE_HISTORY_EVENTS": ("sse_history_events", 20_000, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SSE_HISTORY_BYTES": ("sse_history_bytes", 8_000_000, [("1000", 1000)], [*NO_NUMBER, "1"]),
     "BAS_PRESENT_S": ("present_s", 60, [("1", 1), ("900", 900)], [*NO_NUMBER, "0", "901"]),
+    "BAS_ALARMS": (
+        "alarms",
+        "silent,fault",
+        [("Silent, stuck", "silent,stuck"), ("none", ""), ("fault,fault", "fault")],
+        ["high", "silent,loud", "none,silent"],
+    ),
+    "BAS_ALARM_TENTHS": (
+        "alarm_tenths",
+        (-550, 1250),
+        [("150..280", (150, 280)), ("-50 .. 1250", (-50, 1250))],
+        ["x", "280", "280..150", "-551..0"],
+    ),
+    "BAS_ALARM_DELAY_S": (
+        "alarm_delay_s",
+        300,
+        [("0", 0), ("86400", 86_400)],
+        [*NO_NUMBER, "-1", "86401"],
+    ),
     "BAS_PLAUSIBLE_TENTHS": (
         "plausible_tenths",
         (-550, 1250),

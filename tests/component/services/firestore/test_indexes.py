@@ -6,12 +6,15 @@ import ast
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from server.alarms.alarm import Alarm
+from server.alarms.alarms_store import AlarmsStore, SlotRecord
 from server.auth.attempts import Attempts
 from server.auth.back_off import BackOff
 from server.auth.known_addresses import Known
@@ -46,6 +49,8 @@ GROWS = r"_(ms|at)$|utc_timestamp|^last_(access|used)$|^gaps$|^doubted$|^address
 BUSY: dict[str, type[msgspec.Struct]] = {
     "telemetry": StoredReading,
     "zones": ZoneRecord,
+    "alarms": Alarm,
+    "alarm_slots": SlotRecord,
     "sessions": Session,
     "audit_log": AuditEntry,
     "login_attempts": Attempts,
@@ -67,12 +72,26 @@ async def _all(steps: AsyncIterator[object]) -> list[object]:
     return [step async for step in steps]
 
 
+async def _page_of_alarms(stores: Stores, **which: str | None) -> object:
+    alarms = AlarmsStore(stores.client)
+    await alarms.page_of_alarms("t", 5, since_ms=1, **which)  # type: ignore[arg-type]
+    return await alarms.page_of_alarms("t", 5, **which)  # type: ignore[arg-type]
+
+
 # Every function of a store that queries, called in every form that makes a different query.
 CALLS: dict[str, list[Callable[[Stores], Awaitable[object]]]] = {
     "seen_between": [lambda s: _first(s.zones.seen_between("t", 1, 2))],
     "count_by_trust": [lambda s: s.zones.count_by_trust("t", ("never", "ok"))],
     "of_all_tenants": [lambda s: _first(s.zones.of_all_tenants())],
     "page_of_zones": [lambda s: s.zone_directory.page_of_zones("t", 5)],
+    "in_state": [lambda s: _first(s.zones.in_state("fault"))],
+    "all_open": [lambda s: _first(AlarmsStore(s.client).all_open())],
+    "count_open": [lambda s: AlarmsStore(s.client).count_open("t")],
+    "page_of_alarms": [
+        partial(_page_of_alarms, state=state, device_id=device_id)
+        for state in (None, "open", "cleared")
+        for device_id in (None, "d")
+    ],
     "query_recent": [lambda s: s.audit.query_recent("t", 5)],
     "page": [
         lambda s: s.telemetry.history.page("t", None, 5),

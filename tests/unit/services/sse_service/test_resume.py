@@ -131,8 +131,8 @@ async def test_a_client_without_an_id_starts_fresh_and_gets_no_history(
 
 
 async def test_a_client_that_is_reset_gets_a_new_snapshot(rig: Rig) -> None:
-    async def zones() -> list[int]:
-        return [rig.published]
+    async def zones() -> dict[str, object]:
+        return {"zones": [rig.published]}
 
     await rig.publish(3)
     reader = await rig.reader("nonsense", snapshot=zones)

@@ -44,8 +44,8 @@ async def test_the_start_of_a_stream_is_one_piece_that_does_not_wait_for_the_sna
 
 
 async def test_the_snapshot_follows_hello_and_live_events_follow_the_snapshot(rig: Rig) -> None:
-    async def zones() -> list[dict[str, str]]:
-        return [{"device_id": "a"}]
+    async def zones() -> dict[str, object]:
+        return {"zones": [{"device_id": "a"}]}
 
     reader = await rig.reader(snapshot=zones)
     await reader.named("snapshot")
@@ -72,7 +72,7 @@ async def first(reader) -> bytes:
 
 
 async def test_a_stream_whose_snapshot_cannot_be_read_ends_and_is_counted(rig: Rig) -> None:
-    async def zones() -> list[object]:
+    async def zones() -> dict[str, object]:
         raise Unavailable
 
     reader = await rig.reader(snapshot=zones)
@@ -82,8 +82,8 @@ async def test_a_stream_whose_snapshot_cannot_be_read_ends_and_is_counted(rig: R
 
 
 async def test_without_names_no_frame_has_an_event_line(rig: Rig) -> None:
-    async def zones() -> list[object]:
-        return []
+    async def zones() -> dict[str, object]:
+        return {"zones": []}
 
     reader = await rig.reader(names=False, snapshot=zones)
     named = await rig.reader(snapshot=zones)
@@ -104,8 +104,8 @@ async def test_without_names_no_frame_has_an_event_line(rig: Rig) -> None:
 
 
 async def test_every_frame_with_data_has_an_id_that_a_client_can_send_back(rig: Rig) -> None:
-    async def zones() -> list[object]:
-        return []
+    async def zones() -> dict[str, object]:
+        return {"zones": []}
 
     reader = await rig.reader(snapshot=zones)
     await rig.publish(2)
@@ -118,9 +118,9 @@ async def test_every_frame_with_data_has_an_id_that_a_client_can_send_back(rig: 
 
 
 async def test_hello_and_snapshot_have_the_id_at_which_the_stream_joined(rig: Rig) -> None:
-    async def zones() -> list[object]:
+    async def zones() -> dict[str, object]:
         await rig.publish(5)
-        return []
+        return {"zones": []}
 
     await rig.publish(3)
     reader = await rig.reader(snapshot=zones)
@@ -209,10 +209,10 @@ async def test_no_event_is_missed_or_repeated_between_the_snapshot_and_the_live_
         stored += 1
         await rig.sse.publish(HERE, "telemetry", {"n": stored})
 
-    async def zones() -> int:
+    async def zones() -> dict[str, int]:
         seen = stored
         await asyncio.sleep(0)
-        return seen
+        return {"zones": seen}
 
     async def publisher() -> None:
         while True:
