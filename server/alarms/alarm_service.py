@@ -67,6 +67,7 @@ class AlarmService(BackgroundTask):
         """Bring the alarms up to date once. Raises StoreUnavailable."""
         await self._site.settle()
         if self._store_watch.away:
+            self._know_at = self._compare_at = 0.0
             return
         await self._read_all()
         await self._watch.compare_noted(self._site.moment())
@@ -126,8 +127,8 @@ class AlarmService(BackgroundTask):
                 self._board.hold(key, Held(uptime_ms, Sign(on=True, off=False, reason=reason)))
             elif not is_on and isinstance(entry, Known):
                 self._watch.ending[key] = None
-            elif not is_on and entry is None:
-                self._watch.lost[key] = None
+            elif not is_on:
+                self._board.forget(key)
 
     def _count(self) -> None:
         counts: Counter[tuple[str, str]] = Counter()

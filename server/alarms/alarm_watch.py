@@ -101,7 +101,10 @@ class AlarmWatch:
     ) -> None:
         """Compare a zone's record with its alarms, and note what must change."""
         entries = self._board.zones.get(zone_id, {})
-        for kind, sign in signs(zone, self._rules, moment).items():
+        found = signs(zone, self._rules, moment)
+        for kind in entries.keys() - found.keys():
+            self.ending[(*zone_id, kind)] = None  # the settings do not have this kind any more
+        for kind, sign in found.items():
             key = (*zone_id, kind)
             entry = entries.get(kind)
             if entry is None:

@@ -19,7 +19,7 @@ from server.alarms.alarms_store import (
     drop_writes,
 )
 from server.alarms.board import AlarmBoard, AlarmKey
-from server.alarms.rules import AlarmMoment, Sign, shelf_is_over
+from server.alarms.rules import AlarmMoment, Sign, family_of, shelf_is_over
 from server.alarms.steps import begun, of_zone, slot_id
 from server.common.clock import Clock, booted_ms
 from server.common.errors import Conflict
@@ -120,6 +120,7 @@ class AlarmWriter:
         for change in changes:
             alarm = change.alarm
             self._metrics.alarm_changes.labels(kind=alarm.kind, step=change.step).inc()
+            self._log(change)
             events = of_tenants.setdefault(alarm.tenant_id, [])
             events.append((alarm_event(change), alarm.device_id or None, ""))
         for tenant_id, events in of_tenants.items():
@@ -131,6 +132,19 @@ class AlarmWriter:
             await self._client.write([Create(ALARMS, alarm.id, plain(alarm))])
         except (Conflict, StoreUnavailable) as error:
             log.info("an alarm about the store is not kept as history: %s", error)
+
+    def _log(self, change: AlarmChange) -> None:
+        """Log a new alarm; the zone watch and the store watch log theirs."""
+        alarm = change.alarm
+        if change.step != "raised" or change.at_once or family_of(alarm.kind):
+            return
+        if self._seldom.may_log(f"{alarm.tenant_id} {alarm.kind}"):
+            log.warning(
+                "alarm %s of %s of tenant %r: `bas_server.py alarms` lists all",
+                alarm.kind,
+                f"zone {alarm.device_id!r}" if alarm.device_id else "the site",
+                alarm.tenant_id,
+            )
 
     def _has_room(self, one: Beginning) -> bool:
         tenant_id = one.key[0]

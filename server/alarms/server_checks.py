@@ -27,6 +27,7 @@ class ServerChecks(BackgroundTask):
         self._clock = clock
         self._booted_ms = booted_ms(clock)
         self._leapt_at_ms: float | None = None
+        self._was_on: dict[str, bool] = {}
 
     async def check(self) -> None:
         """Report what is wrong, and what is right again."""
@@ -34,10 +35,19 @@ class ServerChecks(BackgroundTask):
             async with asyncio.timeout(DISK_WAIT_S):
                 await self._disk.check()
         except (TimeoutError, Unavailable):
-            self._site.report(SITE_TENANT, "disk_nearly_full", is_on=True)
+            self._report("disk_nearly_full", is_on=True)
         else:
-            self._site.report(SITE_TENANT, "disk_nearly_full", is_on=False)
-        self._site.report(SITE_TENANT, "clock_wrong", is_on=self._has_leapt())
+            self._report("disk_nearly_full", is_on=False)
+        self._report("clock_wrong", is_on=self._has_leapt())
+
+    def _report(self, kind: str, *, is_on: bool) -> None:
+        """Report a condition while it is there, and once that it is not.
+
+        Another machine may have the condition: it must not be denied again and again.
+        """
+        if is_on or self._was_on.get(kind, True):
+            self._site.report(SITE_TENANT, kind, is_on=is_on)
+        self._was_on[kind] = is_on
 
     def _has_leapt(self) -> bool:
         """Whether the clock was set by more than CLOCKS_APART_MS within the last hour of uptime."""

@@ -274,7 +274,11 @@ async def test_two_tenants_never_see_each_others_events(site: Site) -> None:
         await StreamClient.open(site.port, session=site.elsewhere) as their,
     ):
         await our.opening()
-        assert (await their.opening())["snapshot"].json == {"zones": []}
+        assert (await their.opening())["snapshot"].json == {
+            "zones": [],
+            "alarms": [],
+            "alarm_count": 0,
+        }
         for number in range(5):
             await post_reading(here, "shared-name", 300 + number)
             await post_reading(there, "shared-name", 400 + number)

@@ -162,9 +162,9 @@ def security(access: str) -> list[dict[str, list[str]]]:
 
 def _typed(values: list[str], schema: Schema) -> Any:
     """The values of a query's parameter as its schema types them."""
-    if schema["type"] == "array":
+    if schema.get("type") == "array":
         return values
-    return int(values[0]) if schema["type"] == "integer" else values[0]
+    return int(values[0]) if schema.get("type") == "integer" else values[0]
 
 
 def _complete_body(body: Schema, operation: Operation) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.support.http import Caller, exchange, logged_in, reading, served
 from tests.support.serving import serving
 
+NO_ALARMS = {"alarms": [], "alarm_count": 0}
+
 PATH = "/api/sse/telemetry"
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -75,7 +77,7 @@ async def test_a_stream_starts_with_a_comment_retry_hello_and_snapshot(container
     assert (hello, snapshot) == ("hello", "snapshot")
     assert greeting == {"resume": "fresh", "ts": clock.now_ms(), "heartbeat_s": 20}
     status = (await Caller(container.app).get("/api/status?device_id=lab")).json()
-    assert state == {"zones": [status]}
+    assert state == {"zones": [status], **NO_ALARMS}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ async def test_the_snapshot_contains_only_the_requested_devices_of_the_own_tenan
     (_, _), (_, state) = events(answer)
     assert [zone["device_id"] for zone in state["zones"]] == ["one", "three"]
     (_, _), (_, theirs) = events(await start(container, "stranger", frames=4))
-    assert theirs == {"zones": []}
+    assert theirs == {"zones": [], **NO_ALARMS}
 
 
 @pytest.mark.parametrize("text", ["x", "1-1", "\x7f", "é", "9" * 500, "%00", "../..", "a.b.c"])

@@ -225,7 +225,7 @@ def of_leaver(method: str, path: str = "", body: str = "", shows: str = "") -> R
 
 
 def of_alarm(step: str, body: str, changing: frozenset[str] = frozenset(EVERYONE)) -> Row:
-    """What an operator does with the alarm of zone `lab`."""
+    """What an operator does with the alarm of the site."""
     row = post(f"/api/alarms/<alarm_id>/{step}", NOT_OPERATORS, body)
     unknown = each((STRANGER, INTRUDER, TOKEN_FOREIGN), (404, "NO_SUCH_ALARM"))
     return row._replace(

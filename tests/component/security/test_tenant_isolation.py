@@ -137,7 +137,7 @@ async def test_the_offset_of_another_tenant_s_stream_gives_a_reset_and_none_of_i
     ) as ours:
         begun = await ours.opening()
         assert begun["hello"].json["resume"] == "reset"
-        assert begun["snapshot"].json == {"zones": []}
+        assert begun["snapshot"].json == {"zones": [], "alarms": [], "alarm_count": 0}
         await stranger.post("/api/sensor_data", reading(324, device_id=SECRET))
         await stranger.post("/api/set_setpoint", {"setpoint_tenths": 324})
         await Caller(container.app).post("/api/sensor_data", reading(250, device_id="ours"))
