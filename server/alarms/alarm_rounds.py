@@ -11,17 +11,20 @@ from server.alarms.alarm import MANY, AlarmChange, AlarmStep
 from server.alarms.alarm_watch import COMPARED_AT_ONCE, AlarmWatch, ZoneId
 from server.alarms.alarm_writer import AlarmWriter, Beginning
 from server.alarms.alarms_store import AlarmsStore, StoredAlarm
-from server.alarms.board import AlarmBoard, AlarmKey, Held, Known
+from server.alarms.board import AlarmBoard, AlarmKey, HeldCondition, Known
 from server.alarms.rules import (
     HOLD_MS,
     MANY_LEAST,
     MANY_WITHIN_MS,
+    SILENT_MIN_MS,
+    SOUGHT_MS,
     STORM,
     AlarmMoment,
     Sign,
     family_of,
     judge_many,
     many_is_over,
+    overdue_ms,
     rest_ms,
     shelf_is_over,
 )
@@ -197,7 +200,7 @@ class AlarmRounds:
                 records |= {(tenant_id, name): one for name, one in found.items()}
         for key in keys:
             held, record = self._board.get(key), records.get(key[:2])
-            if not isinstance(held, Held):
+            if not isinstance(held, HeldCondition):
                 continue
             if record is None:  # a condition of the site
                 wanted.append(Beginning(key, held.sign))
@@ -210,7 +213,7 @@ class AlarmRounds:
             wanted.append(Beginning(key, sign, record.zone, held.setpoint_tenths, delay_ms))
         await self._writer.begin(wanted)
         for one in wanted:
-            if isinstance(self._board.get(one.key), Held):
+            if isinstance(self._board.get(one.key), HeldCondition):
                 self._board.forget(one.key)  # the next comparison of the zone finds it again
 
     async def _activate(self, key: AlarmKey, moment: AlarmMoment) -> None:
@@ -247,8 +250,16 @@ class AlarmRounds:
         return count
 
     async def _count_recent(self, tenant_id: str, family: str, moment: AlarmMoment) -> int:
-        """How many of the tenant's zones have come into this state lately, by the store."""
-        count = 0
+        """How many of the tenant's zones have come into this state lately, by the store.
+
+        The zone watch writes one silent zone after another, so those are counted by their posts.
+        """
+        count, steady_ms = 0, moment.steady_ms
+        if family == "silent":
+            span = steady_ms - SOUGHT_MS, steady_ms - SILENT_MIN_MS + 1
+            async for zone in self._zones.seen_between(tenant_id, *span):
+                count += 0 <= overdue_ms(zone, steady_ms) < MANY_WITHIN_MS
+            return count
         async for zone in self._zones.in_state(family):
             since_ms = moment.now_ms - zone.trust_since_ms
             count += zone.tenant_id == tenant_id and since_ms < MANY_WITHIN_MS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from server.alarms.board import AlarmBoard, AlarmKey, Held, Known
+from server.alarms.board import AlarmBoard, AlarmKey, HeldCondition, Known
 from server.alarms.rules import LONG_MS, AlarmMoment, AlarmRules, Sign, kind_of, quiet_ms, signs
 from server.common.clock import Clock
 from server.common.metrics import Metrics
@@ -109,10 +109,10 @@ class AlarmWatch:
             entry = entries.get(kind)
             if entry is None:
                 if sign.on and not self._board.is_absorbed(zone_id[0], kind):
-                    self._board.hold(key, Held(moment.uptime_ms, sign, setpoint_tenths))
+                    self._board.hold(key, HeldCondition(moment.uptime_ms, sign, setpoint_tenths))
                 elif sign.on is False and was == kind:
                     self.lost[key] = None
-            elif isinstance(entry, Held):
+            elif isinstance(entry, HeldCondition):
                 if sign.on is False:
                     self._board.forget(key)
             elif sign.off or (sign.on is False and entry.alarm.state == "pending"):

@@ -17,7 +17,7 @@ AlarmKey = tuple[str, str, str]
 HELD_MAX = 100_000
 
 
-class Held(NamedTuple):
+class HeldCondition(NamedTuple):
     """A condition that has begun; `uptime_ms` is when this process saw it."""
 
     uptime_ms: int
@@ -42,7 +42,7 @@ class Known(NamedTuple):
         return StoredAlarm(self.alarm, self.version)
 
 
-Entry: TypeAlias = Held | Known
+Entry: TypeAlias = HeldCondition | Known
 
 
 class AlarmBoard:
@@ -51,7 +51,7 @@ class AlarmBoard:
     def __init__(self) -> None:
         self.zones: dict[tuple[str, str], dict[str, Entry]] = {}
         """The entries by tenant and device, then by kind."""
-        self.held: dict[AlarmKey, Held] = {}
+        self.held: dict[AlarmKey, HeldCondition] = {}
         self.counts: Counter[str] = Counter()
         """The open alarms of each tenant."""
 
@@ -66,7 +66,7 @@ class AlarmBoard:
                 if isinstance(entry, Known):
                     yield (*zone, kind), entry
 
-    def hold(self, key: AlarmKey, held: Held) -> None:
+    def hold(self, key: AlarmKey, held: HeldCondition) -> None:
         """Note that a condition has begun that has no entry; beyond HELD_MAX it is forgotten."""
         if len(self.held) < HELD_MAX and self.get(key) is None:
             self.held[key] = held

@@ -33,6 +33,8 @@ HOLD_MS, HOLD_MAX_MS, FOLLOWED_MS = 500, 8_000, 2_500
 STORM, MANY_LEAST, MANY_WITHIN_MS = 3, 10, 60_000
 # The site's alarm ends when fewer zones than this, and fewer than a 20th, have the condition left.
 MANY_LEFT, MANY_LEFT_SHARE = 5, 20
+# No zone is silent sooner after its last post, and none is sought that posted longer ago.
+SILENT_MIN_MS, SOUGHT_MS = 10_000, 10 * MINUTE_MS
 
 Many = Literal["wait", "ask", "each", "many"]
 """Wait for more zones, count them in the store, or raise an alarm for each zone or for all."""
@@ -166,6 +168,16 @@ def shelf_is_over(alarm: Alarm, moment: AlarmMoment) -> bool:
     same_boot = alarm.shelf_boot == moment.boot
     leap_ms = moment.booted_ms - alarm.shelf_booted_ms if same_boot else 0
     return bool(alarm.shelved_until_ms) and moment.now_ms >= alarm.shelved_until_ms + leap_ms
+
+
+def overdue_ms(zone: ZoneRecord, steady_ms: int) -> int:
+    """For how long the zone has been silent, also if the zone watch has not stored that yet.
+
+    Negative before that. It is the rule of `control/rules/silence.py`.
+    """
+    gaps = sorted(zone.gaps)
+    period_ms = gaps[len(gaps) // 2] * 100 if len(gaps) > 1 else MINUTE_MS
+    return steady_ms - zone.last_seen_ms - max(3 * period_ms, SILENT_MIN_MS)
 
 
 def judge_many(

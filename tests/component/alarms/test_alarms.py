@@ -346,6 +346,27 @@ async def test_ten_thousand_silent_zones_are_one_alarm_of_the_site(
     watching.cancel()
 
 
+async def test_zones_count_as_silent_before_that_is_written(site: Site, clock: ManualClock) -> None:
+    process = await site.start()
+    for number in range(3):
+        if number:
+            clock.advance(2)
+        await _post_all(process, [f"zone{one}" for one in range(12)], COLD)
+    await process.alarms.service.round()
+    clock.advance(10)
+    for number in range(3):  # the zone watch has written these
+        record = await process.stores.zones.get(TENANT, f"zone{number}")
+        silent = msgspec.structs.replace(record.zone, trust_state="silent")
+        await process.store.write(
+            [process.stores.zones.zone_write(silent, record.version, typed=True)]
+        )
+        process.alarms.watch.observe(record.zone, silent, None)
+    await rounds(process)
+    assert await steps(site) == []
+    await rounds(process, after_s=3)
+    assert await steps(site) == [("raised", "many_silent", None)]
+
+
 async def test_an_alarm_of_the_site_ends_when_few_zones_are_left(
     site: Site, clock: ManualClock
 ) -> None:

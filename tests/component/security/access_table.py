@@ -231,7 +231,7 @@ def of_alarm(step: str, body: str, changing: frozenset[str] = frozenset(EVERYONE
     return row._replace(
         url=f"/api/alarms/{ALARM_ID}/{step}",
         refused={**NOT_OPERATORS, **without(unknown, INTRUDER)},
-        in_shadow={**unknown, **OTHERS_TENANT, **NOT_ITS_ZONE, **NO_TOKEN},
+        in_shadow=unknown,
         disabled=NONE,
         changing=changing,
     )
