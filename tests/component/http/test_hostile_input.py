@@ -192,8 +192,8 @@ def group_of(rule):
 
 
 def kept_documents(container):
-    """What a refused request must not change; a refused log-in is counted."""
-    return kept(container, "sessions", "login_attempts")
+    """What a refused request must not change; a refused log-in is counted, and an alarm comes later."""
+    return kept(container, "sessions", "login_attempts", "alarms", "alarm_slots")
 
 
 def check_form(answer, path):
