@@ -261,5 +261,6 @@ async def test_no_special_body_breaks_a_route_that_accepts_bodies(container, ses
             check_form(answer, path)
             if answer.status >= 400:
                 assert await kept_documents(container) == before
-            if len(body) > 256 * 1024 and "<" not in path:  # else it names nobody: 404
+            # With "<" in the path it names nobody: 404; a file of zones may be 2 MB.
+            if len(body) > 256 * 1024 and "<" not in path and path != "/api/zones.csv":
                 assert answer.status in {401, 413}
