@@ -11,7 +11,7 @@ from server.alarms.alarm import MANY, AlarmChange, AlarmStep
 from server.alarms.alarm_watch import COMPARED_AT_ONCE, AlarmWatch, ZoneId
 from server.alarms.alarm_writer import AlarmWriter, Beginning
 from server.alarms.alarms_store import AlarmsStore, StoredAlarm
-from server.alarms.board import AlarmBoard, AlarmKey, HeldCondition, Known
+from server.alarms.board import AlarmBoard, AlarmKey, HeldCondition, KnownAlarm
 from server.alarms.rules import (
     HOLD_MS,
     MANY_LEAST,
@@ -70,7 +70,7 @@ class AlarmRounds:
         ending, self._watch.ending = list(self._watch.ending), {}
         for key in ending:
             entry = self._board.get(key)
-            if isinstance(entry, Known):
+            if isinstance(entry, KnownAlarm):
                 await self.end(entry.stored)
 
     async def end(self, stored: StoredAlarm) -> None:
@@ -89,7 +89,7 @@ class AlarmRounds:
         delayed, self._watch.delayed = self._watch.delayed, {}
         for key, delay_ms in delayed.items():
             entry = self._board.get(key)
-            if isinstance(entry, Known) and entry.alarm.state == "pending":
+            if isinstance(entry, KnownAlarm) and entry.alarm.state == "pending":
                 alarm = steps.delayed(entry.alarm, self._writer.moment(), delay_ms)
                 await self._change(entry.stored, AlarmChange("pending", alarm))
 
@@ -218,7 +218,7 @@ class AlarmRounds:
 
     async def _activate(self, key: AlarmKey, moment: AlarmMoment) -> None:
         entry = self._board.get(key)
-        if not isinstance(entry, Known):
+        if not isinstance(entry, KnownAlarm):
             return
         record = await self._zones.get(*key[:2])
         sign = self._watch.sign_of(record.zone, key[2], moment)

@@ -10,7 +10,7 @@ from collections import Counter
 from server.alarms.alarm import ACTIVE, FAMILIES
 from server.alarms.alarm_rounds import AlarmRounds
 from server.alarms.alarm_watch import AlarmWatch
-from server.alarms.board import AlarmBoard, HeldCondition, Known
+from server.alarms.board import AlarmBoard, HeldCondition, KnownAlarm
 from server.alarms.rules import AlarmRules, Sign, family_of
 from server.alarms.site_alarms import SiteAlarms
 from server.common.background_task import BackgroundTask
@@ -127,7 +127,7 @@ class AlarmService(BackgroundTask):
                 self._board.hold(
                     key, HeldCondition(uptime_ms, Sign(on=True, off=False, reason=reason))
                 )
-            elif not is_on and isinstance(entry, Known):
+            elif not is_on and isinstance(entry, KnownAlarm):
                 self._watch.ending[key] = None
             elif not is_on:
                 self._board.forget(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from server.alarms.board import AlarmBoard, AlarmKey, HeldCondition, Known
+from server.alarms.board import AlarmBoard, AlarmKey, HeldCondition, KnownAlarm
 from server.alarms.rules import LONG_MS, AlarmMoment, AlarmRules, Sign, kind_of, quiet_ms, signs
 from server.common.clock import Clock
 from server.common.metrics import Metrics
@@ -164,7 +164,7 @@ class AlarmWatch:
     def _quiet_rest(self, zone_id: ZoneId, moment: AlarmMoment) -> int:
         return max(0, self._quiet.get(zone_id, 0) - moment.uptime_ms)
 
-    def _delay_again(self, key: AlarmKey, entry: Known, moment: AlarmMoment) -> None:
+    def _delay_again(self, key: AlarmKey, entry: KnownAlarm, moment: AlarmMoment) -> None:
         """A setpoint that was changed while a temperature alarm is pending delays it again."""
         rest = self._quiet_rest(key[:2], moment)
         began_ms = entry.alarm.pending_uptime_ms

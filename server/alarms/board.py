@@ -25,7 +25,7 @@ class HeldCondition(NamedTuple):
     setpoint_tenths: int | None = None
 
 
-class Known(NamedTuple):
+class KnownAlarm(NamedTuple):
     """An open alarm; `uptime_ms` is when this process saw it first.
 
     `is_new`: it began while this process ran, so it may be one of many.
@@ -42,28 +42,28 @@ class Known(NamedTuple):
         return StoredAlarm(self.alarm, self.version)
 
 
-Entry: TypeAlias = HeldCondition | Known
+BoardEntry: TypeAlias = HeldCondition | KnownAlarm
 
 
 class AlarmBoard:
     """At most one entry for each tenant, zone and kind."""
 
     def __init__(self) -> None:
-        self.zones: dict[tuple[str, str], dict[str, Entry]] = {}
+        self.zones: dict[tuple[str, str], dict[str, BoardEntry]] = {}
         """The entries by tenant and device, then by kind."""
         self.held: dict[AlarmKey, HeldCondition] = {}
         self.counts: Counter[str] = Counter()
         """The open alarms of each tenant."""
 
-    def get(self, key: AlarmKey) -> Entry | None:
+    def get(self, key: AlarmKey) -> BoardEntry | None:
         """The entry of this key."""
         return self.zones.get(key[:2], {}).get(key[2])
 
-    def known(self) -> Iterator[tuple[AlarmKey, Known]]:
+    def known(self) -> Iterator[tuple[AlarmKey, KnownAlarm]]:
         """Every open alarm."""
         for zone, entries in list(self.zones.items()):
             for kind, entry in list(entries.items()):
-                if isinstance(entry, Known):
+                if isinstance(entry, KnownAlarm):
                     yield (*zone, kind), entry
 
     def hold(self, key: AlarmKey, held: HeldCondition) -> None:
@@ -81,17 +81,17 @@ class AlarmBoard:
             return
         before = self.get(key)
         self.held.pop(key, None)
-        if isinstance(before, Known) and before.alarm.id == alarm.id:
+        if isinstance(before, KnownAlarm) and before.alarm.id == alarm.id:
             uptime_ms, is_new = before.uptime_ms, before.is_new
-        if not isinstance(before, Known):
+        if not isinstance(before, KnownAlarm):
             self.counts[alarm.tenant_id] += 1
-        entry = Known(alarm, stored.version, uptime_ms, is_new)
+        entry = KnownAlarm(alarm, stored.version, uptime_ms, is_new)
         self.zones.setdefault(key[:2], {})[key[2]] = entry
 
     def forget(self, key: AlarmKey) -> None:
         """Remove the entry of this key."""
         entries = self.zones.get(key[:2], {})
-        if isinstance(entries.pop(key[2], None), Known):
+        if isinstance(entries.pop(key[2], None), KnownAlarm):
             self.counts[key[0]] -= 1
         self.held.pop(key, None)
         if not entries:
@@ -110,7 +110,7 @@ class AlarmBoard:
     def is_absorbed(self, tenant_id: str, kind: str) -> bool:
         """Whether an alarm of the site stands for the zones' alarms of this kind."""
         many = many_of(kind)
-        return bool(many) and isinstance(self.get((tenant_id, "", many)), Known)
+        return bool(many) and isinstance(self.get((tenant_id, "", many)), KnownAlarm)
 
     def recent(self, tenant_id: str, family: str, uptime_ms: int) -> int:
         """How many of the tenant's zones have had a condition of this family for a short time."""

@@ -28,6 +28,7 @@ NEEDS_SYSTEMD = "it needs a running systemd; the tests start and stop the server
 RUNS_THE_TESTS = "it runs these tests"
 EMULATORS = "tests/integration/test_setup_emulators.py runs it"
 NOT_RUN = {
+    "docs/alarms.md": {"./scripts/run.sh alarms": "tests/integration/test_alarms.py runs it"},
     "CONTRIBUTING.md": {
         "./scripts/test.sh": RUNS_THE_TESTS,
         "./scripts/test.sh tests/unit": RUNS_THE_TESTS,
