@@ -38,6 +38,7 @@ from server.common.metrics import Metrics
 from server.common.seldom import Seldom
 from server.common.tracebacks import log_failure
 from server.common.version import VERSION
+from server.common.zone_name import zone_name
 from server.config.config import ServerConfig
 from server.http.beside_legacy import BesideLegacy
 from server.http.body_limits import LimitedRequest
@@ -176,6 +177,7 @@ def create_app(
         openapi_provider_class=ApiDocument,
     )
     app.json = _Json(app)
+    app.jinja_env.globals["site_time_zone"] = zone_name(config.timezone)
     app.before_request(guard.check_origin)
     app.after_request(_secure)
     add_cache_rules(app)

@@ -20,10 +20,10 @@ class StaticFiles:
 
     def __init__(self, folder: Path) -> None:
         digest = hashlib.sha256()
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder.rglob("*")):
             if path.is_file():
                 content = path.read_bytes()
-                digest.update(f"{path.name} {len(content)}\n".encode() + content)
+                digest.update(f"{path.relative_to(folder)} {len(content)}\n".encode() + content)
         self.version = digest.hexdigest()[:DIGITS]
 
     def url(self, name: str) -> str:

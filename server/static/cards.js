@@ -1,6 +1,6 @@
 // Shows the zones as cards. Names are set as text, never as HTML: a device may send any name.
 
-import { celsius, span, timeOfDay, timeShort, timeWhole } from "./units.js";
+import { celsius, span, spread, timeOfDay, timeShort, timeWhole } from "./units.js";
 import {
   announcementWords,
   condition,
@@ -51,7 +51,7 @@ class Card {
     set(parts.state, stateWords(zone));
     set(parts.temperature, zone.hasReading ? celsius(zone.temp_tenths) : "–");
     set(parts.setpoint, celsius(zone.setpoint_tenths));
-    set(parts.deadband, celsius(zone.deadband_tenths));
+    set(parts.deadband, spread(zone.deadband_tenths));
     set(parts.cooler, relayWords(zone, zone.cool_active));
     set(parts.heat, relayWords(zone, zone.heat_active));
     this.#showAge(zone);

@@ -1,7 +1,7 @@
 // The form that changes setpoint and deadband of one zone or of all.
 
 import { errorWords, goToLogin, postJson } from "./api.js";
-import { celsius, degrees, tenths } from "./units.js";
+import { celsius, degrees, difference, spread, tenths, tenthsOfSpread } from "./units.js";
 
 const ALL = "all";
 const ONE = "one:"; // before a device id, so that no device can be called "all"
@@ -128,7 +128,7 @@ export class SetpointForm {
   #inWords(body) {
     const values = [];
     if ("setpoint_tenths" in body) values.push(`setpoint ${celsius(body.setpoint_tenths)}`);
-    if ("deadband_tenths" in body) values.push(`deadband ${celsius(body.deadband_tenths)}`);
+    if ("deadband_tenths" in body) values.push(`deadband ${spread(body.deadband_tenths)}`);
     return `${body.device_id ?? "all zones"}, ${values.join(", ")}`;
   }
 

@@ -1,24 +1,88 @@
-// Writes temperatures and times for people. Temperatures are always integers, in tenths of °C.
+// Writes temperatures and times for people. Temperatures are always integers, in tenths of °C; a
+// person may choose to see and write °F. Times are those of the site's time zone.
+
+import { preference } from "./preferences.js";
 
 const DECIMAL = /^([+\-−]?)(\d{1,3})(?:[.,](\d)0*)?$/;
+const tenth = new Intl.NumberFormat(undefined, {
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+  useGrouping: false,
+});
 
-/** 235 -> "23.5", -5 -> "−0.5". */
+/** The unit in which this person sees temperatures: "°C" or "°F". */
+export function unit() {
+  return preference("units") === "F" ? "°F" : "°C";
+}
+
+function shown(value) {
+  return tenth.format(value).replace("-", "−");
+}
+
+/** 235 -> "23.5", -5 -> "−0.5", as the person's locale writes it; in °F -> "74.3". */
 export function degrees(tenths) {
-  const size = Math.abs(tenths);
-  return `${tenths < 0 ? "−" : ""}${Math.trunc(size / 10)}.${size % 10}`;
+  return shown(unit() === "°F" ? tenths * 0.18 + 32 : tenths / 10);
+}
+
+/** A difference of temperatures: 10 -> "1.0", in °F "1.8". */
+export function difference(tenths) {
+  return shown(unit() === "°F" ? tenths * 0.18 : tenths / 10);
 }
 
 /** 235 -> "23.5 °C", with a space that does not break; null, for no temperature, -> "–". */
 export function celsius(tenths) {
-  return tenths === null ? "–" : `${degrees(tenths)}\u00a0°C`;
+  return tenths === null ? "–" : `${degrees(tenths)}\u00a0${unit()}`;
 }
 
-/** "23.5" or "23,5" -> 235; null unless it is a number with at most one decimal digit. */
-export function tenths(text) {
+/** The same for a difference, such as a deadband. */
+export function spread(tenths) {
+  return tenths === null ? "–" : `${difference(tenths)}\u00a0${unit()}`;
+}
+
+function number(text) {
   const found = DECIMAL.exec(text.trim());
   if (found === null) return null;
   const size = Number(found[2]) * 10 + Number(found[3] ?? 0);
   return found[1] === "-" || found[1] === "−" ? -size : size;
+}
+
+/**
+ * "23.5" or "23,5" -> 235, in the person's unit; null unless it is a number with at most one decimal
+ * digit. In °F the nearest tenth of a °C.
+ */
+export function tenths(text) {
+  const value = number(text);
+  return value === null || unit() === "°C" ? value : Math.round((value - 320) / 1.8);
+}
+
+/** The same for a difference. */
+export function tenthsOfSpread(text) {
+  const value = number(text);
+  return value === null || unit() === "°C" ? value : Math.round(value / 1.8);
+}
+
+let zone; // the options with the site's time zone, once they are needed
+
+/** The IANA name of the site's time zone; "" if the server does not know it. */
+export function siteTimeZone() {
+  return globalThis.document?.documentElement.dataset.timeZone ?? "";
+}
+
+function inZone() {
+  if (zone) return zone;
+  const timeZone = siteTimeZone();
+  zone = {};
+  try {
+    if (timeZone) new Intl.DateTimeFormat(undefined, { timeZone });
+    if (timeZone) zone = { timeZone };
+  } catch {
+    // A zone that this browser does not know: its own.
+  }
+  return zone;
+}
+
+function isToday(moment) {
+  return moment.toLocaleDateString("en", inZone()) === new Date().toLocaleDateString("en", inZone());
 }
 
 /** A span of milliseconds in its largest fitting unit: "3 s", "2 min", "5 h", "3 days". */
@@ -39,21 +103,21 @@ export function waitWords(seconds) {
 /** A moment as the time of day, with the date if it was not today. */
 export function timeOfDay(ms) {
   const moment = new Date(ms);
-  const today = moment.toDateString() === new Date().toDateString();
-  return today ? moment.toLocaleTimeString() : moment.toLocaleString();
+  return isToday(moment)
+    ? moment.toLocaleTimeString(undefined, inZone())
+    : moment.toLocaleString(undefined, inZone());
 }
 
 /** A moment as in timeOfDay, but without seconds and year. */
 export function timeShort(ms) {
   const moment = new Date(ms);
-  const today = moment.toDateString() === new Date().toDateString();
-  const day = today ? {} : { month: "short", day: "numeric" };
-  return moment.toLocaleString([], { ...day, hour: "numeric", minute: "2-digit" });
+  const day = isToday(moment) ? {} : { month: "short", day: "numeric" };
+  return moment.toLocaleString([], { ...day, hour: "numeric", minute: "2-digit", ...inZone() });
 }
 
 /** A moment with full date, time and time zone. */
 export function timeWhole(ms) {
-  return new Date(ms).toLocaleString([], { dateStyle: "full", timeStyle: "long" });
+  return new Date(ms).toLocaleString([], { dateStyle: "full", timeStyle: "long", ...inZone() });
 }
 
 /**

@@ -1,0 +1,107 @@
+// The frame of every page: who is logged in, the connection, the end of the session, and choices.
+
+import { errorWords, postJson } from "./api.js";
+import { onKey } from "./keys.js";
+import { pause, resume, subscribe } from "./live.js";
+import { prefer, preference } from "./preferences.js";
+import { SessionNotice } from "./session_notice.js";
+import { siteTimeZone, timeOfDay } from "./units.js";
+
+const RANKS = ["read-only", "operator", "admin"];
+
+const part = (id) => document.getElementById(id);
+const sessionNotice = new SessionNotice();
+
+function connectionWords(state, lastContact) {
+  const old = lastContact
+    ? ` The values below are from ${timeOfDay(lastContact)} or before.`
+    : "";
+  switch (state) {
+    case "live":
+      return "Live";
+    case "lost":
+      return `Connection lost, reconnecting…${old}`;
+    case "silent":
+      return `Stale: the server is silent, reconnecting…${old}`;
+    case "restarting":
+      return `The server is restarting, reconnecting…${old}`;
+    case "logged-out":
+      return `Logged out.${old}`;
+    default:
+      return "Connecting…";
+  }
+}
+
+function showConnection(state, lastContact) {
+  part("connection").dataset.state = part("strip").dataset.state = state;
+  document.body.dataset.live = String(state === "live");
+  part("connection-text").textContent = connectionWords(state, lastContact);
+}
+
+function userWords({ user, kind, authOn }) {
+  if (!authOn) return "Log-in is off: everyone may change setpoints";
+  if (kind === "display") return user.username.replace(/^display:/, "Display ");
+  return `${user.username} (${user.role})`;
+}
+
+/** Elements with `data-for="operator"` are shown to operators and admins, and so on. */
+function showSession(session) {
+  part("who").textContent = userWords(session);
+  part("logout").hidden = !session.authOn || session.kind === "display";
+  const rank = RANKS.indexOf(session.user.role);
+  for (const element of document.querySelectorAll("[data-for]")) {
+    element.hidden = rank < RANKS.indexOf(element.dataset.for);
+  }
+}
+
+async function logOut() {
+  part("logout").disabled = true;
+  pause();
+  const answer = await postJson("/auth/logout", {});
+  if (answer.status === 200) {
+    location.replace("/auth/login?reason=out");
+    return;
+  }
+  part("logout").disabled = false;
+  part("announcer").textContent = `Log out: ${errorWords(answer)}`;
+  part("who").textContent = `Not logged out: ${errorWords(answer)}`;
+  resume();
+}
+
+function showTimeZone() {
+  const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const site = siteTimeZone();
+  const same = site === "" || site === own || offset(site) === offset(own);
+  part("time-zone").textContent = same
+    ? ""
+    : `Times are those of the site (${site}), not of this browser (${own}).`;
+  part("time-zone").hidden = same;
+}
+
+function offset(timeZone) {
+  return new Date(Math.floor(Date.now() / 6e4) * 6e4).toLocaleString("en", { timeZone });
+}
+
+function choices() {
+  const { theme, units } = { theme: part("theme"), units: part("units") };
+  theme.value = preference("theme");
+  theme.addEventListener("change", () => {
+    document.documentElement.dataset.theme = theme.value;
+    prefer("theme", theme.value);
+  });
+  units.value = preference("units") || "C";
+  units.addEventListener("change", () => prefer("units", units.value));
+}
+
+subscribe({
+  onEvent(name, data) {
+    if (name === "hello") sessionNotice.hide(); // a new stream says it again if it still ends soon
+    if (name === "session") sessionNotice.show(data);
+  },
+  onState: showConnection,
+  onSession: showSession,
+});
+part("logout").addEventListener("click", logOut);
+choices();
+showTimeZone();
+onKey("?", "Show these keys", () => part("keys").showModal());
