@@ -42,6 +42,23 @@ export function postJson(path, body) {
   });
 }
 
+/** Why the server refuses a stream, as errorWords() takes it; null if it does not. Never rejects. */
+export async function getReason(path) {
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(), TIMEOUT_MS);
+  try {
+    const answer = await fetch(path, { cache: "no-store", signal: stop.signal });
+    if (answer.ok) return null;
+    const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
+    return { status: answer.status, body: parsed(await answer.text()), retryAfter };
+  } catch {
+    return null;
+  } finally {
+    clearTimeout(timer);
+    stop.abort();
+  }
+}
+
 /**
  * Resolves to {user, kind}, or {out: true, status} without a session, or {} if the server fails.
  * The kind is "session", or "display" for a wall screen.

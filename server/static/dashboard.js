@@ -1,53 +1,83 @@
 // The overview: all zones of the site.
 
-import { Cards } from "./cards.js";
+import { Announcer } from "./announcer.js";
+import { ChangeDialog } from "./change_dialog.js";
+import { Controls } from "./controls.js";
+import { onKey } from "./keys.js";
 import { subscribe, zones } from "./live.js";
-import { SetpointForm } from "./setpoint_form.js";
+import { onPreference } from "./preferences.js";
 import "./shell.js";
-import { countZones } from "./zone_words.js";
+import { Sparks } from "./spark.js";
+import { ZoneList } from "./zone_list.js";
+import { countProblems, siteWords } from "./zone_words.js";
 
 const TITLE = document.title;
 const MAY_SET = new Set(["operator", "admin"]);
 const TICK_MS = 1000;
 
-const form = new SetpointForm(zones);
-const cards = new Cards(zones, {
-  onList: (deviceIds) => form.list(deviceIds),
-  onEdit: (deviceId) => form.choose(deviceId),
+const site = document.getElementById("site");
+const changeAll = document.getElementById("change-all");
+const announcer = new Announcer(document.getElementById("announcer"));
+const change = new ChangeDialog(zones);
+const sparks = new Sparks((deviceIds) => deviceIds.forEach((id) => list.touch(id)));
+const list = new ZoneList(zones, sparks, announcer, {
+  onCounts: showCounts,
+  onEdit: (deviceId, element) => change.open(deviceId, element),
 });
+const controls = new Controls(list);
 
 let live = true; // true also until the stream's state is known
 
+function showCounts(counts, shown) {
+  controls.show(counts, shown);
+  const words = siteWords(counts);
+  if (site.textContent !== words) site.textContent = words;
+  site.dataset.well = String(counts.problems === 0);
+}
+
 /** Show in the tab's title whether all is well. A hidden tab is not drawn, but its timers run. */
 function showTitle() {
-  const { problems } = countZones(zones);
+  const problems = countProblems(zones);
   const title = `${live ? "" : "Not live – "}${problems ? `(${problems}) ` : ""}${TITLE}`;
   if (document.title !== title) document.title = title;
 }
 
 subscribe({
   onEvent(name, data, changed) {
+    if (name === "hello" && data.resume !== "recovered") sparks.clear();
+    if (name === "telemetry") sparks.add(data);
     if (name === "snapshot") {
-      cards.touch();
-      form.showCurrent();
+      list.snapshot();
+      change.showCurrent();
     }
     if (changed === null) return;
-    cards.touch(changed);
+    list.touch(changed);
     if (name === "setpoint") {
-      form.showCurrent();
-      cards.announce(changed, `set by ${data.updated_by}`);
+      change.showCurrent();
+      announcer.say(zones.get(changed).title, `set by ${data.updated_by}`);
     }
   },
+  onNames: () => list.snapshot(),
   onState(state) {
+    sparks.setLive(state === "live");
     live = state === "live" || state === "connecting";
     showTitle();
   },
   onSession({ user }) {
-    form.show(MAY_SET.has(user.role));
-    cards.mayEdit(MAY_SET.has(user.role));
+    const maySet = MAY_SET.has(user.role);
+    changeAll.hidden = !maySet;
+    if (!maySet) change.close();
+    list.mayEdit(maySet);
   },
 });
+changeAll.addEventListener("click", () => change.open());
+onPreference((name) => {
+  if (name === "units") list.touch();
+});
+onKey("a", "Change all zones", () => {
+  if (!changeAll.hidden) change.open();
+});
 setInterval(() => {
-  cards.tick();
+  list.tick();
   showTitle();
 }, TICK_MS);

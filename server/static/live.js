@@ -1,27 +1,36 @@
 // The page's live stream and session: what every page behind the log-in shares.
 //
 // A page's script calls subscribe(); the stream starts once all scripts of the page have run. The
-// handlers of a page are called in the order in which they subscribed.
+// handlers of a page are called in the order in which they subscribed. All pages of this browser and
+// session share one stream: browsers make six connections to a server at most, over plain HTTP.
 
 import { askSession, getJson, goToLogin } from "./api.js";
-import { LiveStream } from "./stream.js";
+import { Connection } from "./connection.js";
 import { Zones } from "./zones.js";
 
 const RETRY_MS = 2000;
+const CHANGES = ["telemetry", "setpoint", "zone", "settings", "deleted"];
+const STATES = ["hello", "heartbeat", "snapshot"];
+const NAMES_AT_ONCE = 1000;
+const LAST_ID = "bas.last-id";
 
 /** The zones as the stream shows them; they are up to date when a handler is called. */
 export const zones = new Zones();
 
 const handlers = new Set();
+let connection = null;
 let authOn = true;
 let begun = false;
+let wasLive = false; // whether the page took part in the stream when it was left
+let key = ""; // which session the stream is of
 
 /**
  * Take part in the page's stream; returns a function that ends this. The handler may have
  *
  * - `onEvent(name, data, changed)`: an event of the stream; `changed` is the id of the zone that it
  *   changed, or null,
- * - `onState(state, lastContact)`: the connection, with the states and the time of stream.js,
+ * - `onNames()`: the names and locations of zones have come,
+ * - `onState(state, lastContact, reason)`: the connection, with the values of stream.js,
  * - `onSession({user, kind, authOn})`: who is logged in, at the start and whenever it was asked.
  */
 export function subscribe(handler) {
@@ -31,60 +40,126 @@ export function subscribe(handler) {
   return () => handlers.delete(handler);
 }
 
-/** Close the stream, as before a log-out; `resume` opens it again. */
+/** Leave the stream, as before a log-out; `resume` joins it again. */
 export function pause() {
-  stream.stop();
+  connection?.close();
+  connection = null;
 }
 
 export function resume() {
-  stream.start();
+  join("");
 }
 
 function tell(method, ...values) {
   for (const handler of handlers) handler[method]?.(...values);
 }
 
-function take(name, data) {
+function receive(name, data) {
   let changed = null;
-  if (["hello", "heartbeat", "snapshot"].includes(name)) zones[name](data);
-  if (["telemetry", "setpoint", "zone"].includes(name)) changed = zones[name](data);
+  if (STATES.includes(name)) zones[name](data);
+  if (CHANGES.includes(name)) changed = zones[name](data);
   tell("onEvent", name, data, changed);
+  if (name === "snapshot") loadNames();
 }
 
-function enter(state, lastContact) {
+/** Ask for the names and locations that people gave; events tell of later changes. */
+async function loadNames() {
+  let next = "";
+  do {
+    const query = new URLSearchParams({ limit: NAMES_AT_ONCE, ...(next && { start_after: next }) });
+    const { status, body } = await getJson(`/api/zones?${query}`);
+    if (status !== 200) return; // zones are shown by their ids
+    for (const zone of body.zones) zones.settings(zone);
+    next = body.next;
+  } while (next);
+  tell("onNames");
+}
+
+function enter(state, lastContact, reason = "") {
   zones.setLive(state === "live");
-  tell("onState", state, lastContact);
+  tell("onState", state, lastContact, reason);
   if (state === "logged-out") goToLogin("ended");
 }
 
-/** Ask for the user again and tell the handlers: the role may have changed. */
-async function session() {
-  const answer = await askSession();
-  if (answer.user) tell("onSession", { ...answer, authOn });
-  return answer;
+/** The same for all pages of a session, and for no other session. */
+function keyOf({ user }) {
+  return `bas ${user.username} ${user.role} ${user.login_time_ms}`;
 }
 
-const stream = new LiveStream("/api/sse/telemetry", {
-  onEvent: take,
-  onState: enter,
-  askSession: session,
-});
+/** Take a message of the hub that holds the stream. */
+function take({ events, state, lastContact, reason, session }) {
+  if (connection === null) return; // it was left meanwhile
+  for (const [name, text] of events ?? []) receive(name, JSON.parse(text));
+  if (state !== undefined && state !== "connecting") enter(state, lastContact, reason);
+  if (session?.user) {
+    // Another account logged in: what is on the page may not be for it.
+    if (keyOf(session) !== key) location.reload();
+    else tell("onSession", { ...session, authOn });
+  }
+}
+
+/** The id of the last event before the page was left or loaded again. */
+function remembered() {
+  try {
+    const [of, id] = JSON.parse(sessionStorage.getItem(LAST_ID) ?? "[]");
+    return of === key ? id : "";
+  } catch {
+    return "";
+  }
+}
+
+function remember() {
+  try {
+    sessionStorage.setItem(LAST_ID, JSON.stringify([key, connection.lastId]));
+  } catch {
+    // Then the server begins with a snapshot.
+  }
+}
+
+function join(lastId) {
+  pause();
+  // The modules of another version have another address, and a hub of their own.
+  connection = new Connection(`${key} ${import.meta.url}`, lastId, take);
+}
 
 async function begin() {
-  const [health, answer] = await Promise.all([getJson("/api/health"), askSession()]);
-  if (answer.out) {
-    goToLogin(answer.status === 400 ? "" : answer.status === 423 ? "locked" : "ended");
-  } else if (health.status !== 200 || !answer.user) {
+  const [health, session] = await Promise.all([getJson("/api/health"), askSession()]);
+  if (session.out) {
+    goToLogin(session.status === 400 ? "" : session.status === 423 ? "locked" : "ended");
+  } else if (health.status !== 200 || !session.user) {
     enter("lost", 0);
     setTimeout(begin, RETRY_MS * (1 + Math.random()));
   } else {
     authOn = health.body.services?.auth !== false;
-    tell("onSession", { ...answer, authOn });
-    stream.start();
+    start(session);
   }
 }
 
-// A page from the browser's back/forward cache continues, unless its stream had been stopped.
+function start(session) {
+  key = keyOf(session);
+  tell("onSession", { ...session, authOn });
+  join(remembered());
+}
+
+/** The page comes back from the back/forward cache; its session may be over, or another one. */
+async function comeBack() {
+  enter("lost", 0);
+  const session = await askSession();
+  if (session.out) goToLogin("ended");
+  else if (session.user) start(session);
+  else setTimeout(comeBack, RETRY_MS * (1 + Math.random()));
+}
+
+// A browser keeps a page that was left, with its connections: it must hold none.
+addEventListener("pagehide", () => {
+  wasLive = connection !== null;
+  if (!wasLive) return;
+  remember();
+  pause();
+});
 addEventListener("pageshow", (event) => {
-  if (event.persisted && !stream.started) location.reload();
+  if (!event.persisted) return;
+  // A page that was left before its stream began, or after a log-out, begins anew.
+  if (!wasLive) location.reload();
+  else comeBack();
 });

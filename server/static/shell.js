@@ -12,7 +12,7 @@ const RANKS = ["read-only", "operator", "admin"];
 const part = (id) => document.getElementById(id);
 const sessionNotice = new SessionNotice();
 
-function connectionWords(state, lastContact) {
+function connectionWords(state, lastContact, reason) {
   const old = lastContact
     ? ` The values below are from ${timeOfDay(lastContact)} or before.`
     : "";
@@ -20,7 +20,7 @@ function connectionWords(state, lastContact) {
     case "live":
       return "Live";
     case "lost":
-      return `Connection lost, reconnecting…${old}`;
+      return `Connection lost, reconnecting…${reason && ` ${reason}`}${old}`;
     case "silent":
       return `Stale: the server is silent, reconnecting…${old}`;
     case "restarting":
@@ -32,10 +32,10 @@ function connectionWords(state, lastContact) {
   }
 }
 
-function showConnection(state, lastContact) {
+function showConnection(state, lastContact, reason = "") {
   part("connection").dataset.state = part("strip").dataset.state = state;
   document.body.dataset.live = String(state === "live");
-  part("connection-text").textContent = connectionWords(state, lastContact);
+  part("connection-text").textContent = connectionWords(state, lastContact, reason);
 }
 
 function userWords({ user, kind, authOn }) {

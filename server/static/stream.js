@@ -3,13 +3,23 @@
 // After a broken connection the browser reconnects with the last event id, and waits for the
 // `retry` that the server sent (also in `bye`): this code leaves that to the browser. But an
 // EventSource stops for good at any answer but 200 and does not show the cause, and it does not
-// notice a connection that is silently dead. It does not end either when the user leaves the page:
-// Chromium keeps the page in its back/forward cache with the stream open, and six such pages take
-// all the connections that it makes to one server.
+// notice a connection that is silently dead.
 
+import { errorWords, getReason } from "./api.js";
 import { stopwatch } from "./units.js";
 
-const NAMES = ["hello", "snapshot", "telemetry", "setpoint", "zone", "heartbeat", "session", "bye"];
+const NAMES = [
+  "hello",
+  "snapshot",
+  "telemetry",
+  "setpoint",
+  "zone",
+  "settings",
+  "deleted",
+  "heartbeat",
+  "session",
+  "bye",
+];
 const SLACK_MS = 4000; // beyond the server's heartbeat
 const CONNECT_MAX_MS = 30_000; // longer than the browser waits between two of its attempts
 const AFTER_BYE_MAX_MS = 120_000; // a busy server spreads its clients over a longer time
@@ -18,10 +28,11 @@ const BACKOFF_MAX_MS = 30_000;
 const WATCH_MS = 1000;
 
 /**
- * Calls `onEvent(name, data)` for every event, in order, and `onState(state, lastContact)`. The
- * state is "connecting", "live", "lost", "silent", "restarting" or "logged-out"; `lastContact` is
- * the time of the last event (Unix ms of this machine; 0: none yet). `askSession` is the function
- * of api.js, or one like it.
+ * Calls `onEvent(name, data, text)` for every event, in order, and `onState(state, lastContact,
+ * reason)`. The state is "connecting", "live", "lost", "silent", "restarting" or "logged-out";
+ * `lastContact` is the time of the last event (Unix ms of this machine; 0: none yet), `reason` says
+ * why the server refuses the stream, or is "". `askSession` is the function of api.js, or one like it;
+ * `lastId` is the id of the last event that was seen.
  */
 export class LiveStream {
   #path;
@@ -30,7 +41,8 @@ export class LiveStream {
   #askSession;
   #source = null;
   #state = "connecting";
-  #lastId = "";
+  #reason = "";
+  #lastId;
   #lastContact = 0;
   #heartbeatMs = 20_000;
   #failures = 0;
@@ -41,21 +53,21 @@ export class LiveStream {
   #watch = 0;
   #round = 0; // counts starts and ends of attempts, so that answers to older ones are ignored
 
-  constructor(path, { onEvent, onState, askSession }) {
+  constructor(path, { onEvent, onState, askSession, lastId = "" }) {
     this.#path = path;
+    this.#lastId = lastId;
     this.#onEvent = onEvent;
     this.#onState = onState;
     this.#askSession = askSession;
-    document.addEventListener("visibilitychange", () => this.#look());
-    addEventListener("pagehide", () => this.#close());
-    addEventListener("pageshow", (event) => {
-      if (event.persisted) this.#comeBack();
-    });
   }
 
   /** Whether the stream is started, connected or not. */
   get started() {
     return this.#watch !== 0;
+  }
+
+  get lastId() {
+    return this.#lastId;
   }
 
   start() {
@@ -67,12 +79,12 @@ export class LiveStream {
     clearInterval(this.#watch);
     this.#watch = 0;
     this.#close();
+    this.#state = "connecting";
   }
 
   #open() {
     this.#close();
-    const query = this.#lastId ? `?last_event_id=${encodeURIComponent(this.#lastId)}` : "";
-    const source = new EventSource(this.#path + query);
+    const source = new EventSource(this.#path + this.#query());
     this.#source = source;
     this.#quiet = stopwatch();
     for (const name of NAMES) {
@@ -93,13 +105,6 @@ export class LiveStream {
     this.#bye = this.#ended = false;
   }
 
-  /** The page comes back from the back/forward cache; its session may have ended since. */
-  async #comeBack() {
-    if (!this.started) return;
-    this.#enter("lost");
-    if (await this.#endIfLoggedOut()) this.#open();
-  }
-
   #receive(name, event) {
     this.#quiet = stopwatch();
     this.#lastContact = Date.now();
@@ -113,7 +118,7 @@ export class LiveStream {
       this.#bye = true;
       this.#enter("restarting");
     }
-    this.#onEvent(name, data);
+    this.#onEvent(name, data, event.data);
     // Store the id only now: if showing the event fails, the server must send it again.
     this.#lastId = event.lastEventId || this.#lastId;
     if (name === "snapshot") this.#enter("live");
@@ -150,7 +155,15 @@ export class LiveStream {
     this.#failures += 1;
     const most = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(this.#failures, 10));
     const wait = most / 2 + (Math.random() * most) / 2;
-    if (await this.#endIfLoggedOut()) this.#timer = setTimeout(() => this.#open(), wait);
+    if (!(await this.#endIfLoggedOut())) return;
+    this.#timer = setTimeout(() => this.#open(), wait);
+    const round = this.#round;
+    const answer = await getReason(this.#path + this.#query());
+    if (round === this.#round && answer) this.#enter(this.#state, errorWords(answer));
+  }
+
+  #query() {
+    return this.#lastId ? `?last_event_id=${encodeURIComponent(this.#lastId)}` : "";
   }
 
   #look() {
@@ -163,9 +176,10 @@ export class LiveStream {
     this.#retry();
   }
 
-  #enter(state) {
-    if (state === this.#state) return;
+  #enter(state, reason = "") {
+    if (state === this.#state && reason === this.#reason) return;
     this.#state = state;
-    this.#onState(state, this.#lastContact);
+    this.#reason = reason;
+    this.#onState(state, this.#lastContact, reason);
   }
 }

@@ -16,6 +16,10 @@ export class Watch {
     return this.#clock.ts + performance.now() - this.#clock.at;
   }
 
+  get sendsTrust() {
+    return this.#sendsTrust;
+  }
+
   setClock(ts) {
     this.#clock = { ts, at: performance.now() };
   }

@@ -1,5 +1,6 @@
 // Describes a zone in words that an operator understands.
 
+import { span } from "./units.js";
 import { doubtWords, faultFound, refusedWords, silentWords, stuckWords } from "./trust_words.js";
 
 const STATES = new Map([
@@ -78,23 +79,79 @@ export function warningSince(zone) {
   return zone.trust.state === state ? zone.since : null;
 }
 
-/** Counts the zones: `words` has a count for each problem, `problems` is their sum. */
-export function countZones(zones) {
-  let total = 0;
-  let cooling = 0;
-  let problems = 0;
+const RANKS = new Map([...PROBLEMS.keys()].map((name, rank) => [name, rank]));
+
+/** How urgent a condition is: 0 is the worst; zones that are well have the highest number. */
+export function rank(now) {
+  return RANKS.get(now) ?? RANKS.size;
+}
+
+export function isProblem(now) {
+  return PROBLEMS.has(now);
+}
+
+/** The name of the filter that shows a condition, such as "silent"; undefined if none does. */
+export function filterOf(now) {
+  return PROBLEMS.get(now)?.counted;
+}
+
+/**
+ * Counts for filters: `filters` has a filter's name, its count and its words. "all" and "cooling"
+ * are always there, the others if they count any zone. `problems` is the sum of the problems.
+ */
+export function countConditions(pairs) {
+  let [total, cooling, problems] = [0, 0, 0];
   const counts = new Map([...PROBLEMS.values()].map(({ counted }) => [counted, 0]));
-  for (const zone of zones) {
+  for (const [zone, now] of pairs) {
     total += 1;
     if (zone.cool_active) cooling += 1;
-    const problem = PROBLEMS.get(condition(zone));
-    if (problem === undefined) continue;
+    const counted = filterOf(now);
+    if (counted === undefined) continue;
     problems += 1;
-    counts.set(problem.counted, counts.get(problem.counted) + 1);
+    counts.set(counted, counts.get(counted) + 1);
   }
-  const words = [`${total} zone${total === 1 ? "" : "s"}`, `${cooling} cooling`];
-  for (const [counted, count] of counts) if (count > 0) words.push(`${count} ${counted}`);
-  return { total, problems, words: words.join(" · ") };
+  const filters = [
+    { name: "all", count: total, words: `${total} zone${total === 1 ? "" : "s"}` },
+    { name: "cooling", count: cooling, words: `${cooling} cooling` },
+  ];
+  for (const [name, count] of counts) {
+    if (count > 0) filters.push({ name, count, words: `${count} ${name}` });
+  }
+  return { total, cooling, problems, filters };
+}
+
+const HOLDS = new Map([
+  ["minimum_on_time", "minimum on time"],
+  ["minimum_off_time", "minimum off time"],
+  ["fault", "fault"],
+  ["untrusted", "no reading is believed"],
+  ["stuck", "the device does not obey"],
+  ["silent", "no reading comes"],
+  ["refused", "its posts are refused"],
+  ["store_away", "readings cannot be stored"],
+]);
+
+/** "held off 6 s more: minimum off time"; "" if nothing holds the cooler. */
+export function heldWords({ held, cool_active: on }, now) {
+  if (held === null) return "";
+  const cause = HOLDS.get(held.by) ?? held.by.replaceAll("_", " ");
+  const more = held.until === null ? "" : ` ${span(held.until - now + 999)} more`;
+  return `held ${on ? "on" : "off"}${more}: ${cause}`;
+}
+
+/** The state of the site in one line. */
+export function siteWords({ total, cooling, problems }) {
+  if (total === 0) return "";
+  const zones = (count) => `${count} zone${count === 1 ? "" : "s"}`;
+  if (problems === 0) return `All well: ${zones(total)}, ${cooling} cooling`;
+  return `${zones(problems)} of ${total} need${problems === 1 ? "s" : ""} attention`;
+}
+
+/** How many zones have a problem. */
+export function countProblems(zones) {
+  let problems = 0;
+  for (const zone of zones) if (PROBLEMS.has(condition(zone))) problems += 1;
+  return problems;
 }
 
 /** A relay's state; "not confirmed" if it is unknown or the device reports another state. */

@@ -19,8 +19,13 @@ expect.set_options(timeout=SOON_MS)
 STREAM = "/api/sse/telemetry"
 # A page without a session asks for its status, is refused and opens the log-in page.
 NO_SESSION = r"status of 40[01] .*/auth/status$"
+# A server without names of zones.
+NO_NAMES = r"status of 404 .*/api/zones"
 # The browser logs these errors while the server does not answer.
-SERVER_AWAY = rf"net::ERR_.* .*(/auth/status|/api/health|/static/\w+/icon\.svg|{STREAM})(\?.*)?$"
+SERVER_AWAY = rf"net::ERR_.* .*(/auth/status|/api/health|/api/zones|/api/telemetry/series|/static/\w+/icon\.svg|{STREAM})(\?.*)?$"
+
+# A page in a browser without SharedWorkers asks for the stream itself, where a test sees it.
+WITHOUT_WORKERS = "delete window.SharedWorker;"
 
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -35,7 +40,7 @@ class Desk:
         self._browser = browser
         self._contexts: list[BrowserContext] = []
         self._servers: list[ServerProcess] = []
-        self._expected = [NO_SESSION]
+        self._expected = [NO_SESSION, NO_NAMES]
         self.complaints: list[str] = []
 
     def expect_complaint(self, pattern: str) -> None:
@@ -48,9 +53,11 @@ class Desk:
         self._servers.append(server)
         return server.start()
 
-    async def window(self, **options: Any) -> Page:
-        """A page in a new browser profile."""
+    async def window(self, *, workers: bool = True, **options: Any) -> Page:
+        """A page in a new browser profile, which has SharedWorkers or not."""
         context = await self._browser.new_context(**options)
+        if not workers:
+            await context.add_init_script(WITHOUT_WORKERS)
         self._contexts.append(context)
         await context.add_init_script(REPORT_VIOLATIONS)
         context.on("console", self._record_console_message)

@@ -124,7 +124,7 @@ async def test_a_restored_page_offers_only_what_the_current_user_may_do(
     desk: Desk, site: str
 ) -> None:
     page = await desk.logged_in(site, "operator")
-    await expect(page.get_by_role("button", name="Apply")).to_be_visible()
+    await expect(page.get_by_role("button", name="Change all zones")).to_be_visible()
     await page.evaluate("window.isThisVeryPage = true")
     await page.goto(f"{site}/auth/login")
     other = await page.context.new_page()
@@ -137,7 +137,7 @@ async def test_a_restored_page_offers_only_what_the_current_user_may_do(
     await is_live(page)
     assert await page.evaluate("window.isThisVeryPage"), "the browser did not keep the page"
     await expect(page.locator("#who")).to_have_text("reader (read-only)")
-    await expect(page.get_by_role("button", name="Apply")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Change all zones")).to_be_hidden()
 
 
 async def test_a_page_cached_before_its_stream_was_open_is_loaded_again(

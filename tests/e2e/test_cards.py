@@ -98,6 +98,7 @@ async def test_a_zone_that_was_created_by_a_zone_event_has_no_values_yet(page: P
     form = page.get_by_label("Setpoint in °C")
     await page.get_by_role("button", name="Change setpoint of office").click()
     await expect(form).to_have_attribute("placeholder", "23.0")
+    await page.get_by_role("button", name="Cancel").click()
     await page.get_by_role("button", name="Change setpoint of attic").click()
     await expect(form).to_have_attribute("placeholder", "")
 

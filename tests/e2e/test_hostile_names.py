@@ -38,7 +38,7 @@ def watched(page: Page) -> list[str]:
         await dialog.dismiss()
 
     def note(request: Request) -> None:
-        if "evil.example" in request.url:
+        if "evil.example" in request.url.partition("?")[0]:
             seen.append(request.url)
 
     page.on("dialog", refuse)
@@ -74,8 +74,6 @@ async def test_every_hostile_name_is_shown_as_text_and_does_nothing(
 
     await expect(page.locator(".zone")).to_have_count(len(HOSTILE_NAMES))
     assert await shown(page) == sorted(HOSTILE_NAMES)
-    options = await page.get_by_label("Zone", exact=True).locator("option").all_text_contents()
-    assert set(HOSTILE_NAMES) <= set(options)
     assert await page.locator(FOREIGN).count() == 0
     # The form sends the name unchanged, and the page shows who changed what.
     for name in HOSTILE_NAMES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import Page, expect
 
@@ -11,8 +13,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def change(page: Page, zone: str, setpoint: str = "", deadband: str = "") -> None:
-    """Fill in and send the form."""
-    await page.get_by_label("Zone", exact=True).select_option(label=zone)
+    """Open the form of a zone, or of all zones, fill it in and send it."""
+    name = "Change all zones" if zone == "" else f"Change setpoint of {zone}"
+    await page.get_by_role("button", name=name, exact=True).click()
     await page.get_by_label("Setpoint in °C").fill(setpoint)
     await page.get_by_label("Deadband in °C").fill(deadband)
     await page.get_by_role("button", name="Apply").click()
@@ -29,7 +32,7 @@ async def test_every_page_shows_a_change_within_a_second(desk: Desk, site: str) 
     await expect(card(second, "lab").locator(".setpoint")).to_have_text("19.3 °C", timeout=SOON_MS)
     await expect(card(second, "lab").locator(".deadband")).to_have_text("0.7 °C", timeout=SOON_MS)
     await expect(card(second, "lab").locator(".changed")).to_contain_text("Set by operator")
-    await expect(first.locator("#change-message")).to_have_text(
+    await expect(first.locator("#toast-text")).to_have_text(
         "Done: lab, setpoint 19.3 °C, deadband 0.7 °C."
     )
 
@@ -47,15 +50,41 @@ async def test_an_empty_field_keeps_its_value(desk: Desk, site: str) -> None:
     await expect(zone.locator(".deadband")).to_have_text("1.5 °C")
 
 
-async def test_a_user_can_set_all_zones_at_once(desk: Desk, site: str) -> None:
+async def test_a_change_of_all_zones_is_asked_for_and_taken_back(desk: Desk, site: str) -> None:
     await post_reading(site, "east", 220)
     await post_reading(site, "west", 220)
     page = await desk.logged_in(site, "operator")
+    east, west = (card(page, name).locator(".setpoint") for name in ("east", "west"))
+    await expect(west).to_be_visible()
+    await change(page, "east", setpoint="21.1")
+    await expect(east).to_have_text("21.1 °C")
+    before = await west.inner_text()
 
-    await change(page, "All zones", setpoint="24.4")
+    await change(page, "", setpoint="24.4")
 
-    for name in ("east", "west"):
-        await expect(card(page, name).locator(".setpoint")).to_have_text("24.4 °C")
+    message = page.locator("#change-message")
+    await expect(message).to_contain_text(re.compile(r"This changes all \d+ zones"))
+    await expect(east).to_have_text("21.1 °C")
+    await page.get_by_role("button", name=re.compile(r"^Change \d+ zones$")).click()
+    for setpoint in (east, west):
+        await expect(setpoint).to_have_text("24.4 °C")
+    await page.get_by_role("button", name="Undo").click()
+    await expect(east).to_have_text("21.1 °C")
+    await expect(west).to_have_text(before)
+    await expect(page.locator("#toast-text")).to_have_text("As before.")
+
+
+async def test_the_form_says_what_the_cooler_will_do(desk: Desk, site: str) -> None:
+    await post_reading(site, "shed", 222)
+    page = await desk.logged_in(site, "operator")
+    await page.get_by_role("button", name="Change setpoint of shed").click()
+
+    await page.get_by_label("Setpoint in °C").fill("20")
+    await page.get_by_role("button", name="Deadband larger").click()
+
+    await expect(page.locator("#change-preview")).to_have_text(
+        "The cooler runs above 21.1 °C. At 22.2 °C it goes on."
+    )
 
 
 async def test_the_button_of_a_zone_opens_the_form_for_that_zone(desk: Desk, site: str) -> None:
@@ -69,21 +98,6 @@ async def test_the_button_of_a_zone_opens_the_form_for_that_zone(desk: Desk, sit
     await page.keyboard.press("Enter")
 
     await expect(card(page, "hall").locator(".setpoint")).to_have_text("22.2 °C")
-
-
-async def test_a_chosen_zone_stays_chosen_when_another_zone_appears(desk: Desk, site: str) -> None:
-    await post_reading(site, "mill", 220)
-    page = await desk.logged_in(site, "operator")
-    chosen = page.get_by_label("Zone", exact=True)
-    await chosen.select_option(label="mill")
-
-    await post_reading(site, "annex", 220)
-
-    await expect(chosen.locator("option").filter(has_text="annex")).to_have_count(1)
-    await expect(chosen).to_have_value("one:mill")
-    in_force = await card(page, "mill").locator(".setpoint").inner_text()
-    placeholder = await page.get_by_label("Setpoint in °C").get_attribute("placeholder")
-    assert in_force == f"{placeholder}\N{NO-BREAK SPACE}°C"
 
 
 @pytest.mark.parametrize(
@@ -116,19 +130,12 @@ async def test_the_form_does_not_send_a_text_that_is_not_a_temperature(
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url))
 
-    await change(page, "All zones", setpoint=text)
+    await post_reading(site, "porch", 220)
+    await change(page, "porch", setpoint=text)
 
     await expect(page.locator("#change-message")).to_contain_text("such as 23.5")
     await expect(page.get_by_label("Setpoint in °C")).to_be_focused()
     assert [url for url in sent if url.endswith("/api/set_setpoint")] == []
-
-
-async def test_the_form_asks_for_a_zone_if_none_is_chosen(desk: Desk, site: str) -> None:
-    page = await desk.logged_in(site, "operator")
-
-    await change(page, "Choose a zone…", setpoint="22")
-
-    await expect(page.locator("#change-message")).to_have_text("Choose a zone, or all zones.")
 
 
 async def test_a_read_only_user_sees_no_form(desk: Desk, site: str) -> None:
@@ -141,3 +148,4 @@ async def test_a_read_only_user_sees_no_form(desk: Desk, site: str) -> None:
     await expect(page.get_by_label("Setpoint in °C")).to_be_hidden()
     await expect(page.get_by_role("button", name="Apply")).to_be_hidden()
     await expect(page.get_by_role("button", name="Change setpoint of library")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Change all zones")).to_be_hidden()

@@ -9,8 +9,11 @@ from playwright.async_api import Page, expect
 from tests.e2e.desk import is_live, log_in
 from tests.e2e.zone_events import NOW
 
-# Replaces the browser's EventSource: `send` delivers an event, `lose` breaks the connection.
+# Replaces the browser's EventSource: `send` delivers an event, `lose` breaks the connection. The
+# page shares its stream with no other one.
 STREAM_OF_THE_TEST = """
+delete window.SharedWorker;
+delete window.BroadcastChannel;
 window.EventSource = class extends EventTarget {
   static CONNECTING = 0;
   static OPEN = 1;

@@ -1,0 +1,165 @@
+// The last hour of a zone as a small line, with the band from setpoint to setpoint + deadband behind
+// it. Only zones in sight are asked for, some at a time; readings of the stream continue the line.
+
+import { getJson } from "./api.js";
+import { onPreference } from "./preferences.js";
+import { celsius, unit } from "./units.js";
+
+const HOUR_MS = 3_600_000;
+const POINTS = 60;
+const AT_ONCE_MAX = 20; // zones of one request
+const KEPT_MAX = 500;
+const CALM_MS = 150; // while the list is scrolled, no zone is asked for
+const AGAIN_MS = 15_000;
+
+/** The lines of zones: for each a list of [Unix ms, tenths of °C or null], the oldest first. */
+export class Sparks {
+  #lines = new Map();
+  #wanted = new Set();
+  #failed = new Map(); // device id: when to ask again, by performance.now()
+  #timer = 0;
+  #asking = false;
+  #live = false;
+  #onLines;
+
+  /** `onLines(deviceIds)` is called when lines have come. */
+  constructor(onLines) {
+    this.#onLines = onLines;
+  }
+
+  get(deviceId) {
+    return this.#lines.get(deviceId);
+  }
+
+  /** Only while the server can be reached are lines asked for. */
+  setLive(live) {
+    this.#live = live;
+  }
+
+  /** These zones are in sight now: ask for those that are not known, after a moment of calm. */
+  want(deviceIds) {
+    this.#wanted = new Set(deviceIds.filter((id) => this.#isMissing(id)));
+    clearTimeout(this.#timer);
+    if (this.#wanted.size > 0 && this.#live) this.#timer = setTimeout(() => this.#ask(), CALM_MS);
+  }
+
+  /** A reading of the stream. */
+  add({ device_id: id, received, timestamp, temp_tenths: temp, sensor_ok: ok, present }) {
+    const line = this.#lines.get(id);
+    if (line === undefined || present === false) return;
+    const at = received || timestamp;
+    const step = HOUR_MS / POINTS;
+    // A line has a point for each minute: the newest reading of a minute stands for it.
+    if (line.length > 1 && at - line.at(-2)[0] < step) line.pop();
+    line.push([at, ok ? temp : null]);
+    while (line.length && line[0][0] < at - HOUR_MS) line.shift();
+  }
+
+  /** All lines are unknown, as after a gap of the stream. */
+  clear() {
+    this.#lines.clear();
+    this.#failed.clear();
+  }
+
+  #isMissing(id) {
+    return !this.#lines.has(id) && !(this.#failed.get(id) > performance.now());
+  }
+
+  async #ask() {
+    if (this.#asking || !this.#live) return;
+    const ids = [...this.#wanted].slice(0, AT_ONCE_MAX);
+    if (ids.length === 0) return;
+    this.#asking = true;
+    const query = new URLSearchParams(ids.map((id) => ["device_id", id]));
+    query.set("points", POINTS);
+    query.set("start", Date.now() - HOUR_MS);
+    const { status, body } = await getJson(`/api/telemetry/series?${query}`);
+    this.#asking = false;
+    for (const id of ids) this.#wanted.delete(id);
+    if (status === 200) this.#take(Array.isArray(body) ? body : [body]);
+    else for (const id of ids) this.#failed.set(id, performance.now() + AGAIN_MS);
+    if (status === 200) this.#onLines(ids);
+    if (this.#wanted.size > 0) this.#timer = setTimeout(() => this.#ask());
+  }
+
+  #take(charts) {
+    for (const { device_id: id, points } of charts) {
+      const line = points.map(({ t, mean }) => [t, mean]);
+      while (line.length && line.at(-1)[1] === null) line.pop();
+      this.#lines.set(id, line);
+    }
+    for (const id of this.#lines.keys()) {
+      if (this.#lines.size <= KEPT_MAX) break;
+      this.#lines.delete(id);
+    }
+  }
+}
+
+let look = 0; // counts changes of the colours
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (look += 1));
+onPreference(() => (look += 1));
+
+const drawn = new WeakMap(); // canvas: what it shows, so that it is not drawn twice
+
+/** The lowest and the highest temperature of a line; null if it has none. */
+export function extent(line) {
+  const temps = (line ?? []).map(([, temp]) => temp).filter(Number.isFinite);
+  return temps.length ? [Math.min(...temps), Math.max(...temps)] : null;
+}
+
+/** Draw a zone's line; without one the canvas is empty. */
+export function drawSpark(canvas, zone, line) {
+  if (!canvas) return;
+  const { setpoint_tenths: setpoint, deadband_tenths: deadband } = zone;
+  const last = line?.at(-1) ?? [];
+  const what = `${line?.length} ${last} ${setpoint} ${deadband} ${look} ${unit()} ${zone.deviceId}`;
+  if (drawn.get(canvas) === what) return;
+  drawn.set(canvas, what);
+  const range = extent(line);
+  canvas.hidden = range === null;
+  if (range === null) return;
+  const [lowest, highest] = range.map((temp) => celsius(Math.round(temp)));
+  canvas.setAttribute("aria-label", `Last hour: ${lowest} to ${highest}`);
+  paint(canvas, line, range, setpoint === null ? null : [setpoint, setpoint + deadband]);
+}
+
+function paint(canvas, line, [lowest, highest], band) {
+  const scale = devicePixelRatio || 1;
+  const { clientWidth: width, clientHeight: height } = canvas;
+  if (width === 0) {
+    drawn.delete(canvas); // it has no size yet
+    return;
+  }
+  Object.assign(canvas, { width: width * scale, height: height * scale });
+  const context = canvas.getContext("2d");
+  context.scale(scale, scale);
+  const style = getComputedStyle(canvas);
+  const middle = (lowest + highest) / 2;
+  const half = Math.max(highest - lowest, 16) / 2 + 4; // at least 2 degrees high
+  const y = (temp) => height - ((temp - middle + half) / (2 * half)) * height;
+  const end = Math.max(line.at(-1)[0], Date.now() - 120_000);
+  const x = (t) => width - 3 - ((end - t) / HOUR_MS) * (width - 3);
+  if (band) {
+    context.fillStyle = style.color;
+    context.globalAlpha = 0.16;
+    context.fillRect(0, y(band[1]), width, Math.max(1, y(band[0]) - y(band[1])));
+    context.globalAlpha = 1;
+  }
+  context.strokeStyle = context.fillStyle = style.color;
+  context.lineWidth = 1.5;
+  context.lineJoin = "round";
+  context.beginPath();
+  let pen = false;
+  for (const [t, temp] of line) {
+    if (!Number.isFinite(temp)) pen = false;
+    else if (pen) context.lineTo(x(t), y(temp));
+    else context.moveTo(x(t), y(temp));
+    if (Number.isFinite(temp)) pen = true;
+  }
+  context.stroke();
+  const [t, temp] = line.at(-1);
+  if (!Number.isFinite(temp)) return;
+  context.beginPath();
+  context.arc(x(t), y(temp), 2.5, 0, 7);
+  context.fill();
+}

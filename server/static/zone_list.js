@@ -1,0 +1,211 @@
+// The list of zones, as cards or as a table. It draws only what is in sight and has changed; all
+// changes of a frame are drawn together.
+
+import { Board } from "./board.js";
+import { arrange, nameOrder } from "./listing.js";
+import { rowsOf, windowOf } from "./virtual.js";
+import { GroupView, ZoneView } from "./zone_view.js";
+import { announcementWords, countConditions } from "./zone_words.js";
+
+// So many zones are drawn whole, with cards as high as their text: a page can be searched and printed.
+const WHOLE_MAX = 60;
+const MARGIN_PX = 400;
+const CARD_REM = { width: 16, gap: 0.9, item: 19.5, group: 2.5 };
+const ROW_REM = { item: 3.25, group: 2.25 };
+const RESORT_TICKS = 5; // orders by temperature follow it this often, in seconds
+
+const part = (id) => document.getElementById(id);
+
+export class ZoneList {
+  #zones;
+  #sparks;
+  #announcer;
+  #onCounts;
+  #choice = { filter: "all", search: "", sort: "problems", grouped: false };
+  #view = "cards";
+  #entries = [];
+  #order = new Map();
+  #board = new Board();
+  #views = new Map(); // entry key: the view in the page
+  #changed = new Set();
+  #all = false; // whether all zones may have changed
+  #chosen = true; // whether the order may have changed
+  #frame = 0;
+  #hasSnapshot = false;
+  #mayEdit = false;
+  #layout = rowsOf([], {});
+  #ticks = 0;
+
+  /** `onCounts(counts, shown)` gets the counts of all zones, and how many of them are shown. */
+  constructor(zones, sparks, announcer, { onCounts, onEdit }) {
+    this.#zones = zones;
+    this.#sparks = sparks;
+    this.#announcer = announcer;
+    this.#onCounts = onCounts;
+    for (const list of [part("zones"), part("zone-table")]) {
+      list.addEventListener("click", (event) => {
+        const element = event.target.closest(".edit")?.closest(".zone");
+        if (element) onEdit(element.dataset.device, element);
+      });
+    }
+    addEventListener("scroll", () => this.#plan(), { passive: true });
+    addEventListener("resize", () => this.choose({}));
+    document.addEventListener("visibilitychange", () => this.#plan());
+  }
+
+  mayEdit(may) {
+    this.#mayEdit = may;
+    this.touch();
+  }
+
+  /** Change what is shown: filter, search, sort, grouped, view. */
+  choose({ view = this.#view, ...choice }) {
+    Object.assign(this.#choice, choice);
+    if (view !== this.#view) this.#clear();
+    this.#view = view;
+    this.#chosen = true;
+    this.touch();
+  }
+
+  /** Draw a zone that changed; without an id draw all, and remove those that are gone. */
+  touch(deviceId) {
+    if (deviceId === undefined) this.#all = true;
+    else this.#changed.add(deviceId);
+    this.#plan();
+  }
+
+  snapshot() {
+    this.#hasSnapshot = this.#chosen = true;
+    this.touch();
+  }
+
+  /** Draw the ages and what else changes with time. */
+  tick() {
+    if (!this.#hasSnapshot) return;
+    this.#ticks += 1;
+    this.touch();
+  }
+
+  #plan() {
+    if (!document.hidden) this.#frame ||= requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw() {
+    this.#frame = 0;
+    if (!this.#hasSnapshot) return;
+    const { changed, renamed, news } = this.#board.update(this.#zones, this.#all ? null : this.#changed);
+    for (const zone of news) this.#announce(zone);
+    if (renamed) this.#order = nameOrder(this.#zones);
+    const byValue = !["problems", "name"].includes(this.#choice.sort);
+    if (changed || this.#chosen || (byValue && this.#ticks % RESORT_TICKS === 0)) this.#arrange();
+    this.#drawWindow();
+    this.#changed.clear();
+    this.#all = this.#chosen = false;
+  }
+
+  #announce(zone) {
+    const words = announcementWords(zone);
+    if (words !== null) this.#announcer.say(zone.title, words);
+  }
+
+  #arrange() {
+    const conditionOf = (zone) => this.#board.of(zone);
+    this.#entries = arrange(this.#zones, this.#choice, this.#order, conditionOf);
+    this.#layout = this.#measure();
+    const shown = this.#entries.filter(({ zone }) => zone !== undefined).length;
+    this.#onCounts(countConditions([...this.#zones].map((zone) => [zone, conditionOf(zone)])), shown);
+  }
+
+  #measure() {
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    if (this.#view === "table") {
+      return rowsOf(this.#entries, {
+        columns: 1,
+        itemHeight: ROW_REM.item * rem,
+        groupHeight: ROW_REM.group * rem,
+      });
+    }
+    const gap = CARD_REM.gap * rem;
+    const { clientWidth } = part("list");
+    const columns = Math.max(1, Math.floor((clientWidth + gap) / (CARD_REM.width * rem + gap)));
+    return rowsOf(this.#entries, {
+      columns,
+      itemHeight: CARD_REM.item * rem + gap,
+      groupHeight: CARD_REM.group * rem + gap,
+    });
+  }
+
+  #window() {
+    if (this.#entries.length <= WHOLE_MAX) {
+      return { from: 0, to: this.#entries.length, before: 0, after: 0 };
+    }
+    const { top } = part("list").getBoundingClientRect();
+    return windowOf(this.#layout, -top, innerHeight - top, MARGIN_PX);
+  }
+
+  #drawWindow() {
+    const isTable = this.#view === "table";
+    part("zones").hidden = isTable || this.#entries.length === 0;
+    part("zone-table").hidden = !isTable || this.#entries.length === 0;
+    part("list").dataset.virtual = String(this.#entries.length > WHOLE_MAX);
+    const { from, to, before, after } = this.#window();
+    const shown = this.#entries.slice(from, to);
+    const list = isTable ? part("zone-rows") : part("zones");
+    this.#space(isTable, before, after);
+    this.#place(list, shown, from);
+    const inSight = shown.filter(({ zone }) => zone).map(({ zone }) => zone.deviceId);
+    this.#sparks.want(inSight);
+  }
+
+  #space(isTable, before, after) {
+    const list = part("zones");
+    list.style.paddingTop = isTable ? "" : `${before}px`;
+    list.style.paddingBottom = isTable ? "" : `${after}px`;
+    part("zone-table").style.marginTop = isTable ? `${before}px` : "";
+    part("zone-table").style.marginBottom = isTable ? `${after}px` : "";
+  }
+
+  #place(list, shown, from) {
+    const focused = document.activeElement;
+    const keys = new Set(shown.map(({ key }) => key));
+    for (const [key, view] of this.#views) {
+      if (keys.has(key)) continue;
+      view.element.remove();
+      this.#views.delete(key);
+    }
+    let next = list.firstElementChild;
+    for (const [index, entry] of shown.entries()) {
+      const known = this.#views.get(entry.key);
+      const view = known ?? this.#make(entry);
+      this.#views.set(entry.key, view);
+      if (view.element === next) next = next.nextElementSibling;
+      else list.insertBefore(view.element, next);
+      if (entry.zone === undefined) view.show(entry);
+      else if (!known || this.#all || this.#changed.has(entry.zone.deviceId)) this.#show(view, entry.zone);
+      view.element.setAttribute(this.#view === "table" ? "aria-rowindex" : "aria-posinset", from + index + 1);
+      if (this.#view !== "table") view.element.setAttribute("aria-setsize", this.#entries.length);
+    }
+    // A browser takes the focus from an element that is moved.
+    if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+  }
+
+  #make(entry) {
+    const kind = this.#view === "table" ? "row" : "card";
+    return entry.zone === undefined
+      ? new GroupView(entry, part(`group-${kind}`))
+      : new ZoneView(entry.zone.deviceId, part(`zone-${kind}`));
+  }
+
+  #show(view, zone) {
+    view.show(zone, this.#board.of(zone), {
+      mayEdit: this.#mayEdit,
+      now: this.#zones.now,
+      series: this.#sparks.get(zone.deviceId),
+    });
+  }
+
+  #clear() {
+    for (const view of this.#views.values()) view.element.remove();
+    this.#views.clear();
+  }
+}
