@@ -1,4 +1,4 @@
-"""Routes of the HTML pages: /, /auth/login, /docs; and of files that each browser asks for."""
+"""Routes of the HTML pages, /, /display, /auth/login, /docs, and of files that browsers ask for."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def blueprint() -> Blueprint:
     @hide
     async def dashboard() -> str:
         return await render_template("dashboard.html")
+
+    @bp.get("/display")
+    @hide
+    async def wall() -> str:
+        return await render_template("wall.html")
 
     @bp.get("/auth/login")
     @hide

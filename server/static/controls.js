@@ -4,7 +4,9 @@ import { onKey } from "./keys.js";
 import { SORTS } from "./listing.js";
 import { prefer, preference } from "./preferences.js";
 
-const TABLE_FROM = 30; // zones from which the table is shown if nobody chose
+// If nobody chose, the table is shown from so many zones on, in a window of at least this width.
+const TABLE_FROM = 30;
+const TABLE_PX = 740;
 
 const part = (id) => document.getElementById(id);
 
@@ -104,7 +106,8 @@ export class Controls {
   }
 
   #view() {
-    return preference("view") || (this.#total >= TABLE_FROM ? "table" : "cards");
+    const isRoomy = this.#total >= TABLE_FROM && innerWidth >= TABLE_PX;
+    return preference("view") || (isRoomy ? "table" : "cards");
   }
 
   #chose(name, value) {

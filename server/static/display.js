@@ -1,4 +1,4 @@
-// The page of a display's link: makes this browser a display, and opens the dashboard.
+// The page of a display's link: makes this browser a display, and opens the wall display.
 //
 // The secret is behind the # of the address, which browsers send to no server: this script sends
 // it. A link works once. A screen that opens it at each start is a display already.
@@ -17,7 +17,7 @@ function fail(words) {
 async function begin() {
   const session = await askSession();
   if (session.kind === "display") {
-    location.replace("/");
+    location.replace("/display");
     return;
   }
   const secret = location.hash.slice(1);
@@ -27,7 +27,7 @@ async function begin() {
   }
   const answer = await postJson("/auth/display", { secret });
   if (answer.status === 200) {
-    location.replace("/");
+    location.replace("/display");
   } else if (answer.status === 0 || answer.status >= 500) {
     // A wall screen may start before the server does, and nobody is there to reload it.
     fail(errorWords(answer));

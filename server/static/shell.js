@@ -1,36 +1,17 @@
 // The frame of every page: who is logged in, the connection, the end of the session, and choices.
 
 import { errorWords, postJson } from "./api.js";
+import { connectionWords } from "./connection_words.js";
 import { onKey } from "./keys.js";
 import { pause, resume, subscribe } from "./live.js";
 import { prefer, preference } from "./preferences.js";
 import { SessionNotice } from "./session_notice.js";
-import { siteTimeZone, timeOfDay } from "./units.js";
+import { siteTimeZone } from "./units.js";
 
 const RANKS = ["read-only", "operator", "admin"];
 
 const part = (id) => document.getElementById(id);
 const sessionNotice = new SessionNotice();
-
-function connectionWords(state, lastContact, reason) {
-  const old = lastContact
-    ? ` The values below are from ${timeOfDay(lastContact)} or before.`
-    : "";
-  switch (state) {
-    case "live":
-      return "Live";
-    case "lost":
-      return `Connection lost, reconnecting…${reason && ` ${reason}`}${old}`;
-    case "silent":
-      return `Stale: the server is silent, reconnecting…${old}`;
-    case "restarting":
-      return `The server is restarting, reconnecting…${old}`;
-    case "logged-out":
-      return `Logged out.${old}`;
-    default:
-      return "Connecting…";
-  }
-}
 
 function showConnection(state, lastContact, reason = "") {
   part("connection").dataset.state = part("strip").dataset.state = state;

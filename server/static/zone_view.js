@@ -96,7 +96,7 @@ export class GroupView {
 
   show({ count, problems }) {
     const words = `${count} zone${count === 1 ? "" : "s"}`;
-    const attention = problems ? `, ${problems} need attention` : "";
+    const attention = problems ? `, ${problems} need${problems === 1 ? "s" : ""} attention` : "";
     set(this.element.querySelector(".group-count"), words + attention);
   }
 }

@@ -120,20 +120,17 @@ export function countConditions(pairs) {
   return { total, cooling, problems, filters };
 }
 
+// What holds a cooler of a zone without a problem: the words of a problem say what it holds.
 const HOLDS = new Map([
   ["minimum_on_time", "minimum on time"],
   ["minimum_off_time", "minimum off time"],
-  ["fault", "fault"],
-  ["untrusted", "no reading is believed"],
-  ["stuck", "the device does not obey"],
-  ["silent", "no reading comes"],
-  ["refused", "its posts are refused"],
   ["store_away", "readings cannot be stored"],
 ]);
+const SAID_BY_WARNINGS = new Set(["fault", "untrusted", "stuck", "silent", "refused"]);
 
-/** "held off 6 s more: minimum off time"; "" if nothing holds the cooler. */
+/** "held off 6 s more: minimum off time"; "" if nothing holds the cooler, or a warning says it. */
 export function heldWords({ held, cool_active: on }, now) {
-  if (held === null) return "";
+  if (held === null || SAID_BY_WARNINGS.has(held.by)) return "";
   const cause = HOLDS.get(held.by) ?? held.by.replaceAll("_", " ");
   const more = held.until === null ? "" : ` ${span(held.until - now + 999)} more`;
   return `held ${on ? "on" : "off"}${more}: ${cause}`;

@@ -63,6 +63,7 @@ test("what holds the cooler is said with the time that is left", () => {
   const words = (value, on) => heldWords({ held: value, cool_active: on }, 100_000);
   assert.equal(words(held("minimum_off_time", 106_000), false), "held off 6 s more: minimum off time");
   assert.equal(words(held("a_new_one", null), true), "held on: a new one");
+  assert.equal(words(held("fault", null), false), "", "the warning says it");
   assert.equal(words(null, true), "");
 });
 

@@ -16,6 +16,7 @@ from tools.process import REPOSITORY
 
 PINS = REPOSITORY / "tests" / "clients" / "requirements.txt"
 NODE_PINS = REPOSITORY / "tests" / "clients" / "package-lock.json"
+AXE_PINS = REPOSITORY / "tests" / "axe" / "package-lock.json"
 FOLDER = REPOSITORY / ".venv" / "clients"
 INSTALL_S = 1200
 
@@ -32,7 +33,23 @@ def need_openapi_typescript() -> Path:
         if os.environ.get("BAS_TEST_REQUIRE"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return _made("node", NODE_PINS, _node) / "node_modules" / ".bin" / "openapi-typescript"
+    return (
+        _made("node", NODE_PINS, lambda folder: _node(folder, NODE_PINS))
+        / "node_modules"
+        / ".bin"
+        / "openapi-typescript"
+    )
+
+
+def need_axe() -> str:
+    """The source of axe-core; skips where npm is missing, fails where it must not be."""
+    if shutil.which("npm") is None:
+        reason = "npm is not installed: accessibility is NOT checked"
+        if os.environ.get("BAS_TEST_REQUIRE"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    folder = _made("axe", AXE_PINS, lambda folder: _node(folder, AXE_PINS))
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 def _made(name, pins, make):
@@ -51,7 +68,7 @@ def _made(name, pins, make):
                 reason = f"the tools of {pins} cannot be installed: {error.stderr[-2000:]}"
                 if os.environ.get("CI") or os.environ.get("BAS_TEST_REQUIRE"):
                     pytest.fail(reason)
-                pytest.skip(f"{reason}: no client is generated")
+                pytest.skip(f"{reason}: its tests are left out")
             stamp.write_text(wanted)
     return folder
 
@@ -62,10 +79,10 @@ def _python(folder: Path) -> None:
     _run([sys.executable, *install, "--no-deps", "-r", str(PINS)])
 
 
-def _node(folder: Path) -> None:
+def _node(folder: Path, pins: Path) -> None:
     folder.mkdir()
     for name in ("package.json", "package-lock.json"):
-        shutil.copy2(NODE_PINS.with_name(name), folder / name)
+        shutil.copy2(pins.with_name(name), folder / name)
     _run(["npm", "ci", "--silent", "--ignore-scripts", "--prefix", str(folder)])
 
 

@@ -281,6 +281,7 @@ OPENING = Row(
 # In this order; a log-out ends the session, and so may a log-in.
 ROWS: tuple[Row, ...] = (
     read("/", NONE, "<!doctype html>"),
+    read("/display", NONE, "<!doctype html>"),
     read("/auth/login", NONE, "<!doctype html>"),
     read("/auth/display", NONE, "<!doctype html>"),
     read("/static/<path:filename>", NONE, "export")._replace(url="/static/api.js"),
