@@ -50,6 +50,7 @@ export class Controls {
     this.#total = total;
     if (grew) this.#apply();
     this.#showFilters(total === 0 ? [] : filters);
+    part("loading").hidden = true;
     part("no-zones").hidden = total > 0;
     part("toolbar").hidden = total === 0;
     part("none-found").hidden = total === 0 || shown > 0;

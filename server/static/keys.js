@@ -1,4 +1,7 @@
-// Keys of the pages. A key works anywhere but where text is typed, and never with a modifier.
+// Keys of the pages. A key works anywhere but where text is typed, and never with a modifier. A
+// person whose voice or switch types letters can turn all keys off.
+
+import { preference } from "./preferences.js";
 
 const keys = new Map();
 
@@ -21,7 +24,7 @@ export function onKey(key, words, act) {
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (typesText(event.target)) return;
+  if (typesText(event.target) || preference("keys") === "off") return;
   const act = keys.get(event.key);
   if (act === undefined) return;
   event.preventDefault();

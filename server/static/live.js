@@ -6,6 +6,7 @@
 
 import { askSession, getJson, goToLogin } from "./api.js";
 import { Connection } from "./connection.js";
+import { preference } from "./preferences.js";
 import { Zones } from "./zones.js";
 
 const RETRY_MS = 2000;
@@ -81,9 +82,12 @@ function enter(state, lastContact, reason = "") {
   if (state === "logged-out") goToLogin("ended");
 }
 
-/** The same for all pages of a session, and for no other session. */
+/**
+ * The same for all pages of a session, and for no other session: login.js notes each log-in. The
+ * server's time of the log-in does not do: it may differ by a millisecond from answer to answer.
+ */
 function keyOf({ user }) {
-  return `bas ${user.username} ${user.role} ${user.login_time_ms}`;
+  return `bas ${user.username} ${user.role} ${preference("login")}`;
 }
 
 /** Take a message of the hub that holds the stream. */

@@ -1,6 +1,7 @@
 // The log-in page: sends user name and password, and opens the page that the user wanted.
 
 import { askSession, errorWords, getJson, postJson } from "./api.js";
+import { prefer } from "./preferences.js";
 import { waitWords } from "./units.js";
 
 const REASONS = new Map([
@@ -58,6 +59,7 @@ async function logIn(event) {
   if (answer.status === 200) {
     const session = await askSession();
     if (!session.out) {
+      prefer("login", `${Date.now()} ${Math.random()}`); // for live.js
       location.replace(destination());
       return;
     }

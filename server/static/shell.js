@@ -72,6 +72,10 @@ function choices() {
   });
   units.value = preference("units") || "C";
   units.addEventListener("change", () => prefer("units", units.value));
+  part("keys-on").checked = preference("keys") !== "off";
+  part("keys-on").addEventListener("change", () =>
+    prefer("keys", part("keys-on").checked ? "" : "off"));
+  part("keys-open").addEventListener("click", () => part("keys").showModal());
 }
 
 subscribe({
