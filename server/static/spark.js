@@ -134,8 +134,10 @@ function paint(canvas, line, [lowest, highest], band) {
   const context = canvas.getContext("2d");
   context.scale(scale, scale);
   const style = getComputedStyle(canvas);
-  const middle = (lowest + highest) / 2;
-  const half = Math.max(highest - lowest, 16) / 2 + 4; // at least 2 degrees high
+  // The edge of the band that the line is nearest to is always in sight.
+  const [low, high] = band ? [Math.min(lowest, band[1]), Math.max(highest, band[0])] : [lowest, highest];
+  const middle = (low + high) / 2;
+  const half = Math.max(high - low, 16) / 2 + 4; // at least 2 degrees high
   const y = (temp) => height - ((temp - middle + half) / (2 * half)) * height;
   const end = Math.max(line.at(-1)[0], Date.now() - 120_000);
   const x = (t) => width - 3 - ((end - t) / HOUR_MS) * (width - 3);
