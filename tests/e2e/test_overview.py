@@ -71,8 +71,8 @@ async def test_of_a_thousand_zones_the_problems_are_in_sight_and_the_others_are_
     assert await nodes(page) < NODES_MAX
 
     await page.keyboard.press("/")
-    await page.keyboard.type("zone 77")
-    await expect(names).to_have_text(["zone 77", *(f"zone 77{digit}" for digit in range(10))])
+    await page.keyboard.type("770 zone")
+    await expect(names).to_have_text(["zone 770"])
     await page.keyboard.press("Escape")
     await page.get_by_role("button", name=f"{len(FAULTY)} with a fault").click()
     await expect(names).to_have_count(len(FAULTY))
@@ -85,8 +85,8 @@ async def test_of_a_thousand_zones_the_problems_are_in_sight_and_the_others_are_
 async def test_a_person_sees_and_writes_fahrenheit(desk: Desk, plant: ServerProcess) -> None:
     page = await desk.logged_in(plant.url, "operator")
     await page.keyboard.press("/")
-    await page.keyboard.type("zone 5")
-    row = page.locator(".zone").filter(has=page.get_by_text("zone 5", exact=True))
+    await page.keyboard.type("zone 555")
+    row = page.locator(".zone").filter(has=page.get_by_text("zone 555", exact=True))
     await page.get_by_label("Temperatures").select_option("F")
     await expect(row.locator(".temperature")).to_have_text("71.8 °F")
 

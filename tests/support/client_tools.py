@@ -17,7 +17,8 @@ from tools.process import REPOSITORY
 PINS = REPOSITORY / "tests" / "clients" / "requirements.txt"
 NODE_PINS = REPOSITORY / "tests" / "clients" / "package-lock.json"
 AXE_PINS = REPOSITORY / "tests" / "axe" / "package-lock.json"
-FOLDER = REPOSITORY / ".venv" / "clients"
+# Resolved, since npm fails below a symbolic link.
+FOLDER = (REPOSITORY / ".venv").resolve() / "clients"
 INSTALL_S = 1200
 
 

@@ -25,6 +25,7 @@ FOR_BROWSERS = {
     "GET /static/<path:filename>",
     "GET /openapi.json",
     "GET /docs",
+    "GET /display",
     "GET /favicon.ico",
     "GET /robots.txt",
     "GET /auth/display",
