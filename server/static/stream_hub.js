@@ -20,6 +20,7 @@ export class StreamHub {
   #stream;
   #state = { state: "connecting", lastContact: 0, reason: "" };
   #hello = null;
+  #session = null; // the last event about the session's end, for pages that join later
   #hasSnapshot = false;
   #waiting = [];
   #timer = 0;
@@ -89,16 +90,20 @@ export class StreamHub {
   }
 
   #snapshot() {
-    const hello = { ...this.#hello, resume: "fresh", ts: Math.round(this.#zones.now) };
+    const ts = Math.round(this.#zones.now);
+    const hello = { ...this.#hello, resume: "fresh", ts };
     const zones = [...this.#zones].map((zone) => zone.status());
-    return [
+    const events = [
       ["hello", JSON.stringify(hello)],
       ["snapshot", JSON.stringify({ zones })],
     ];
+    if (this.#session) events.push(["session", JSON.stringify({ ...this.#session, ts })]);
+    return events;
   }
 
   #take(name, data, text) {
-    if (name === "hello") this.#hello = data;
+    if (name === "hello") [this.#hello, this.#session] = [data, null];
+    if (name === "session") this.#session = data;
     if (typeof this.#zones[name] === "function") this.#zones[name](data);
     if (name === "snapshot") this.#hasSnapshot = true;
     this.#waiting.push([name, text]);
