@@ -15,6 +15,7 @@ from server.routes.models import (
     LongLimit,
     Milliseconds,
 )
+from server.services.firestore.setpoint_track import ChangedSetpoint
 from server.services.history.measured import TEMP_MAX, TEMP_MIN
 
 
@@ -138,6 +139,23 @@ class SeriesQuery(Struct):
     start: Milliseconds | None = None
     end: Milliseconds | None = None
     points: Annotated[int, Meta(ge=1, le=2000)] = 300
+
+
+class SetpointsQuery(DeviceQuery):
+    """Of which device, from `start` to `end`, which is now by default; `start` a day before."""
+
+    device_id: Annotated[
+        str, Meta(max_length=128, extra_json_schema={**NEEDED, "minLength": 1})
+    ] = ""
+    start: Milliseconds | None = None
+    end: Milliseconds | None = None
+
+
+class SetpointHistory(Struct):
+    """The values in force at the start of a span, and each change in it, oldest first."""
+
+    device_id: str
+    changes: list[ChangedSetpoint]
 
 
 class ExportQuery(DeviceQuery):

@@ -15,6 +15,8 @@ from server.control.rules.reading import LATEST_AHEAD_MS
 from server.routes.reading_models import (
     PageQuery,
     SeriesQuery,
+    SetpointHistory,
+    SetpointsQuery,
     StatisticsQuery,
     TelemetryPage,
     TelemetryQuery,
@@ -120,4 +122,22 @@ def blueprint(telemetry: TelemetryStore, guard: Guard, clock: Clock) -> Blueprin
         body = msgspec.json.encode(charts[0] if len(charts) == 1 else charts)
         return Response(body, mimetype="application/json")
 
+    _add_setpoints(bp, telemetry, guard, clock)
     return bp
+
+
+def _add_setpoints(bp: Blueprint, telemetry: TelemetryStore, guard: Guard, clock: Clock) -> None:
+    @bp.get("/api/telemetry/setpoints")
+    @guard.require_auth("read-only")
+    @validate_response(SetpointHistory)
+    @fails_with(400, 401, 403, 503)
+    @validate_querystring(SetpointsQuery)
+    async def setpoints(query_args: SetpointsQuery, principal: Principal) -> SetpointHistory:
+        if not query_args.device_id:
+            raise InvalidField("device_id", "is required")
+        principal.check_zone(query_args.device_id)
+        end = clock.now_ms() if query_args.end is None else query_args.end
+        start = max(0, end - DAY_MS) if query_args.start is None else query_args.start
+        checked_times(start, end)
+        changes = await telemetry.setpoints(principal.tenant_id, query_args.device_id, start, end)
+        return SetpointHistory(query_args.device_id, changes)

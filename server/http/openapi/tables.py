@@ -180,6 +180,13 @@ HISTORY: Operations = {
         "A `device_id` that is repeated gives an array of charts.",
         query="device_id=lab&points=3",
     ),
+    "GET /api/telemetry/setpoints": Operation(
+        "list_setpoints",
+        "List when a zone's setpoint or deadband changed",
+        "The first one is what was in force at `start`. A value that was in force for less than a"
+        " 240th of the span may be missing.",
+        query="device_id=lab",
+    ),
     "GET /api/telemetry/export.csv": Operation(
         "export_readings",
         "Get a device's readings as a CSV file, oldest first",

@@ -9,6 +9,7 @@ import msgspec
 
 from server.services.firestore.cache.recent_readings import RecentReadings
 from server.services.firestore.models import fields_of
+from server.services.firestore.setpoint_track import ChangedSetpoint, setpoint_changes
 from server.services.history.measured import tenths
 from server.services.history.series import FINE_MAX_MS, HOUR_MS, step_for
 from server.services.ports.documents import EmptyFields, StoreUnavailable, Write
@@ -182,6 +183,17 @@ class TelemetryStore:
         count = -(-(end_ms - start_ms) // step_ms)
         found = await self.history.points(tenant_id, device_id, start_ms, step_ms, count)
         return Chart(device_id, start_ms, end_ms, step_ms, found)
+
+    async def setpoints(
+        self, tenant_id: str, device_id: str, start_ms: int, end_ms: int
+    ) -> list[ChangedSetpoint]:
+        """The setpoint and deadband at `start_ms`, and their changes; see `setpoint_changes`."""
+
+        async def newest_at(time_ms: int) -> Reading | None:
+            page = await self.history.page(tenant_id, device_id, 1, Span(None, time_ms))
+            return page.readings[0] if page.readings else None
+
+        return await setpoint_changes(newest_at, start_ms, end_ms)
 
 
 def new_row(doc_id: str, reading: Reading, remember_ms: int = 0) -> NewRow:

@@ -177,3 +177,32 @@ async def test_a_series_of_all_times_ends_soon_and_has_every_reading(reader, pos
 async def test_a_series_needs_a_session(container):
     answer = await Caller(container.app).get(f"{SERIES}?device_id=lab")
     assert answer.status == 401
+
+
+async def test_the_setpoints_of_a_span_begin_with_the_one_in_force_and_have_each_change(
+    reader, container, post, clock
+):
+    operator = await logged_in(container, "operator")
+    await post(200)
+    start = clock.now_ms()
+    await post(200)
+    body = {"setpoint_tenths": 215, "deadband_tenths": 5, "device_id": "lab"}
+    assert (await operator.post("/api/set_setpoint", body)).status == 200
+    changed = clock.now_ms()
+    await post(200, 210)
+    await packed(container)
+
+    asked = f"/api/telemetry/setpoints?device_id=lab&start={start - 5000}&end={changed + 5000}"
+    answer = await reader.get(asked)
+
+    assert answer.json() == {
+        "device_id": "lab",
+        "changes": [
+            {"t": start - 5000, "setpoint_tenths": 230, "deadband_tenths": 10},
+            {"t": changed, "setpoint_tenths": 215, "deadband_tenths": 5},
+        ],
+    }
+    empty = await reader.get("/api/telemetry/setpoints?device_id=no-such-zone")
+    assert empty.json() == {"device_id": "no-such-zone", "changes": []}
+    for wrong in ("", "?device_id=lab&start=9&end=5", "?device_id=lab&start=x"):
+        assert (await reader.get(f"/api/telemetry/setpoints{wrong}")).status == 400

@@ -21,6 +21,7 @@ READS = (
     "/api/telemetry/statistics?device_id={}",
     "/api/telemetry/series?device_id={}",
     "/api/telemetry/series?device_id=lab&device_id={}",
+    "/api/telemetry/setpoints?device_id={}",
     "/api/telemetry/export.csv?device_id={}",
 )
 

@@ -312,6 +312,7 @@ ROWS: tuple[Row, ...] = (
     read("/api/telemetry/paginated", NOT_READERS, LAB_ROW),
     read("/api/telemetry/statistics", NOT_OF_LAB, '"total_records":1,', LAB),
     read("/api/telemetry/series", NOT_OF_LAB, "321", LAB),
+    read("/api/telemetry/setpoints", NOT_OF_LAB, '"setpoint_tenths":', LAB),
     read("/api/telemetry/export.csv", NOT_OF_LAB, ",lab,32.1,", LAB),
     read("/api/sse/telemetry", NOT_READERS, LAB_ROW),
     read("/api/devices", NOT_READERS, LAB_ROW),
