@@ -24,6 +24,11 @@ def blueprint() -> Blueprint:
     async def wall() -> str:
         return await render_template("wall.html")
 
+    @bp.get("/zone")
+    @hide
+    async def zone() -> str:
+        return await render_template("zone.html")
+
     @bp.get("/auth/login")
     @hide
     async def login() -> str:

@@ -35,11 +35,14 @@ export function getJson(path, timeoutMs) {
 }
 
 export function postJson(path, body) {
-  return request(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
+  return sendJson("POST", path, body);
+}
+
+/** A request with another method; without a body if it is undefined. */
+export function sendJson(method, path, body) {
+  if (body === undefined) return request(path, { method });
+  const headers = { "Content-Type": "application/json" };
+  return request(path, { method, headers, body: JSON.stringify(body) });
 }
 
 /** Why the server refuses a stream, as errorWords() takes it; null if it does not. Never rejects. */

@@ -282,6 +282,7 @@ OPENING = Row(
 ROWS: tuple[Row, ...] = (
     read("/", NONE, "<!doctype html>"),
     read("/display", NONE, "<!doctype html>"),
+    read("/zone", NONE, "<!doctype html>"),
     read("/auth/login", NONE, "<!doctype html>"),
     read("/auth/display", NONE, "<!doctype html>"),
     read("/static/<path:filename>", NONE, "export")._replace(url="/static/api.js"),

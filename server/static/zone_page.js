@@ -1,0 +1,172 @@
+// The page of one zone: its values now, its history, its names.
+
+import "./shell.js";
+
+import { getJson } from "./api.js";
+import { element, say, show } from "./elements.js";
+import { onKey } from "./keys.js";
+import { subscribe, zones } from "./live.js";
+import { onPreference } from "./preferences.js";
+import { CHOICES, toQuery } from "./spans.js";
+import { showAudit } from "./zone_audit.js";
+import { linkFile, showFigures, showTable } from "./zone_figures.js";
+import { namesForm, setpointForm, showUnit } from "./zone_forms.js";
+import { ZoneHistory } from "./zone_history.js";
+import { showNames, showNow } from "./zone_now.js";
+
+const part = (id) => document.getElementById(id);
+const query = new URLSearchParams(location.search);
+const deviceId = query.get("device_id") ?? "";
+const ZONES_OF_PAGE = 1000;
+const TICK_MS = 1000;
+
+let isAdmin = false;
+let names = { name: null, location: null };
+const nameOf = new Map(); // of all zones, by device
+let comparedWith = query.get("with") ?? "";
+
+const history = new ZoneHistory(deviceId, query, shown);
+
+/** The chart shows this span: everything that is about a span follows. */
+async function shown(span) {
+  const address = new URLSearchParams({ device_id: deviceId, ...toQuery(span) });
+  if (comparedWith) address.set("with", comparedWith);
+  window.history.replaceState(null, "", `${location.pathname}?${address}`);
+  linkFile(deviceId, span);
+  await Promise.allSettled([
+    showFigures(deviceId, span),
+    part("values").open ? showTable(deviceId, span) : null,
+    isAdmin ? showAudit(deviceId, span) : null,
+  ]);
+}
+
+function showZone() {
+  const zone = zones.get(deviceId);
+  if (zone !== undefined) showNow(zone);
+  part("now").hidden = zone === undefined;
+}
+
+function showUnknown(isKnown) {
+  const words = deviceId === "" ? "The address names no zone." : "This zone has not reported yet.";
+  show(part("unknown"), isKnown ? "" : words);
+  part("unknown").hidden = isKnown;
+}
+
+function takeNames(document) {
+  if (document.device_id !== deviceId) return;
+  names = document;
+  showNames(deviceId, names);
+}
+
+/** Names of all zones; without them the page shows device ids. */
+async function loadNames() {
+  let after = "";
+  do {
+    const answer = await getJson(`/api/zones?limit=${ZONES_OF_PAGE}${after}`);
+    if (answer.status !== 200) break;
+    for (const one of answer.body.zones ?? []) {
+      nameOf.set(one.device_id, one.name || one.device_id);
+      takeNames(one);
+    }
+    after = answer.body.next ? `&start_after=${encodeURIComponent(answer.body.next)}` : "";
+  } while (after);
+  listOthers();
+}
+
+function listOthers() {
+  const ids = [...new Set([...[...zones].map((zone) => zone.deviceId), ...nameOf.keys()])];
+  const others = ids.filter((id) => id !== deviceId).sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
+  const options = others.map((id) => element("option", nameOf.get(id) ?? id, { value: id }));
+  part("other").replaceChildren(element("option", "no other zone", { value: "" }), ...options);
+  part("other").value = others.includes(comparedWith) ? comparedWith : "";
+}
+
+function compare(other) {
+  comparedWith = other;
+  part("key-other").hidden = other === "";
+  show(part("key-other"), nameOf.get(other) ?? other);
+  history.compare(other);
+}
+
+function listSpans() {
+  for (const { key, length, name } of CHOICES) {
+    const button = element("button", name, { type: "button", "data-length": length });
+    button.addEventListener("click", () => history.choose(length));
+    part("spans").append(button);
+    onKey(key, `The last ${name}`, () => history.choose(length));
+  }
+}
+
+function listenToChart() {
+  const keys = { ArrowLeft: () => history.pan(-0.25), ArrowRight: () => history.pan(0.25) };
+  part("chart").addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+  part("chart").addEventListener("wheel", (event) => {
+    const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
+    if (!isSideways && !event.ctrlKey) return; // the page scrolls
+    event.preventDefault();
+    if (isSideways) history.pan(Math.sign(event.deltaX) * 0.05);
+    else history.zoom(event.deltaY > 0 ? 1.25 : 0.8, event.clientX);
+  }, { passive: false });
+  part("chart").addEventListener("dblclick", () => history.zoom(2));
+  part("earlier").addEventListener("click", () => history.pan(-0.5));
+  part("later").addEventListener("click", () => history.pan(0.5));
+  part("zoom-in").addEventListener("click", () => history.zoom(0.5));
+  part("zoom-out").addEventListener("click", () => history.zoom(2));
+  part("to-now").addEventListener("click", () => history.choose(history.span.length));
+  onKey("+", "Zoom in", () => history.zoom(0.5));
+  onKey("-", "Zoom out", () => history.zoom(2));
+  onKey("0", "Back to now", () => history.choose(history.span.length));
+}
+
+function receive(name, data, changed) {
+  if (name === "hello" || name === "heartbeat") history.setClock(data.ts);
+  if (name === "snapshot") {
+    // After a gap in the stream the history has what the page missed.
+    history.load();
+    showUnknown(zones.get(deviceId) !== undefined);
+    listOthers();
+  }
+  if (name === "settings") takeNames(data);
+  if (name === "telemetry" && data.device_id === deviceId) showUnknown(true);
+  history.take(name, data);
+  if (changed === deviceId || name === "snapshot") showZone();
+  const isChange = name === "setpoint" || name === "settings";
+  if (isChange && isAdmin && data.device_id === deviceId) showAudit(deviceId, history.span);
+}
+
+showNames(deviceId);
+showUnknown(true);
+listSpans();
+listenToChart();
+setpointForm(deviceId);
+namesForm(deviceId, () => names, takeNames);
+part("values").addEventListener("toggle", () => {
+  if (part("values").open) showTable(deviceId, history.span).catch(() => {});
+});
+part("other").addEventListener("change", () => compare(part("other").value));
+if (comparedWith) compare(comparedWith);
+onPreference((name) => {
+  if (name !== "units") return;
+  showUnit();
+  showZone();
+  history.restyle();
+  shown(history.span);
+});
+subscribe({
+  onEvent: receive,
+  onState: (state) => {
+    if (state === "lost") history.load(); // perhaps only the stream is away
+  },
+  onSession: ({ user }) => {
+    isAdmin = user.role === "admin";
+  },
+});
+loadNames();
+setInterval(() => {
+  if (!document.hidden) showZone();
+}, TICK_MS);
+if (deviceId === "") say(part("chart-message"), "Choose a zone on the overview.", "warn");
