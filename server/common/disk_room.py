@@ -29,8 +29,8 @@ class DiskRoom:
         self._asking: asyncio.Future[int | OSError] | None = None
         self._was_low = False
 
-    async def check(self) -> None:
-        """Raise Unavailable if the room is too small, or cannot be found out.
+    async def free_bytes(self) -> int:
+        """How much room the disk has. Raises Unavailable if that cannot be found out.
 
         The caller sets a time limit: a disk that hangs answers never. One thread waits for it then,
         and later calls wait for the same answer.
@@ -47,6 +47,11 @@ class DiskRoom:
             raise Unavailable(
                 code="DISK_UNKNOWN", message=f"the data folder cannot be looked at: {free.strerror}"
             )
+        return free
+
+    async def check(self) -> None:
+        """Raise Unavailable if the room is too small, or cannot be found out; see `free_bytes`."""
+        free = await self.free_bytes()
         low = free < self._least_mb * MB
         text = f"{free // MB} MB are free on the disk of the data folder"
         if low != self._was_low:

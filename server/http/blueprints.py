@@ -28,6 +28,7 @@ from server.routes import (
     sensor,
     setpoint,
     stream,
+    system,
     telemetry,
     tokens,
     users,
@@ -83,6 +84,7 @@ def blueprints(
         auth.blueprint(config, access.logins, guard, watch, clock),
         tokens.blueprint(config, access.tokens, guard, watch, clock),
         users.blueprint(config, access, watch),
+        system.blueprint(config, guard, clock),
         zone_metrics.blueprint(control.zones, guard, config.metrics_token),
         health.blueprint(config, checks, sse, guard, metrics, clock),
     ]

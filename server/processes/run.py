@@ -19,6 +19,7 @@ from server.common.log_writer import LogWriter
 from server.common.metrics import process_ended
 from server.common.version import VERSION
 from server.config.config import ServerConfig, child_environment
+from server.config.open_doors import open_doors
 from server.config.settings_text import settings_in_force
 from server.container import Base, Container, OpenBase, OpenContainer
 from server.http.serve import Drain, OnReady, listen, serve, stop_signal
@@ -26,7 +27,6 @@ from server.http.tls import ServerTls
 from server.processes.certificate import own_tls, watched
 from server.processes.child import ChildCommand
 from server.processes.only_server import OnlyServer
-from server.processes.open_doors import open_doors
 from server.processes.outside import Outside
 from server.processes.pulse import ALIVE, Pulse
 from server.processes.supervisor import Supervisor

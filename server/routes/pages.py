@@ -1,13 +1,34 @@
-"""Routes of the HTML pages, /, /display, /auth/login, /docs, and of files that browsers ask for."""
+"""Routes of the HTML pages, and of files that each browser asks for."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from quart import Blueprint, Response, current_app, render_template
 from quart_schema import hide
+from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
 # Nothing here is for search engines.
 ROBOTS = "User-agent: *\nDisallow: /\n"
 A_DAY = "public, max-age=86400"
+
+
+class Section(NamedTuple):
+    """A page of administration: the end of its address, its title, and what it is about."""
+
+    name: str
+    title: str
+    about: str
+
+
+SECTIONS = (
+    Section("users", "Users", "People who may log in, and what each may do."),
+    Section("devices", "Devices", "Controllers, and the keys with which they post."),
+    Section("zones", "Zones", "What each device measures and steers: its name and location."),
+    Section("tokens", "Tokens", "Access for programs and wall displays."),
+    Section("audit", "Audit", "The actions of people and programs, and every refusal."),
+    Section("system", "System", "Whether the server is well, and what is open to strangers."),
+)
 
 
 def blueprint() -> Blueprint:
@@ -28,6 +49,15 @@ def blueprint() -> Blueprint:
     @hide
     async def zone() -> str:
         return await render_template("zone.html")
+
+    @bp.get("/admin/<section>")
+    @hide
+    async def admin(section: str) -> str:
+        """The page has no data of its own: what it asks for is refused to all but admins."""
+        for one in SECTIONS:
+            if one.name == section:
+                return await render_template("admin.html", section=one, sections=SECTIONS)
+        raise WerkzeugNotFound
 
     @bp.get("/auth/login")
     @hide

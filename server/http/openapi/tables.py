@@ -343,6 +343,11 @@ HEALTH: Operations = {
         "503 if readings cannot be stored or the process is ending.",
         access=PUBLIC,
     ),
+    "GET /api/system": Operation(
+        "get_system",
+        "Show an admin the server, and what is open to strangers",
+        "Its version, its stores, its clock and the room on its disk.",
+    ),
     "GET /metrics": Operation(
         "get_metrics",
         "Get the process's figures for Prometheus",

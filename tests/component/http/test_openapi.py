@@ -26,6 +26,8 @@ FOR_BROWSERS = {
     "GET /openapi.json",
     "GET /docs",
     "GET /display",
+    "GET /zone",
+    "GET /admin/<section>",
     "GET /favicon.ico",
     "GET /robots.txt",
     "GET /auth/display",

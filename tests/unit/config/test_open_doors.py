@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.config.config import ServerConfig
-from server.processes.open_doors import open_doors
+from server.config.open_doors import open_doors
 
 LOG_IN = ("log-in is off", "Unset BAS_AUTH_ENABLED and BAS_AUTH_MODE")
 SHADOW = ("nobody is refused", "Unset BAS_AUTH_MODE")

@@ -1,0 +1,61 @@
+// Zones: name, location, device.
+
+import { adminPage, button, call, list, moment } from "./admin_frame.js";
+import { confirmed, formDialog } from "./dialogs.js";
+import { element } from "./elements.js";
+
+const PAGE = 1000;
+const MOST = 10_000;
+
+const path = (id) => `/api/zones/${encodeURIComponent(id)}`;
+
+async function load() {
+  const zones = [];
+  let after = "";
+  do {
+    const page = await call("GET", `/api/zones?limit=${PAGE}${after}`);
+    zones.push(...page.zones);
+    after = page.next ? `&start_after=${encodeURIComponent(page.next)}` : "";
+  } while (after && zones.length < MOST);
+  return zones;
+}
+
+function link(zone) {
+  const query = new URLSearchParams({ device_id: zone.device_id });
+  return element("a", zone.name || zone.device_id, { href: `/zone?${query}` });
+}
+
+const again = adminPage({
+  load,
+  render: (zones) => list("Zones", [
+    ["Zone", link],
+    ["Location", (zone) => zone.location || "–"],
+    ["Device", (zone) => zone.device_id],
+    ["Last reading", (zone) => moment(zone.received)],
+    ["Key", (zone) => (zone.has_key ? "yes" : "none")],
+    ["Change", (zone) => [
+      button("Rename", () => rename(zone), { label: `Rename: ${zone.device_id}` }),
+      button("Delete", () => remove(zone), { kind: "danger", label: `Delete: ${zone.device_id}` }),
+    ]],
+  ], zones, "No zone has reported yet. A zone appears with its device's first reading."),
+});
+
+async function rename({ device_id: id, name, location, version }) {
+  const fields = [
+    { name: "name", label: "Name", maxlength: "80", value: name ?? "" },
+    { name: "location", label: "Location", maxlength: "80", value: location ?? "" },
+  ];
+  const known = { STALE_VERSION: "Somebody else has changed this zone meanwhile. Close this and look again." };
+  const done = await formDialog(`Name of ${id}`, fields, "Save", (values) =>
+    call("PATCH", path(id), { ...values, version }, known));
+  if (done !== null) await again(`${id} is called ${done.name || id}.`);
+}
+
+async function remove({ device_id: id, name }) {
+  const words = "Its setpoint, name and location are deleted; its readings stay until they expire." +
+    " A device that still posts makes a new zone.";
+  if (!(await confirmed(`Delete ${name || id}?`, words, "Delete"))) return;
+  const done = await call("DELETE", path(id));
+  const relays = done.cool_active ? " Its cooler was on, and was not told to stop." : "";
+  await again(`${name || id} is deleted.${relays}`);
+}

@@ -1,0 +1,124 @@
+"""The pages of administration in a real browser: what an admin does there, and who is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.conftest import PASSWORD
+from tests.e2e.desk import Desk, log_in, post_reading
+from tests.e2e.looks import overflow
+from tools.process import ServerProcess, run_command
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+NEW_PASSWORD = "nine blue kites over the bay"
+
+
+@pytest.fixture(scope="module")
+def admin_site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with an admin and a reader."""
+    data_dir = tmp_path_factory.mktemp("admin-site")
+    for name, role in (("boss", "admin"), ("guest", "read-only")):
+        arguments = ("create-user", name, "--role", role, "--password-stdin")
+        assert run_command(*arguments, data_dir=data_dir, stdin=PASSWORD).returncode == 0
+    with ServerProcess(data_dir) as server:
+        yield server.url
+        server.terminate()
+
+
+async def test_an_admin_makes_a_user_who_is_refused_on_the_admin_pages(
+    desk: Desk, admin_site: str
+) -> None:
+    desk.expect_complaint(r"status of 400 .*/api/users$")
+    page = await desk.window()
+    await page.goto(f"{admin_site}/admin/users")
+    await log_in(page, "boss")  # and is led back to the page
+    await page.get_by_role("button", name="New user").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("User name").fill("dana")
+    await dialog.get_by_label("Password").fill("short")
+    await dialog.get_by_role("button", name="Create").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("assword")
+    await dialog.get_by_label("Password").fill(NEW_PASSWORD)
+    await dialog.get_by_role("button", name="Create").click()
+    await expect(dialog).to_have_count(0)
+    await expect(page.locator("tbody tr").filter(has_text="dana")).to_contain_text("read-only")
+
+    dana = await desk.logged_in(admin_site, "dana", NEW_PASSWORD)
+    await expect(dana.get_by_role("link", name="Admin")).to_be_hidden()
+    await dana.goto(f"{admin_site}/admin/users")
+    await expect(dana.locator("#admin-message")).to_contain_text("This page is for admins")
+    await dana.get_by_role("link", name="Go to the overview").click()
+    await expect(dana).to_have_url(f"{admin_site}/")
+
+    await page.get_by_role("button", name="Delete: dana").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    await expect(page.get_by_role("button", name="Delete: dana")).to_be_focused()
+    await page.get_by_role("button", name="Delete: dana").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(page.locator("#admin-message")).to_have_text("Deleted: dana.")
+    await expect(page.locator("tbody tr").filter(has_text="dana")).to_have_count(0)
+
+    await page.goto(f"{admin_site}/admin/audit")
+    await page.get_by_label("User").fill("boss")
+    await page.get_by_label("Action").fill("USER_DELETED")
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await expect(page.locator("tbody tr")).to_contain_text("dana")
+
+
+async def test_a_key_and_a_link_are_shown_once_with_a_code(desk: Desk, admin_site: str) -> None:
+    page = await desk.logged_in(admin_site, "boss", viewport={"width": 360, "height": 740})
+    await page.goto(f"{admin_site}/admin/devices")
+    await page.get_by_role("button", name="Register a device").click()
+    await page.get_by_label("Device id").fill("roof/1")
+    await page.get_by_role("button", name="Make its key").click()
+    dialog = page.get_by_role("dialog", name="Key of roof/1")
+    key = await dialog.locator(".secret").inner_text()
+    assert key.startswith("bas_")
+    assert await dialog.locator("canvas").evaluate("(code) => code.width") > 20
+    await dialog.get_by_role("button", name="I have kept it").click()
+    await expect(page.locator("tbody tr")).to_contain_text("roof/1")
+    assert key not in await page.content()
+
+    await page.goto(f"{admin_site}/admin/tokens")
+    await page.get_by_role("button", name="New token").click()
+    await page.get_by_label("Name", exact=True).fill("hall")
+    await page.get_by_label("For").select_option("display")
+    await page.get_by_role("button", name="Create").click()
+    link = await page.get_by_role("dialog").locator(".secret").inner_text()
+    assert link.startswith(f"{admin_site}/auth/display#")
+    await page.get_by_role("dialog").get_by_role("button", name="I have kept it").click()
+    await page.get_by_role("button", name="Revoke: hall").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    await expect(page.locator("#admin-message")).to_have_text("hall is revoked.")
+    assert await overflow(page) == 0
+
+
+async def test_zones_are_named_and_the_system_says_what_is_open(
+    desk: Desk, admin_site: str
+) -> None:
+    await post_reading(admin_site, "shed", 205)
+    page = await desk.logged_in(admin_site, "boss")
+    await page.goto(f"{admin_site}/admin/zones")
+    await page.get_by_role("button", name="Rename: shed").click()
+    await page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Garden shed")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("link", name="Garden shed")).to_be_visible()
+
+    await page.goto(f"{admin_site}/admin/system")
+    await expect(page.locator("#admin-content")).to_contain_text("All is well.")
+    await expect(page.locator("#admin-content")).to_contain_text("Nothing that this server")
+
+
+async def test_a_page_that_cannot_load_says_so_and_tries_again(desk: Desk, admin_site: str) -> None:
+    desk.expect_complaint(r"status of 503 .*/api/tokens$")
+    page = await desk.logged_in(admin_site, "boss")
+    await page.route("**/api/tokens", lambda route: route.fulfill(status=503, body="{}"), times=1)
+    await page.goto(f"{admin_site}/admin/tokens")
+    await expect(page.locator("#admin-message")).to_contain_text("This could not be loaded.")
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.locator("#admin-message")).to_be_hidden()
