@@ -94,8 +94,11 @@ async function copied(text, message) {
   }
 }
 
-/** Show what the server shows only now, with a QR code of `code`; resolves when it is closed. */
-export function secretDialog(title, words, secret, code = secret) {
+/**
+ * Show what the server shows only now, with a QR code of `code`, and perhaps a line that uses it;
+ * resolves when it is closed.
+ */
+export function secretDialog(title, words, secret, code = secret, line = "") {
   return new Promise((resolve) => {
     const canvas = element("canvas", "", { class: "code", role: "img", "aria-label": "QR code of it" });
     const message = element("p", "", { class: "message", role: "status" });
@@ -104,6 +107,8 @@ export function secretDialog(title, words, secret, code = secret) {
       element("p", words),
       element("code", secret, { class: "secret", tabindex: "0" }),
       canvas,
+      ...(line ? [element("p", "A reading to try it, for a shell:", { class: "hint" }),
+        element("code", line, { class: "secret line", tabindex: "0" })] : []),
       message,
       element("div", "", { class: "actions" }, [copy, done]),
     ]);

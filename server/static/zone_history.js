@@ -23,10 +23,12 @@ export class ZoneHistory {
   #wanted = 0; // counts spans, so that answers for older ones are ignored
   #isLoading = false;
   #timer = 0;
+  #onGo;
   #onSpan;
 
-  /** `onSpan(span)` is called when another span is shown, after a moment of rest. */
-  constructor(deviceId, query, onSpan) {
+  /** `onGo(span)` is called when another span is chosen, `onSpan(span)` when it is loaded. */
+  constructor(deviceId, query, onGo, onSpan) {
+    this.#onGo = onGo;
     this.#track = new ZoneTrack(deviceId, getJson);
     this.#span = spans.fromQuery(query, this.now);
     this.#onSpan = onSpan;
@@ -52,6 +54,7 @@ export class ZoneHistory {
   /** Show another span: at once with what is there, then with what is loaded for it. */
   go(span) {
     this.#span = span;
+    this.#onGo(span);
     this.#draw();
     this.load();
   }

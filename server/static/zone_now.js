@@ -2,7 +2,7 @@
 
 import { show } from "./elements.js";
 import { celsius, span, spread, timeOfDay, timeShort } from "./units.js";
-import { condition, relayWords, stateWords, warningSince, warningWords } from "./zone_words.js";
+import { condition, heldWords, relayWords, stateWords, warningSince, warningWords } from "./zone_words.js";
 
 const part = (id) => document.getElementById(id);
 const BAD = new Set(["fault", "silent fault", "refused", "stuck"]);
@@ -15,8 +15,8 @@ function kindOf(zone) {
   return zone.cool_active ? "cooling" : "well";
 }
 
-/** Show a zone of zones.js as it is now. */
-export function showNow(zone) {
+/** Show a zone of zones.js as it is now, by the server's clock. */
+export function showNow(zone, now) {
   const kind = kindOf(zone);
   show(part("zone-state"), stateWords(zone));
   part("zone-state").dataset.kind = kind;
@@ -28,6 +28,9 @@ export function showNow(zone) {
   show(part("fact-heat"), relayWords(zone, zone.heat_active));
   show(part("fact-age"), zone.hasReading ? `${span(zone.age)} ago` : "–");
   part("fact-age").title = zone.hasReading ? timeOfDay(zone.received) : "";
+  const held = heldWords(zone, now);
+  show(part("held"), held && `Cooler ${held}`);
+  part("held").hidden = held === "";
   showWarning(zone, kind);
 }
 

@@ -25,13 +25,17 @@ let names = { name: null, location: null };
 const nameOf = new Map(); // of all zones, by device
 let comparedWith = query.get("with") ?? "";
 
-const history = new ZoneHistory(deviceId, query, shown);
+const history = new ZoneHistory(deviceId, query, keep, shown);
 
-/** The chart shows this span: everything that is about a span follows. */
-async function shown(span) {
+/** Keep the span in the page's address. */
+function keep(span) {
   const address = new URLSearchParams({ device_id: deviceId, ...toQuery(span) });
   if (comparedWith) address.set("with", comparedWith);
   window.history.replaceState(null, "", `${location.pathname}?${address}`);
+}
+
+/** The chart shows this span: everything that is about a span follows. */
+async function shown(span) {
   linkFile(deviceId, span);
   await Promise.allSettled([
     showFigures(deviceId, span),
@@ -42,7 +46,7 @@ async function shown(span) {
 
 function showZone() {
   const zone = zones.get(deviceId);
-  if (zone !== undefined) showNow(zone);
+  if (zone !== undefined) showNow(zone, history.now);
   part("now").hidden = zone === undefined;
 }
 
@@ -86,6 +90,7 @@ function compare(other) {
   part("key-other").hidden = other === "";
   show(part("key-other"), nameOf.get(other) ?? other);
   history.compare(other);
+  keep(history.span);
 }
 
 function listSpans() {

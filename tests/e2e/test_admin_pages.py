@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -77,8 +79,12 @@ async def test_a_key_and_a_link_are_shown_once_with_a_code(desk: Desk, admin_sit
     await page.get_by_label("Device id").fill("roof/1")
     await page.get_by_role("button", name="Make its key").click()
     dialog = page.get_by_role("dialog", name="Key of roof/1")
-    key = await dialog.locator(".secret").inner_text()
+    key = await dialog.locator(".secret").first.inner_text()
     assert key.startswith("bas_")
+    # The line for a shell works as it is shown.
+    line = await dialog.locator(".line").inner_text()
+    done = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=60, check=True)
+    assert "cool_active" in done.stdout
     assert await dialog.locator("canvas").evaluate("(code) => code.width") > 20
     await dialog.get_by_role("button", name="I have kept it").click()
     await expect(page.locator("tbody tr")).to_contain_text("roof/1")
