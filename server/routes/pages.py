@@ -50,15 +50,6 @@ def blueprint() -> Blueprint:
     async def zone() -> str:
         return await render_template("zone.html")
 
-    @bp.get("/admin/<section>")
-    @hide
-    async def admin(section: str) -> str:
-        """The page has no data of its own: what it asks for is refused to all but admins."""
-        for one in SECTIONS:
-            if one.name == section:
-                return await render_template("admin.html", section=one, sections=SECTIONS)
-        raise WerkzeugNotFound
-
     @bp.get("/auth/login")
     @hide
     async def login() -> str:
@@ -81,4 +72,16 @@ def blueprint() -> Blueprint:
     async def robots() -> Response:
         return Response(ROBOTS, mimetype="text/plain", headers={"Cache-Control": A_DAY})
 
+    _add_admin(bp)
     return bp
+
+
+def _add_admin(bp: Blueprint) -> None:
+    @bp.get("/admin/<section>")
+    @hide
+    async def admin(section: str) -> str:
+        """The page has no data of its own: what it asks for is refused to all but admins."""
+        for one in SECTIONS:
+            if one.name == section:
+                return await render_template("admin.html", section=one, sections=SECTIONS)
+        raise WerkzeugNotFound

@@ -56,6 +56,7 @@ async function remove({ device_id: id, name }) {
     " A device that still posts makes a new zone.";
   if (!(await confirmed(`Delete ${name || id}?`, words, "Delete"))) return;
   const done = await call("DELETE", path(id));
-  const relays = done.cool_active ? " Its cooler was on, and was not told to stop." : "";
+  const isOn = done.commanded?.cool_active;
+  const relays = isOn ? " Its cooler was on: it stays on until the device posts again." : "";
   await again(`${name || id} is deleted.${relays}`);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -83,7 +84,9 @@ async def test_a_key_and_a_link_are_shown_once_with_a_code(desk: Desk, admin_sit
     assert key.startswith("bas_")
     # The line for a shell works as it is shown.
     line = await dialog.locator(".line").inner_text()
-    done = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=60, check=True)
+    done = await asyncio.to_thread(
+        subprocess.run, shlex.split(line), capture_output=True, text=True, timeout=60, check=True
+    )
     assert "cool_active" in done.stdout
     assert await dialog.locator("canvas").evaluate("(code) => code.width") > 20
     await dialog.get_by_role("button", name="I have kept it").click()
