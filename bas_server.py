@@ -109,7 +109,7 @@ async def open_site(
                 census=common_log.leases if common_log else None,
             )
         )
-        alarms = create_alarms(config, stores, sse, clock, metrics)
+        alarms = create_alarms(config, stores, sse, shared.notices, clock, metrics)
         beside = clock, metrics, rules_of(config), alarms.watch.observe
         decide = await enter(control(stores, sse, shared.notices, *beside))
         services = await enter(sync_services(config, stores, base.auth, sse, clock, metrics))
@@ -132,7 +132,7 @@ async def open_container(
         posts = device_posts(config, deciding, access.keys, base.stores.audit, base.metrics, clock)
         resources.push_async_callback(posts.close, FINISH_S)
         parts = clock, base.metrics, base.client, base.stores, access, sse, deciding, posts, watch
-        routes = blueprints(config, *parts, base.raise_if_damaged, site.alarms.actions)
+        routes = blueprints(config, *parts, base.raise_if_damaged, site.alarms)
         app = create_app(config, routes, access.guard, site.services, base.metrics)
         plain = PlainPosts(posts, deciding.work, common_headers(config), error_answer, counts)
         yield Container(base, sse, deciding, site.services, site.alarms, app, plain)

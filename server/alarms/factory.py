@@ -12,6 +12,7 @@ from server.alarms.alarm_watch import AlarmWatch
 from server.alarms.alarm_writer import AlarmWriter
 from server.alarms.alarms_store import AlarmsStore
 from server.alarms.board import AlarmBoard
+from server.alarms.notices_factory import NoticeParts, notice_parts
 from server.alarms.rules import AlarmRules
 from server.alarms.server_checks import ServerChecks
 from server.alarms.site_alarms import SiteAlarms
@@ -22,6 +23,7 @@ from server.config.config import ServerConfig
 from server.services.firestore.models import DAY_MS
 from server.services.firestore.service_factory import Stores
 from server.services.history.measured import TEMP_MAX, TEMP_MIN
+from server.services.site.ports import Notices
 from server.services.sse_service.service import SSEService
 
 
@@ -33,7 +35,8 @@ class Alarms:
     actions: AlarmActions
     reports: SiteAlarms
     service: AlarmService
-    tasks: tuple[BackgroundTask, ...]
+    notices: NoticeParts
+    tasks: tuple[BackgroundTask | NoticeParts, ...]
 
 
 def alarm_rules(config: ServerConfig) -> AlarmRules:
@@ -51,18 +54,25 @@ def create_alarms(
     config: ServerConfig,
     stores: Stores,
     sse: SSEService,
+    notices: Notices,
     clock: Clock,
     metrics: Metrics,
     listener: AlarmListener | None = None,
 ) -> Alarms:
-    """The alarms of one process; `clock` is the one that all processes of the site share."""
+    """The alarms of one process; `clock` is the one that all processes of the site share.
+
+    They go to `listener`, by default to what sends notices.
+    """
     rules, keep_ms = alarm_rules(config), config.audit_days * DAY_MS
     board, store = AlarmBoard(), AlarmsStore(stores.client)
     watch = AlarmWatch(board, rules, clock, metrics)
-    writer = AlarmWriter(stores.client, board, sse, clock, metrics, listener)
+    sending = notice_parts(config, stores, notices, clock, metrics)
+    to = listener or sending.listener
+    writer = AlarmWriter(stores.client, board, sse, clock, metrics, to)
     site = SiteAlarms(writer, stores.watch, keep_ms)
+    sending.reports.to = site
     rounds = AlarmRounds(stores.zones, store, board, watch, writer, keep_ms)
     service = AlarmService(rules, rounds, board, watch, site, stores.watch, clock, metrics)
     actions = AlarmActions(store, board, writer, site, stores.watch, stores.audit)
     checks = ServerChecks(config, site, clock)
-    return Alarms(watch, actions, site, service, (service, checks))
+    return Alarms(watch, actions, site, service, sending, (service, checks, sending))

@@ -107,6 +107,7 @@ def _commands() -> list[CliCommand]:
         copy,
         database,
         devices,
+        notices,
         simulate,
         tenants,
         tokens,
@@ -115,17 +116,8 @@ def _commands() -> list[CliCommand]:
     )
 
     modules = (
-        users,
-        tokens,
-        tenants,
-        devices,
-        zones,
-        simulate,
-        copy,
-        compact,
-        database,
-        audit,
-        alarms,
+        *(users, tokens, tenants, devices, zones, alarms, notices),
+        *(simulate, copy, compact, database, audit),
     )
     return [command for module in modules for command in module.COMMANDS]
 

@@ -55,6 +55,8 @@ ALARM_STEPS = (
     *("pending", "raised", "dropped", "cleared"),
     *("acknowledged", "shelved", "unshelved", "commented"),
 )
+# Of notice targets.
+TARGET_KINDS = ("webhook", "ntfy", "email")
 LOGINS = ("success", "failure", "locked", "rate_limited")
 DENIALS = (
     "INVALID_SESSION_ID",

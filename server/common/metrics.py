@@ -75,6 +75,7 @@ class Metrics:
         self._of_store(make)
         self._of_alarms(make)
         self._of_access(make)
+        self._of_notices(make)
         self._of_sync_calls(make)
 
     def _of_processes(self, make: _Maker) -> None:
@@ -273,6 +274,28 @@ class Metrics:
         self.logins = make.counter("bas_logins", "Log-in attempts, by result", result=known.LOGINS)
         self.denials = make.counter(
             "bas_denials", "Requests refused by the guard, by code", code=known.DENIALS
+        )
+
+    def _of_notices(self, make: _Maker) -> None:
+        self.notices_sent = make.counter(
+            "bas_notices_sent",
+            "Notices that a target has taken, by the target's kind",
+            kind=known.TARGET_KINDS,
+        )
+        self.notices_failed = make.counter(
+            "bas_notices_failed",
+            "Attempts to send a message of notices that failed, by the target's kind",
+            kind=known.TARGET_KINDS,
+        )
+        self.notices_given_up = make.counter(
+            "bas_notices_given_up",
+            "Notices that were given up after a day, by the target's kind",
+            kind=known.TARGET_KINDS,
+        )
+        self.notices_waiting = make.gauge("bas_notices_waiting", "Notices that wait to be sent")
+        self.notices_oldest_s = make.gauge(
+            "bas_notices_oldest_seconds",
+            "For how long the oldest notice that waits has waited",
         )
 
     def _of_sync_calls(self, make: _Maker) -> None:

@@ -451,8 +451,24 @@ class ServerConfig:
         "BAS_TIMEZONE",
         "",
         parsers.timezone,
-        "IANA name of the time zone of `time_local` in exports, such as `Europe/Berlin`; empty "
-        "takes that of the system",
+        "IANA name of the time zone of `time_local` in exports and of [notices](notices.md), such "
+        "as `Europe/Berlin`; empty takes that of the system",
+    )
+    notice_private_addresses: tuple[Network, ...] = setting(
+        "BAS_NOTICE_PRIVATE_ADDRESSES",
+        (),
+        parsers.networks,
+        "addresses or networks that are not public to which [notices](notices.md) may go, "
+        "separated by commas, such as `192.168.1.0/24`; all others are refused, so that a notice "
+        "target shows nobody your network",
+        guards=True,
+    )
+    notice_clear_passwords: bool = setting(
+        "BAS_NOTICE_CLEAR_PASSWORDS",
+        False,
+        parsers.flag,
+        "1 lets the password or token of a notice target go over a connection without TLS",
+        guards=True,
     )
     audit_days: int = setting(
         "BAS_AUDIT_DAYS",

@@ -7,7 +7,7 @@ from functools import partial
 
 from quart import Blueprint
 
-from server.alarms.alarm_actions import AlarmActions
+from server.alarms.factory import Alarms
 from server.auth.factory import Auth
 from server.auth.session_watch import SessionWatch
 from server.common.addresses import is_shared_address
@@ -24,6 +24,7 @@ from server.routes import (
     devices,
     export,
     health,
+    notice_targets,
     pages,
     sensor,
     setpoint,
@@ -54,7 +55,7 @@ def blueprints(
     posts: DevicePosts,
     watch: SessionWatch,
     raise_if_damaged: Callable[[], None],
-    actions: AlarmActions,
+    of_alarms: Alarms,
 ) -> list[Blueprint]:
     """Every route of the server; `clock` is the one that all processes of the site share."""
     guard = access.guard
@@ -68,8 +69,9 @@ def blueprints(
         zones.blueprint(config, control.settings, control.removal, stores.zone_directory, guard),
         telemetry.blueprint(stores.telemetry, guard, clock),
         export.blueprint(stores.telemetry, guard, config.timezone),
-        stream.blueprint(sse, control.zones, actions, guard, is_shared),
-        alarms.blueprint(actions, guard),
+        stream.blueprint(sse, control.zones, of_alarms.actions, guard, is_shared),
+        alarms.blueprint(of_alarms.actions, guard),
+        notice_targets.blueprint(config, of_alarms.notices.targets, guard),
         devices.blueprint(
             stores.devices,
             access.key_service,

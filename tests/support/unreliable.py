@@ -311,9 +311,9 @@ class Site:
                 limits=StreamLimits(10),
             )
         )
-        parts = config or ServerConfig(), stores, sse, self.clock, metrics, listener
-        alarms = create_alarms(*parts)
         notices, rules = WireEnd(self.wire), Rules(60_000, GRACE_S)
+        parts = config or ServerConfig(), stores, sse, notices, self.clock, metrics, listener
+        alarms = create_alarms(*parts)
         own = await self.resources.enter_async_context(
             control(stores, sse, notices, self.clock, metrics, rules, alarms.watch.observe)
         )

@@ -66,6 +66,7 @@ PARAMETERS = {
     "state": "Only alarms in this state; open: pending, active and acknowledged ones",
     "start": "From when on, Unix ms",
     "start_after": "The `last_doc_id` of the page before",
+    "target_id": "The notice target's id",
     "user": "Only entries of this user name",
     "username": "The account's user name",
     "zone": "Only alarms of this device",

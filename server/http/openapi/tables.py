@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.http.openapi.notice_tables import NOTICES
 from server.http.openapi.operations import (
     CSV,
     DEVICE,
@@ -379,6 +380,7 @@ TABLES: dict[str, tuple[str, Operations]] = {
     "stream": ("Live events", STREAM),
     "devices": ("Registered devices", DEVICES),
     "tokens": ("Tokens of programs and wall displays, for admins", TOKENS),
+    "notices": ("Where notices of alarms go, for admins", NOTICES),
     "accounts": ("Accounts of the tenant, for admins", ACCOUNTS),
     "alarms": ("Alarms of zones and of the site", ALARMS),
     "audit": ("The audit log, for admins", AUDIT),

@@ -26,10 +26,12 @@ PROBES = "probes"
 # Each occurrence of an alarm, and for each zone and kind the number of the last one.
 ALARMS, ALARM_SLOTS = "alarms", "alarm_slots"
 # The collections that each switch moves.
+# A notice is stored in one write with its alarm.
+NOTICES = ("notice_targets", "outbox")
 TELEMETRY = (
     *("telemetry", "zones", "tenant_settings", "zone_settings"),
     *("devices", "device_keys"),
-    *(ALARMS, ALARM_SLOTS),
+    *(ALARMS, ALARM_SLOTS, *NOTICES),
 )
 AUTH = (
     *("users", "usernames", "tenants"),

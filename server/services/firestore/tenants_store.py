@@ -13,7 +13,7 @@ from server.services.firestore.base import document_id
 from server.services.firestore.device_keys_store import KEYS
 from server.services.firestore.devices_store import COLLECTION as DEVICES
 from server.services.firestore.models import Tenant, fields_of
-from server.services.firestore.routing import ALARM_SLOTS, ALARMS
+from server.services.firestore.routing import ALARM_SLOTS, ALARMS, NOTICES
 from server.services.firestore.sessions_store import COLLECTION as SESSIONS
 from server.services.firestore.tenant_documents import TenantDocuments
 from server.services.firestore.tokens_store import COLLECTION as TOKENS
@@ -38,7 +38,7 @@ READINGS = "readings"
 # Accounts, tokens and keys come first: when they are gone, nothing can add to the rest.
 FIRST = (
     *(SESSIONS, TOKENS, TOKEN_NAMES, KEYS, DEVICES, ZONES, ZONE_SETTINGS, SETTINGS),
-    *(ALARMS, ALARM_SLOTS),
+    *(ALARMS, ALARM_SLOTS, *NOTICES),
 )
 
 

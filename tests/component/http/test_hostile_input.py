@@ -192,7 +192,10 @@ def group_of(rule):
 
 
 def kept_documents(container):
-    """What a refused request must not change; a refused log-in is counted, and an alarm comes later."""
+    """What a refused request must not change.
+
+    A refused log-in is counted, and an alarm comes later than the post that caused it.
+    """
     return kept(container, "sessions", "login_attempts", "alarms", "alarm_slots")
 
 

@@ -37,6 +37,7 @@ BODIES = {
     "/api/alarms/{alarm_id}/acknowledge": b"{}",
     "/api/alarms/{alarm_id}/shelve": b'{"seconds": 60}',
     "/api/alarms/{alarm_id}/comment": b'{"text": "loose cable"}',
+    "/api/notice-targets": b'{"name": "a", "kind": "webhook", "url": "https://a.example"}',
     "/auth/login": json.dumps({"username": "admin", "password": PASSWORD}).encode(),
     "/api/users": json.dumps(
         {"username": "new", "password": NEW_PASSWORD, "role": "operator"}

@@ -269,6 +269,21 @@ REVOKING = of_users("DELETE", "/api/tokens/<name>")._replace(
     refused={**NOT_ADMINS, STRANGER: NO_SUCH_TOKEN},
     in_shadow={**NOT_ADMINS_IN_SHADOW, **each((STRANGER, INTRUDER), NO_SUCH_TOKEN)},
 )
+NO_TARGET = (404, "NO_SUCH_NOTICE_TARGET")
+TARGET = '"name": "on call", "kind": "webhook", "url": "https://192.168.1.@/hook"'
+
+
+def of_target(method: str, path: str = "", body: str = "") -> Row:
+    """A request about one notice target."""
+    row = of_users(method, f"/api/notice-targets/<target_id>{path}", body)
+    return row._replace(
+        url=f"/api/notice-targets/{SPARE}{path}",
+        changing=frozenset({ADMIN}),
+        refused={**NOT_ADMINS, STRANGER: NO_TARGET},
+        in_shadow={**NOT_ADMINS_IN_SHADOW, **each((STRANGER, INTRUDER), NO_TARGET)},
+    )
+
+
 NO_LINK: Refused = each(EVERYONE, (404, "LINK_UNKNOWN"))
 OPENING = Row(
     "POST",
@@ -333,6 +348,12 @@ ROWS: tuple[Row, ...] = (
     of_users("GET", "/api/tokens", shows=f'"{SPARE}"'),
     of_users("POST", "/api/tokens", '{"name": "new-@"}'),
     REVOKING,
+    of_users("GET", "/api/notice-targets", shows=f'"{SPARE}"'),
+    of_users("POST", "/api/notice-targets", f'{{"id": "new-@", {TARGET}}}'),
+    of_target("PUT", body=f"{{{TARGET}}}"),
+    # A test adds an entry to the audit log alone.
+    of_target("POST", "/test")._replace(changing=frozenset()),
+    of_target("DELETE"),
     OPENING,
     of_users("GET", "/api/users", shows=f'"{LEAVER}"'),
     of_users("POST", "/api/users", NEW_USER),

@@ -14,6 +14,7 @@ from server.commands.admin import console
 from tests.conftest import PASSWORD
 from tests.support.clock import ManualClock
 from tests.support.http import AGENT, Caller, logged_in, reading
+from tests.support.notices import webhook
 from tests.support.stream import eventually
 
 # The tenant `default` is the one under attack. Its device `lab` has a key, its device `shed` none.
@@ -79,6 +80,9 @@ async def all_principals(container: Container, clock: ManualClock) -> dict[str, 
     """The headers of each principal; the devices are registered, and `lab` has one reading."""
     for name in (VISITOR, LEAVER):
         await container.base.admin.create_user(name, PASSWORD, "read-only", "default")
+    await container.alarms.notices.targets.create(
+        "admin", "", webhook("https://192.168.1.1", target_id=SPARE, name=SPARE)
+    )
     found = {NOBODY: {}} | await _with_keys(container)
     found |= await _with_tokens(container, clock)
     if container.base.config.auth_on:

@@ -229,6 +229,13 @@ SETTINGS = {
         [("Europe/Berlin", "Europe/Berlin"), ("UTC", "UTC")],
         ["Berlin", "Europe", "../etc/passwd", "/etc/localtime", "x" * 300, "+01:00"],
     ),
+    "BAS_NOTICE_PRIVATE_ADDRESSES": (
+        "notice_private_addresses",
+        (),
+        [("10.0.0.0/8, fd00::1", NETWORKS)],
+        ["x", "10.0.0.1/8", "hooks.example"],
+    ),
+    "BAS_NOTICE_CLEAR_PASSWORDS": ("notice_clear_passwords", False, FLAGS, ["2", "maybe"]),
     "BAS_AUDIT_DAYS": ("audit_days", 180, [("1", 1)], [*NO_NUMBER, "0"]),
     "BAS_SYNC_THREADS": ("sync_threads", 32, [("1", 1), ("1000", 1000)], [*NO_NUMBER, "0"]),
     "BAS_LEGACY_WSGI": (
@@ -259,6 +266,7 @@ GUARDS = [
     *("BAS_NEW_ZONES_PER_HOUR", "BAS_POSTS_PER_SECOND"),
     *("USE_FIRESTORE_AUTH", "USE_FIRESTORE_AUDIT", "BAS_AUDIT_DAYS"),
     *("BAS_TLS_CERT", "BAS_TLS_KEY", "BAS_TLS_CLIENT_CA"),
+    *("BAS_NOTICE_PRIVATE_ADDRESSES", "BAS_NOTICE_CLEAR_PASSWORDS"),
 ]
 OLD_FILE = "BAS_AUTH_CONFIG"
 BAD = [(name, text) for name, (_, _, _, bad) in SETTINGS.items() for text in bad]

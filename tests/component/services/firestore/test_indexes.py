@@ -15,6 +15,9 @@ import pytest
 
 from server.alarms.alarm import Alarm
 from server.alarms.alarms_store import AlarmsStore, SlotRecord
+from server.alarms.notice_models import WaitingNotice
+from server.alarms.outbox import OutboxStore
+from server.alarms.targets_store import NoticeTargetsStore
 from server.auth.attempts import Attempts
 from server.auth.back_off import BackOff
 from server.auth.known_addresses import Known
@@ -37,6 +40,7 @@ from server.services.ports.readings import Span
 from server.services.sqlite.client import SqliteClient
 from tests.support.clock import ManualClock
 from tests.support.histories import reading, rows_of
+from tests.support.notices import an_alarm
 
 ROOT = Path(__file__).parents[4]
 FILE = ROOT / "infra" / "firestore.indexes.json"
@@ -76,6 +80,14 @@ async def _page_of_alarms(stores: Stores, **which: str | None) -> object:
     alarms = AlarmsStore(stores.client)
     await alarms.page_of_alarms("t", 5, since_ms=1, **which)  # type: ignore[arg-type]
     return await alarms.page_of_alarms("t", 5, **which)  # type: ignore[arg-type]
+
+
+async def _state_of_outbox(stores: Stores) -> object:
+    waiting = WaitingNotice(
+        tenant_id="t", target_id="x", made_ms=1, due_ms=9, alarm=an_alarm(tenant_id="t")
+    )
+    await stores.client.write([OutboxStore.storing("n", waiting)])
+    return await OutboxStore(stores.client).state(2)
 
 
 # Every function of a store that queries, called in every form that makes a different query.
@@ -135,6 +147,10 @@ CALLS: dict[str, list[Callable[[Stores], Awaitable[object]]]] = {
     "delete_of": [lambda s: _all(s.tenants.delete_tenant("t", lambda _: []))],
     "forget_user": [lambda s: BackOff(s.client, s.reads, ManualClock(), free=1).forget_user("u")],
     "list_tokens": [lambda s: s.tokens.list_tokens(), lambda s: s.tokens.list_tokens("t")],
+    "targets_of": [lambda s: NoticeTargetsStore(s.client).targets_of("t")],
+    "due": [lambda s: OutboxStore(s.client).due(1, 5)],
+    "of_target": [lambda s: OutboxStore(s.client).of_target("t", "x", 5)],
+    "state": [_state_of_outbox],
     "sessions_of": [lambda s: s.sessions.sessions_of("u")],
 }
 

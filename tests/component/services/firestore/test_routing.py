@@ -189,7 +189,7 @@ class Switched:
             {
                 *("telemetry", "zones", "tenant_settings", "zone_settings"),
                 *("devices", "device_keys", "probes"),
-                *("alarms", "alarm_slots"),
+                *("alarms", "alarm_slots", "notice_targets", "outbox"),
             },
         ),
         (
