@@ -180,6 +180,7 @@ def create_app(
     app.jinja_env.globals["site_time_zone"] = zone_name(config.timezone)
     app.before_request(guard.check_origin)
     app.after_request(_secure)
+    app.context_processor(_root)
     add_cache_rules(app)
     add_query_names(app)
     add_compression(app)
@@ -192,7 +193,7 @@ def create_app(
     count_answers(app, metrics)
     if config.cors_origins:
         _allow_origins(app, config.cors_origins)
-    asgi: App = StreamWriter(WithRoot(app.asgi_app))
+    asgi: App = WithRoot(StreamWriter(app.asgi_app))
     if config.legacy_wsgi:
         old = _legacy(config.legacy_wsgi, services)
         asgi = BesideLegacy(app, app.files, asgi, old, config.legacy_prefix)
@@ -246,6 +247,11 @@ def _allow_origins(app: Quart, origins: tuple[str, ...]) -> None:
         allow_headers=["*"],
         expose_headers=["X-Has-More", "X-Request-ID"],
     )
+
+
+async def _root() -> dict[str, str]:
+    """What every template knows: the path prefix of this request."""
+    return {"root": request.root_path}
 
 
 async def _secure(response: Response) -> Response:

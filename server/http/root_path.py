@@ -32,7 +32,7 @@ class RootPath:
 
 
 class WithRoot:
-    """ASGI middleware directly around Quart, which wants the prefix in both places."""
+    """ASGI middleware around Quart, which wants the prefix in both keys."""
 
     def __init__(self, app: App) -> None:
         self._app = app

@@ -1,5 +1,6 @@
 // What the pages of administration share: who may see them, their states, and their lists.
 
+import { below } from "./root.js";
 import "./shell.js";
 
 import { errorWords, getJson, goToLogin, sendJson } from "./api.js";
@@ -76,7 +77,7 @@ export function adminPage({ load, render, buttons = [], onEvent }) {
 function refuse(user) {
   document.querySelector(".sections").hidden = true;
   say(message, `This page is for admins. You are logged in as ${user.username} (${user.role}).`, "warn");
-  content.replaceChildren(element("p", "", {}, [element("a", "Go to the overview", { href: "/" })]));
+  content.replaceChildren(element("p", "", {}, [element("a", "Go to the overview", { href: below("/") })]));
 }
 
 /** A button; what its act could not do is said in the page's message. */

@@ -2,6 +2,7 @@
 
 import { adminPage, button, call, list, moment } from "./admin_frame.js";
 import { confirmed, formDialog, secretDialog } from "./dialogs.js";
+import { below } from "./root.js";
 
 const DAY_S = 86_400;
 const KINDS = [["api", "a program"], ["display", "a wall display"]];
@@ -48,7 +49,7 @@ async function create() {
     call("POST", "/api/tokens", bodyOf(values)));
   if (made === null) return;
   if (made.link) {
-    const link = new URL(made.link, location.origin).href;
+    const link = new URL(below(made.link), location.origin).href;
     await secretDialog("Link of the display", "Open this link once, on the display. It is shown only now.", link);
   } else {
     await secretDialog("Token", "A program sends it as Authorization: Bearer. It is shown only now.", made.secret);

@@ -3,6 +3,7 @@
 import { adminPage, button, call, list, moment } from "./admin_frame.js";
 import { confirmed, formDialog } from "./dialogs.js";
 import { element } from "./elements.js";
+import { below } from "./root.js";
 
 const PAGE = 1000;
 const MOST = 10_000;
@@ -22,7 +23,7 @@ async function load() {
 
 function link(zone) {
   const query = new URLSearchParams({ device_id: zone.device_id });
-  return element("a", zone.name || zone.device_id, { href: `/zone?${query}` });
+  return element("a", zone.name || zone.device_id, { href: below(`/zone?${query}`) });
 }
 
 const again = adminPage({

@@ -1,6 +1,7 @@
 // Requests to the server, and the way to the log-in page.
 
 import { isPersonHere } from "./activity.js";
+import { below } from "./root.js";
 
 const TIMEOUT_MS = 10_000;
 // The session is missing, ended or locked, and the user must log in again.
@@ -13,7 +14,7 @@ async function request(path, options = {}, timeoutMs = TIMEOUT_MS) {
     const headers = { ...options.headers };
     // Only what a person does keeps the session; what the page does by itself does not.
     if (isPersonHere()) headers["X-User-Active"] = "1";
-    const answer = await fetch(path, { cache: "no-store", signal, ...options, headers });
+    const answer = await fetch(below(path), { cache: "no-store", signal, ...options, headers });
     const text = await answer.text();
     const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
     return { status: answer.status, body: parsed(text), retryAfter };
@@ -46,11 +47,11 @@ export function sendJson(method, path, body) {
 }
 
 /** Why the server refuses a stream, as errorWords() takes it; null if it does not. Never rejects. */
-export async function getReason(path) {
+export async function getReason(url) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), TIMEOUT_MS);
   try {
-    const answer = await fetch(path, { cache: "no-store", signal: stop.signal });
+    const answer = await fetch(url, { cache: "no-store", signal: stop.signal });
     if (answer.ok) return null;
     const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
     return { status: answer.status, body: parsed(await answer.text()), retryAfter };
@@ -86,5 +87,5 @@ export function errorWords({ status, body, retryAfter }) {
 export function goToLogin(reason) {
   const query = new URLSearchParams({ next: location.pathname + location.search });
   if (reason) query.set("reason", reason);
-  location.replace(`/auth/login?${query}`);
+  location.replace(below(`/auth/login?${query}`));
 }

@@ -3,6 +3,7 @@
 
 import { askSession } from "./api.js";
 import { Election } from "./election.js";
+import { below } from "./root.js";
 import { StreamHub } from "./stream_hub.js";
 import { stopwatch } from "./units.js";
 
@@ -159,7 +160,7 @@ class Elected {
   constructor(name, lastId, take) {
     this.#take = take;
     this.#lastId = lastId;
-    this.#channel = new BroadcastChannel(name);
+    this.#channel = new BroadcastChannel(below(`/${name}`));
     this.#channel.onmessage = ({ data }) => this.#receive(data);
     this.#election = new Election(this.#id, performance.now(), {
       send: (message) => this.#post({ vote: message }),

@@ -1,6 +1,9 @@
 // Shows a device's new key, with a client that uses it.
 
 import { secretDialog } from "./dialogs.js";
+import { below } from "./root.js";
+
+const SERVER = location.origin + below("");
 
 /** A shell line that posts one reading as the device. */
 function curlLine(origin, deviceId, key) {
@@ -16,8 +19,8 @@ function curlLine(origin, deviceId, key) {
 
 /** Show a key once; its QR code has server, device and key as JSON, for a tool that sets devices up. */
 export function showKey({ device_id: deviceId, key }) {
-  const code = JSON.stringify({ url: location.origin, device_id: deviceId, key });
+  const code = JSON.stringify({ url: SERVER, device_id: deviceId, key });
   const words = "The device sends it as Authorization: Bearer, or as X-Device-Key. It is shown only now.";
-  const line = curlLine(location.origin, deviceId, key);
+  const line = curlLine(SERVER, deviceId, key);
   return secretDialog(`Key of ${deviceId}`, words, key, code, line);
 }

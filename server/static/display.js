@@ -4,6 +4,7 @@
 // it. A link works once. A screen that opens it at each start is a display already.
 
 import { askSession, errorWords, postJson } from "./api.js";
+import { below } from "./root.js";
 
 const RETRY_MS = 3000;
 const notice = document.getElementById("notice");
@@ -17,7 +18,7 @@ function fail(words) {
 async function begin() {
   const session = await askSession();
   if (session.kind === "display") {
-    location.replace("/display");
+    location.replace(below("/display"));
     return;
   }
   const secret = location.hash.slice(1);
@@ -27,7 +28,7 @@ async function begin() {
   }
   const answer = await postJson("/auth/display", { secret });
   if (answer.status === 200) {
-    location.replace("/display");
+    location.replace(below("/display"));
   } else if (answer.status === 0 || answer.status >= 500) {
     // A wall screen may start before the server does, and nobody is there to reload it.
     fail(errorWords(answer));

@@ -1,5 +1,7 @@
 // The API's page: it reads /openapi.json, and tries a request with the visitor's own session.
 
+import { below } from "./root.js";
+
 const SHOWN_MAX = 20_000;
 
 function element(name, text = "", attributes = {}) {
@@ -33,7 +35,7 @@ function quoted(text) {
 }
 
 function curlOf(operation, { path, body }) {
-  const words = ["curl", "-X", operation.method.toUpperCase(), quoted(location.origin + path)];
+  const words = ["curl", "-X", operation.method.toUpperCase(), quoted(location.origin + below(path))];
   if (operation.security.length) words.push("-b", "jar");
   if (body) words.push("-H", quoted("Content-Type: application/json"), "-d", quoted(body));
   return words.join(" ");
@@ -43,7 +45,7 @@ async function tried(operation, { path, body }) {
   const ends = new AbortController();
   const headers = body ? { "Content-Type": "application/json" } : {};
   const method = operation.method.toUpperCase();
-  const answer = await fetch(path, { method, headers, body, signal: ends.signal });
+  const answer = await fetch(below(path), { method, headers, body, signal: ends.signal });
   if (answer.headers.get("Content-Type")?.startsWith("text/event-stream")) {
     const { value } = await answer.body.getReader().read();
     ends.abort();
@@ -116,7 +118,7 @@ function operationsOf(openapi) {
 
 async function show() {
   const found = document.getElementById("found");
-  const answer = await fetch("/openapi.json");
+  const answer = await fetch(below("/openapi.json"));
   if (!answer.ok) {
     found.textContent = `The server does not describe its routes now (${answer.status}).`;
     return;

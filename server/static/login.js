@@ -2,6 +2,7 @@
 
 import { askSession, errorWords, getJson, postJson } from "./api.js";
 import { prefer } from "./preferences.js";
+import { below } from "./root.js";
 import { waitWords } from "./units.js";
 
 const REASONS = new Map([
@@ -25,7 +26,7 @@ const button = form.querySelector("button");
 
 /** The page to open after log-in; it is always on this site, even if `next` names another. */
 function destination() {
-  const asked = query.get("next") ?? "/";
+  const asked = query.get("next") ?? below("/");
   try {
     const url = new URL(asked, location.origin);
     const own = url.origin === location.origin && asked.startsWith("/");
@@ -34,7 +35,7 @@ function destination() {
   } catch {
     // `next` is no address
   }
-  return new URL("/", location.origin).href;
+  return new URL(below("/"), location.origin).href;
 }
 
 function words(answer) {

@@ -5,6 +5,7 @@ import { connectionWords } from "./connection_words.js";
 import { onKey } from "./keys.js";
 import { pause, resume, subscribe } from "./live.js";
 import { prefer, preference } from "./preferences.js";
+import { below } from "./root.js";
 import { SessionNotice } from "./session_notice.js";
 import { siteTimeZone } from "./units.js";
 
@@ -40,7 +41,7 @@ async function logOut() {
   pause();
   const answer = await postJson("/auth/logout", {});
   if (answer.status === 200) {
-    location.replace("/auth/login?reason=out");
+    location.replace(below("/auth/login?reason=out"));
     return;
   }
   part("logout").disabled = false;

@@ -7,6 +7,7 @@
 //   {session}                         who is logged in, as askSession() answered
 //   {ping: true}                      answer with {pong: true}, or be forgotten
 
+import { below } from "./root.js";
 import { LiveStream } from "./stream.js";
 import { Zones } from "./zones.js";
 
@@ -29,7 +30,7 @@ export class StreamHub {
 
   /** `ask` is askSession() of api.js. `lastId` is the last event id that any page remembers. */
   constructor(ask, lastId = "") {
-    this.#stream = new LiveStream("/api/sse/telemetry", {
+    this.#stream = new LiveStream(below("/api/sse/telemetry"), {
       lastId,
       onEvent: (name, data, text) => this.#take(name, data, text),
       onState: (state, lastContact, reason) => {

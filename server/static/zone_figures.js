@@ -4,6 +4,7 @@ import { getJson } from "./api.js";
 import { finite } from "./chart_rows.js";
 import { statistics, tabled } from "./chart_source.js";
 import { element } from "./elements.js";
+import { below } from "./root.js";
 import { celsius, timeShort } from "./units.js";
 
 const ROWS = 24;
@@ -76,5 +77,5 @@ export function linkFile(deviceId, span) {
   const query = new URLSearchParams({
     device_id: deviceId, start: Math.round(span.start), end: Math.round(span.end),
   });
-  part("csv").href = `/api/telemetry/export.csv?${query}`;
+  part("csv").href = below(`/api/telemetry/export.csv?${query}`);
 }

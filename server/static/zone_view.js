@@ -1,6 +1,7 @@
 // Shows one zone as a card or as a row of the table, by a template. Names are set as text, never as
 // HTML: a device may send any name.
 
+import { below } from "./root.js";
 import { drawSpark } from "./spark.js";
 import { celsius, span, spread, timeOfDay, timeShort, timeWhole } from "./units.js";
 import { heldWords, relayWords, stateWords, warningSince, warningWords } from "./zone_words.js";
@@ -11,7 +12,7 @@ function set(element, text) {
 
 /** The address of a zone's page. */
 export function zonePage(deviceId) {
-  return `/zone?${new URLSearchParams({ device_id: deviceId })}`;
+  return below(`/zone?${new URLSearchParams({ device_id: deviceId })}`);
 }
 
 export class ZoneView {

@@ -8,7 +8,7 @@ import pytest
 
 from server.config.config import ConfigError, ServerConfig
 from tests.conftest import PASSWORD
-from tests.support.http import Caller, served
+from tests.support.http import Caller, exchange, logged_in, served
 
 PROXY = "10.0.0.1"
 LOG_IN = {"username": "operator", "password": PASSWORD}
@@ -84,3 +84,23 @@ async def test_a_prefix_that_is_no_plain_path_is_refused(container, prefix):
     assert 'href="/bas/static/' in answer.body.decode()
     with pytest.raises(ConfigError, match="BAS_ROOT_PATH"):
         ServerConfig.from_env({"BAS_ROOT_PATH": prefix})
+
+
+@pytest.mark.parametrize("page", ["/", "/auth/login", "/zone", "/admin/users", "/docs", "/nothing"])
+async def test_every_link_of_a_page_stays_below_the_prefix(browser, page):
+    answer = await browser.get(f"/bas{page}", headers={"Accept": "text/html"})
+    links = re.findall(r'(?:src|href|action)="([^"]+)"', answer.body.decode())
+    assert links
+    assert [one for one in links if one.startswith("/") and not one.startswith("/bas/")] == []
+
+
+@pytest.mark.parametrize("prefix", ["", "/bas"])
+async def test_the_stream_has_its_events_with_the_prefix_and_without(container, prefix):
+    session = (await logged_in(container, "reader")).session.encode()
+    stream = await exchange(
+        container.app,
+        path=f"{prefix}/api/sse/telemetry",
+        headers=[(b"x-session-id", session)],
+        frames=3,
+    )
+    assert b"event: hello" in stream.body
