@@ -1,0 +1,47 @@
+"""No page loads more than 200 KB of scripts and styles; no build step shrinks them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tools.process import REPOSITORY
+
+STATIC, TEMPLATES = REPOSITORY / "server" / "static", REPOSITORY / "server" / "templates"
+MAX_BYTES = 200_000
+NAMED = re.compile(r"""static\('([^']+)'\)""")
+IMPORTED = re.compile(
+    r"""(?:from|import) "\./([\w./]+)"|import\("\./([\w./]+)"\)|new URL\("([\w.]+)\""""
+)
+PAGES = sorted(path.name for path in TEMPLATES.glob("*.html") if path.name != "base.html")
+
+
+def with_imports(name: str, found: set[str]) -> set[str]:
+    """The file and all that it imports, now or later."""
+    if name not in found and (STATIC / name).is_file():
+        found.add(name)
+        if name.endswith(".js"):
+            for names in IMPORTED.findall((STATIC / name).read_text()):
+                with_imports(next(filter(None, names)), found)
+    return found
+
+
+def files_of(page: str) -> set[str]:
+    text = (TEMPLATES / page).read_text()
+    if "extends" in text:
+        text += (TEMPLATES / "base.html").read_text()
+    names = NAMED.findall(text)
+    if "static(" in NAMED.sub("", text):  # a page of administration names its script by its section
+        names += [path.name for path in STATIC.glob("admin_*.js")]
+    found: set[str] = set()
+    for name in names:
+        with_imports(name, found)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_loads_at_most_200_kb_of_scripts_and_styles(page):
+    sizes = {name: (STATIC / name).stat().st_size for name in files_of(page)}
+    assert sizes
+    assert sum(sizes.values()) <= MAX_BYTES, sizes
