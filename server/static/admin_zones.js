@@ -4,6 +4,7 @@ import { adminPage, button, call, list, moment } from "./admin_frame.js";
 import { confirmed, formDialog } from "./dialogs.js";
 import { element } from "./elements.js";
 import { below } from "./root.js";
+import { fileButtons } from "./zone_file.js";
 
 const PAGE = 1000;
 const MOST = 10_000;
@@ -39,6 +40,7 @@ const again = adminPage({
       button("Delete", () => remove(zone), { kind: "danger", label: `Delete: ${zone.device_id}` }),
     ]],
   ], zones, "No zone has reported yet. A zone appears with its device's first reading."),
+  buttons: fileButtons(button, () => again),
 });
 
 async function rename({ device_id: id, name, location, version }) {

@@ -118,6 +118,19 @@ async def test_zones_are_named_and_the_system_says_what_is_open(
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("link", name="Garden shed")).to_be_visible()
 
+    async with page.expect_file_chooser() as choosing:
+        await page.get_by_role("button", name="Import CSV").click()
+    csv = b"device_id,location\nshed,South garden\n"
+    file = {"name": "zones.csv", "mimeType": "text/csv", "buffer": csv}
+    await (await choosing.value).set_files(files=[file])  # type: ignore[list-item]
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("South garden")
+    await dialog.get_by_role("button", name="Change them").click()
+    await expect(page.get_by_role("cell", name="South garden")).to_be_visible()
+    await page.get_by_role("button", name="Delete: shed").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(page.locator("#admin-message")).to_contain_text("Garden shed is deleted.")
+
     await page.goto(f"{admin_site}/admin/system")
     await expect(page.locator("#admin-content")).to_contain_text("All is well.")
     await expect(page.locator("#admin-content")).to_contain_text("Nothing that this server")
