@@ -9,7 +9,7 @@ import { columns, ZoneChart } from "./zone_chart.js";
 import { ZoneTrack } from "./zone_track.js";
 
 const part = (id) => document.getElementById(id);
-const SETTLE_MS = 200; // after the last of several changes of the span
+const SETTLE_MS = 100; // after the last of several changes of the span
 const REDRAW_MS = 1000;
 const POINTS_MIN = 200;
 const POINTS_MAX = 1200;
@@ -117,6 +117,8 @@ export class ZoneHistory {
     say(part("chart-message"), "");
     this.#draw();
     this.#onSpan(span);
+    await Promise.all(this.#tracks.map((track) => track.bandLoaded));
+    if (!isStale()) this.#draw();
   }
 
   #showFailure(answer) {

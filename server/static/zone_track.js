@@ -13,6 +13,7 @@ export class ZoneTrack {
   #tail = new LiveTail();
   #changes = [];
   #loadedAt = 0;
+  bandLoaded = Promise.resolve();
   #isBehind = false; // whether a reading came that belongs into the buckets
 
   constructor(deviceId, getJson) {
@@ -32,16 +33,22 @@ export class ZoneTrack {
     return span.follows && now - this.#loadedAt > often;
   }
 
-  /** Load a span; false if `isStale()` says meanwhile that another one is wanted. Raises NotLoaded. */
+  /**
+   * Load a span; false if `isStale()` says meanwhile that another one is wanted. The setpoints of a
+   * long span take longer: `bandLoaded` resolves when they are there. Raises NotLoaded.
+   */
   async load(span, now, points, isStale) {
-    const [found, changes] = await Promise.all([
-      past(this.#getJson, this.deviceId, span, now, points),
-      setpoints(this.#getJson, this.deviceId, span),
-    ]);
+    const changes = setpoints(this.#getJson, this.deviceId, span);
+    this.bandLoaded = changes.then(
+      (found) => {
+        if (!isStale()) this.#changes = found;
+      },
+      () => {}, // the chart then has the band that it had
+    );
+    const found = await past(this.#getJson, this.deviceId, span, now, points);
     if (isStale()) return false;
     this.#past = found;
     this.#tail.begin(found.cut, found.readings);
-    this.#changes = changes;
     this.#loadedAt = now;
     this.#isBehind = false;
     return true;
