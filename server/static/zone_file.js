@@ -3,6 +3,7 @@
 import { call } from "./admin_frame.js";
 import { confirmed } from "./dialogs.js";
 import { element } from "./elements.js";
+import { below } from "./root.js";
 
 const SHOWN_MAX = 20;
 
@@ -49,6 +50,6 @@ export function fileButtons(button, again) {
     const file = await chosen;
     if (file) await take(file, again());
   });
-  const link = element("a", "Export CSV", { href: "/api/zones.csv", download: "zones.csv" });
+  const link = element("a", "Export CSV", { href: below("/api/zones.csv"), download: "zones.csv" });
   return [link, input, choose];
 }
