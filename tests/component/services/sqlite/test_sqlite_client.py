@@ -360,7 +360,8 @@ async def test_a_write_waits_for_another_program_s_lock_for_a_limited_time(path:
             waiting = asyncio.create_task(client.write([Create("zones", "b", {})]))
             asyncio.get_running_loop().call_later(0.05, foreign.execute, "ROLLBACK")
             await waiting
-        assert failures(client, "write_error") == 1
+        # SQLite gives up, or on a busy machine the client before it.
+        assert failures(client, "write_error") + failures(client, "write_timeout") == 1
         page = await client.query(Query("zones"), 10)
         assert [document.id for document in page.documents] == ["b"]
 
