@@ -27,6 +27,9 @@ NEEDS_DOCKER = "it needs a Docker daemon and the images of a registry"
 NEEDS_SYSTEMD = "it needs a running systemd; the tests start and stop the server themselves"
 RUNS_THE_TESTS = "it runs these tests"
 EMULATORS = "tests/integration/test_setup_emulators.py runs it"
+FIRMWARE = "it runs on a controller; tests/component/http/test_bytes_of_devices.py sends its bytes"
+MATRIX = "scripts/matrix/proxies.sh runs the proxy with it"
+TARGETS = "tests/component/routes/test_notice_targets.py sends such requests"
 NOT_RUN = {
     "docs/alarms.md": {"./scripts/run.sh alarms": "tests/integration/test_alarms.py runs it"},
     "CONTRIBUTING.md": {
@@ -55,7 +58,39 @@ NOT_RUN = {
         "bas_server.py ": "a drawing: tests/unit/test_docs.py compares it with the folders"
     },
     "docs/contract.md": {"./scripts/test.sh [PYTEST ARGS]": RUNS_THE_TESTS},
+    "docs/devices.md": {
+        'body = {"device_id": "attic"': FIRMWARE,
+        "http.begin(client": FIRMWARE,
+        "http_request:": FIRMWARE,
+        "Rule1 ON DS18B20": FIRMWARE,
+        "[[outputs.http]]": FIRMWARE,
+    },
+    "docs/migration.md": {
+        "BAS_LEGACY_WSGI=/srv/old": "tests/integration/test_existing_application.py",
+        'sessions = request.environ["bas.services"]': "tests/support/existing/bas_server.py",
+    },
+    "docs/notices.md": {
+        "curl -b jar -X POST localhost:8080/api/notice-targets -H": TARGETS,
+        '  "id": "on-call"': TARGETS,
+        '  "severity": "critical"': TARGETS,
+        "curl -b jar -X POST localhost:8080/api/notice-targets/on-call/test": TARGETS,
+        "python bas_server.py notice-targets": TARGETS,
+        "python bas_server.py notice-targets --test on-call": TARGETS,
+        "CRITICAL: Server room": "a notice as it arrives",
+        "import hashlib, hmac": "tests/component/alarms/test_sending.py checks signatures so",
+    },
+    "docs/proxies.md": {
+        "proxy_http_version": MATRIX,
+        "defaults": MATRIX,
+        "reverse_proxy": MATRIX,
+        "ProxyPreserveHost": MATRIX,
+        "backend default": MATRIX,
+        "server.stream-response-body": MATRIX,
+    },
     "docs/operations.md": {
+        "bas notice-targets": TARGETS,
+        "bas notice-targets --test on-call": TARGETS,
+        "journalctl -u bas --since '-1 day'": NEEDS_SYSTEMD,
         "Authorization: Bearer bast_": "a header",
         "sudo apt-get install git curl": CHANGES_THE_MACHINE,
         "sudo bas/scripts/install.sh": INSTALLED,
@@ -138,5 +173,8 @@ def test_the_scripts_and_tests_that_are_only_listed_exist() -> None:
 
 
 def test_every_shell_block_says_so_and_has_a_command() -> None:
-    assert {one.language for one in EVERYTHING} <= {"sh", "python", "js", "ini", "text"}
+    assert {one.language for one in EVERYTHING} <= {
+        *("sh", "python", "js", "ini", "text", "cpp", "yaml", "toml"),
+        *("nginx", "haproxy", "caddyfile", "apache", "vcl", "lighttpd"),
+    }
     assert Shown("README.md", "sh", "BAS_PROCESSES=2 ./scripts/run.sh --demo") in EVERYTHING
