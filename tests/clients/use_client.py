@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from typing import Any
+from enum import Enum
+from typing import Any, get_args, get_type_hints
 
 from client import Client
 from client.models.error_body import ErrorBody
@@ -33,6 +34,11 @@ def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
 def arguments(module: Any, operation: dict[str, Any]) -> dict[str, Any]:
     """The examples of an operation as its function takes them."""
     found = {one["name"]: one["example"] for one in operation["parameters"] if "example" in one}
+    hints = get_type_hints(module._get_kwargs)
+    for name, value in found.items():
+        for kind in get_args(hints.get(name)):
+            if isinstance(kind, type) and issubclass(kind, Enum):
+                found[name] = kind(value)
     if "requestBody" in operation:
         example = operation["requestBody"]["content"]["application/json"]["example"]
         if isinstance(example, list):

@@ -44,6 +44,7 @@ MOVED = {
     "telemetry": {
         *("telemetry", "zones", "tenant_settings", "zone_settings"),
         *("devices", "device_keys"),
+        *("alarms", "alarm_slots", "notice_targets", "outbox"),
     },
     "auth": {"users", "usernames", "tenants", "sessions", "login_attempts", "known_addresses"},
     "audit": {"audit_log", "audit_chain", "audit_secrets"},
@@ -59,7 +60,18 @@ async def use_everything(container: Container) -> tuple[str, str]:
     key = await container.base.admin.register_device("default", "lab")
     await container.base.auth.tenants.create(console(), "empty")
     device = Caller(container.app, headers={"X-Device-Key": key})
-    assert (await device.post("/api/sensor_data", reading(device_id="lab"))).status == 200
+    admin = await logged_in(container, "admin")
+    target = {"id": "pager", "name": "pager", "kind": "webhook", "url": "https://192.0.2.1/"}
+    assert (await admin.post("/api/notice-targets", target)).status == 200
+    # A fault, which raises an alarm.
+    assert (await device.post("/api/sensor_data", reading(None, device_id="lab"))).status == 200
+    named = await admin.open("PATCH", "/api/zones/lab", json={"name": "Laboratory"})
+    assert named.status == 200
+
+    async def is_raised() -> bool:
+        return bool((await container.base.client.query(Query("outbox"), 1)).documents)
+
+    await eventually(is_raised, "the alarm has a notice")
     assert (await Caller(container.app).log_in("operator", "wrong")).status == 401
     operator = await logged_in(container, "operator")
     assert (await operator.post("/api/set_setpoint", {"setpoint_tenths": 201})).status == 200
