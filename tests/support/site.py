@@ -85,8 +85,8 @@ class Browser:
             await asyncio.sleep(random.uniform(0, 0.05))
 
     async def _read(self, member: Member) -> None:
-        async def snapshot() -> list[str]:
-            return list(self.site.stored)
+        async def snapshot() -> dict[str, object]:
+            return {"zones": list(self.site.stored)}
 
         stream = await member.sse.subscribe(
             StreamRequest(HERE, last_event_id=self.last_id, snapshot=snapshot)
