@@ -26,6 +26,7 @@ SECTIONS = (
     Section("devices", "Devices", "Controllers, and the keys with which they post."),
     Section("zones", "Zones", "What each device measures and steers: its name and location."),
     Section("tokens", "Tokens", "Access for programs and wall displays."),
+    Section("notices", "Notices", "Where notices of alarms go, and when."),
     Section("audit", "Audit", "The actions of people and programs, and every refusal."),
     Section("system", "System", "Whether the server is well, and what is open to strangers."),
 )
@@ -49,6 +50,11 @@ def blueprint() -> Blueprint:
     @hide
     async def zone() -> str:
         return await render_template("zone.html")
+
+    @bp.get("/alarms")
+    @hide
+    async def alarms() -> str:
+        return await render_template("alarms.html")
 
     @bp.get("/auth/login")
     @hide

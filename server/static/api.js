@@ -40,10 +40,10 @@ export function postJson(path, body) {
 }
 
 /** A request with another method; without a body if it is undefined. */
-export function sendJson(method, path, body) {
-  if (body === undefined) return request(path, { method });
+export function sendJson(method, path, body, timeoutMs) {
+  if (body === undefined) return request(path, { method }, timeoutMs);
   const headers = { "Content-Type": "application/json" };
-  return request(path, { method, headers, body: JSON.stringify(body) });
+  return request(path, { method, headers, body: JSON.stringify(body) }, timeoutMs);
 }
 
 /** Why the server refuses a stream, as errorWords() takes it; null if it does not. Never rejects. */

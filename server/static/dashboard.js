@@ -6,12 +6,12 @@ import { Controls } from "./controls.js";
 import { onKey } from "./keys.js";
 import { subscribe, zones } from "./live.js";
 import { onPreference } from "./preferences.js";
+import { titled } from "./page_title.js";
 import "./shell.js";
 import { Sparks } from "./spark.js";
 import { ZoneList } from "./zone_list.js";
 import { countProblems, siteWords } from "./zone_words.js";
 
-const TITLE = document.title;
 const MAY_SET = new Set(["operator", "admin"]);
 const TICK_MS = 1000;
 
@@ -38,8 +38,7 @@ function showCounts(counts, shown) {
 /** Show in the tab's title whether all is well. A hidden tab is not drawn, but its timers run. */
 function showTitle() {
   const problems = countProblems(zones);
-  const title = `${live ? "" : "Not live – "}${problems ? `(${problems}) ` : ""}${TITLE}`;
-  if (document.title !== title) document.title = title;
+  titled({ before: `${live ? "" : "Not live – "}${problems ? `(${problems}) ` : ""}` });
 }
 
 subscribe({

@@ -55,13 +55,14 @@ function fieldOf({ name, label, hint, options, value = "", ...attributes }) {
 
 /**
  * Ask for values; `submit(values)` is called with them, and an Error that it throws is shown. It
- * resolves to what `submit` returned, or to null if the person gave up.
+ * resolves to what `submit` returned, or to null if the person gave up. `before` are elements above the fields.
  */
-export function formDialog(title, fields, yes, submit) {
+export function formDialog(title, fields, yes, submit, before = []) {
   return new Promise((resolve) => {
     const message = element("p", "", { class: "message", role: "alert" });
     const [no, go] = [buttonOf("Cancel", ""), buttonOf(yes, "primary", "submit")];
     const form = element("form", "", {}, [
+      ...before,
       ...fields.map(fieldOf),
       message,
       element("div", "", { class: "actions" }, [no, go]),

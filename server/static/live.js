@@ -4,6 +4,7 @@
 // handlers of a page are called in the order in which they subscribed. All pages of this browser and
 // session share one stream: browsers make six connections to a server at most, over plain HTTP.
 
+import { Alarms } from "./alarms.js";
 import { askSession, getJson, goToLogin } from "./api.js";
 import { Connection } from "./connection.js";
 import { preference } from "./preferences.js";
@@ -17,6 +18,8 @@ const LAST_ID = "bas.last-id";
 
 /** The zones as the stream shows them; they are up to date when a handler is called. */
 export const zones = new Zones();
+/** The open alarms, likewise. */
+export const alarms = new Alarms();
 
 const handlers = new Set();
 let connection = null;
@@ -58,6 +61,7 @@ function tell(method, ...values) {
 function receive(name, data) {
   let changed = null;
   if (STATES.includes(name)) zones[name](data);
+  if (STATES.includes(name) || name === "alarm") alarms[name](data);
   if (CHANGES.includes(name)) changed = zones[name](data);
   tell("onEvent", name, data, changed);
   if (name === "snapshot") loadNames();

@@ -1,5 +1,7 @@
 // The frame of every page: who is logged in, the connection, the end of the session, and choices.
 
+import "./alarm_signal.js";
+
 import { errorWords, postJson } from "./api.js";
 import { connectionWords } from "./connection_words.js";
 import { onKey } from "./keys.js";

@@ -15,6 +15,7 @@ const NAMES = [
   "setpoint",
   "zone",
   "settings",
+  "alarm",
   "deleted",
   "heartbeat",
   "session",

@@ -7,6 +7,7 @@
 //   {session}                         who is logged in, as askSession() answered
 //   {ping: true}                      answer with {pong: true}, or be forgotten
 
+import { Alarms } from "./alarms.js";
 import { below } from "./root.js";
 import { LiveStream } from "./stream.js";
 import { Zones } from "./zones.js";
@@ -18,6 +19,7 @@ const FORGET_MS = 20_000;
 export class StreamHub {
   #members = new Map(); // send: when the member was heard last
   #zones = new Zones();
+  #alarms = new Alarms();
   #stream;
   #state = { state: "connecting", lastContact: 0, reason: "" };
   #hello = null;
@@ -96,7 +98,7 @@ export class StreamHub {
     const zones = [...this.#zones].map((zone) => zone.status());
     const events = [
       ["hello", JSON.stringify(hello)],
-      ["snapshot", JSON.stringify({ zones })],
+      ["snapshot", JSON.stringify({ zones, ...this.#alarms.status() })],
     ];
     if (this.#session) events.push(["session", JSON.stringify({ ...this.#session, ts })]);
     return events;
@@ -105,7 +107,9 @@ export class StreamHub {
   #take(name, data, text) {
     if (name === "hello") [this.#hello, this.#session] = [data, null];
     if (name === "session") this.#session = data;
-    if (typeof this.#zones[name] === "function") this.#zones[name](data);
+    for (const part of [this.#zones, this.#alarms]) {
+      if (typeof part[name] === "function") part[name](data);
+    }
     if (name === "snapshot") this.#hasSnapshot = true;
     this.#waiting.push([name, text]);
     // What changes the state of the page is not to be overtaken by {state}.

@@ -1,6 +1,7 @@
 // The upper part of a zone's page: its name, its values now, and what is wrong with it in words.
 
 import { show } from "./elements.js";
+import { titled } from "./page_title.js";
 import { celsius, span, spread, timeOfDay, timeShort } from "./units.js";
 import { condition, heldWords, relayWords, stateWords, warningSince, warningWords } from "./zone_words.js";
 
@@ -50,5 +51,5 @@ export function showNames(deviceId, { name = null, location = null } = {}) {
   show(part("zone-name"), name || deviceId);
   const where = [location, name ? `device ${deviceId}` : null].filter(Boolean).join(" · ");
   show(part("zone-where"), where);
-  document.title = `${name || deviceId} – Building automation`;
+  titled({ name: `${name || deviceId} – Building automation` });
 }

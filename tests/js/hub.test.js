@@ -29,6 +29,8 @@ const STATUS = {
   cool_active: false, heat_active: true, setpoint_tenths: 230, deadband_tenths: 10,
 };
 
+const ALARM = { id: "a-1", device_id: "lab", state: "active", severity: "critical", changed: 5 };
+
 function page() {
   const got = [];
   const send = (message) => got.push(message);
@@ -43,7 +45,7 @@ test("pages share one stream, a late one gets the zones, and the last one to go 
   const [source] = sources;
   assert.equal(source.path, "/api/sse/telemetry?last_event_id=epoch-7");
   source.say("hello", { resume: "fresh", ts: 1e12, heartbeat_s: 20 });
-  source.say("snapshot", { zones: [STATUS] }, "epoch-8");
+  source.say("snapshot", { zones: [STATUS], alarms: [ALARM], alarm_count: 3 }, "epoch-8");
   source.say("session", { ends_at: 1e12 + 90_000, ts: 1e12, extendable: true });
   assert.deepEqual(one.events(), ["hello", "snapshot", "session"]);
   assert.equal(one.got.at(-1).id, "epoch-8");
@@ -52,7 +54,8 @@ test("pages share one stream, a late one gets the zones, and the last one to go 
 
   assert.equal(sources.length, 1);
   assert.deepEqual(other.events(), ["hello", "snapshot", "session"]);
-  const { zones } = JSON.parse(other.got[0].events[1][1]);
+  const { zones, alarms, alarm_count: count } = JSON.parse(other.got[0].events[1][1]);
+  assert.deepEqual([alarms, count], [[ALARM], 3]);
   assert.deepEqual([zones[0].device_id, zones[0].temp_tenths], ["lab", 215]);
   assert.equal(other.got.at(-1).state, "live");
 

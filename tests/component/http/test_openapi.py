@@ -27,6 +27,7 @@ FOR_BROWSERS = {
     "GET /docs",
     "GET /display",
     "GET /zone",
+    "GET /alarms",
     "GET /admin/<section>",
     "GET /favicon.ico",
     "GET /robots.txt",

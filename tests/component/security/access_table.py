@@ -298,6 +298,7 @@ ROWS: tuple[Row, ...] = (
     read("/", NONE, "<!doctype html>"),
     read("/display", NONE, "<!doctype html>"),
     read("/zone", NONE, "<!doctype html>"),
+    read("/alarms", NONE, "<!doctype html>"),
     read("/admin/<section>", NONE, "<!doctype html>")._replace(url="/admin/users"),
     read("/auth/login", NONE, "<!doctype html>"),
     read("/auth/display", NONE, "<!doctype html>"),
