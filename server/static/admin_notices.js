@@ -4,7 +4,7 @@ import { adminPage, button, call, list } from "./admin_frame.js";
 import { errorWords, sendJson } from "./api.js";
 import { confirmed, formDialog } from "./dialogs.js";
 import { element } from "./elements.js";
-import { bodyOf, fieldsOf, hoursWords, KINDS, placeWords } from "./notice_targets.js";
+import { bodyOf, fieldsOf, getsWords, KINDS, placeWords } from "./notice_targets.js";
 
 const PATH = "/api/notice-targets";
 const path = ({ id }, more = "") => `${PATH}/${encodeURIComponent(id)}${more}`;
@@ -15,12 +15,9 @@ const again = adminPage({
   load: () => call("GET", PATH),
   render: ({ data }) => list("Notice targets", [
     ["Name", ({ name }) => name],
-    ["Kind", ({ kind }) => KINDS.get(kind) ?? kind],
-    ["To", placeWords],
-    ["Alarms", ({ severity }) => (severity === "critical" ? "critical" : `${severity} and worse`)],
-    ["When", ({ hours }) => hoursWords(hours)],
-    ["State", ({ enabled }) => (enabled ? "on" : "off")],
-    ["Test", resultOf],
+    ["To", (target) => `${KINDS.get(target.kind) ?? target.kind}: ${placeWords(target)}`],
+    ["Gets", getsWords],
+    ["Last test", resultOf],
     ["Change", (target) => [
       button("Test", () => test(target), { label: `Test: ${target.name}` }),
       button("Change", () => change(target), { label: `Change: ${target.name}` }),

@@ -42,11 +42,14 @@ export function kindWords({ kind }) {
   return KINDS.get(kind) ?? words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-/** The measured value, or the number of zones; "" without either. */
+/**
+ * The temperature with the limit that it passed, or the number of zones; "" without either. A value
+ * that passed no limit is not why there is an alarm, and that of a fault is none.
+ */
 export function valueWords({ temp_tenths: temp, limit_tenths: limit, zones }) {
   if (zones) return `${zones} zone${zones === 1 ? "" : "s"}`;
-  if (temp === null || temp === undefined) return "";
-  return celsius(temp) + (limit === null || limit === undefined ? "" : ` (limit ${celsius(limit)})`);
+  const isBeyond = Number.isFinite(temp) && Number.isFinite(limit);
+  return isBeyond ? `${celsius(temp)} (limit ${celsius(limit)})` : "";
 }
 
 /** Since when, and for how long; `now` in Unix ms of the server. */

@@ -27,6 +27,12 @@ export function hoursWords(hours) {
   return dayWords(hours.days) + (all ? ` from ${hours.start}, a whole day` : ` ${hours.start}–${hours.end}`);
 }
 
+/** Which notices a target gets. */
+export function getsWords({ enabled, severity, hours }) {
+  if (!enabled) return "nothing: it is off";
+  return `${severity === "critical" ? "critical" : `${severity} and worse`}, ${hoursWords(hours)}`;
+}
+
 /** Where its notices go. */
 export function placeWords({ url, host, port, recipients }) {
   return url || `${recipients.join(", ")} by ${host}:${port}`;

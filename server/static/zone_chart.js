@@ -34,6 +34,7 @@ export class ZoneChart {
   #span = { start: 0, end: 1 };
   #columns = [[], [], [], [], [], [], []];
   #bars = [];
+  #marks = []; // when alarms began, Unix ms
   #on;
 
   /** `onSelect(start, end)`: a part was marked; `onPoint(index, columns)`: the pointer is there. */
@@ -68,6 +69,34 @@ export class ZoneChart {
     if (this.#plot === null) this.#build();
     else this.#plot.setData(data);
     this.#drawLanes();
+  }
+
+  /** Mark these moments: alarms began there. */
+  mark(times) {
+    this.#marks = times;
+    this.#plot?.redraw(false);
+  }
+
+  #drawMarks(plot) {
+    const { ctx, bbox } = plot;
+    const size = 5 * devicePixelRatio;
+    ctx.save();
+    ctx.strokeStyle = ctx.fillStyle = colour("--bad");
+    ctx.setLineDash([2, 3].map((part) => part * devicePixelRatio));
+    for (const time of this.#marks) {
+      if (time < this.#span.start || time > this.#span.end) continue;
+      const x = plot.valToPos(time, "x", true);
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.beginPath();
+      ctx.moveTo(x - size, bbox.top);
+      ctx.lineTo(x + size, bbox.top);
+      ctx.lineTo(x, bbox.top + 2 * size);
+      ctx.fill();
+    }
+    ctx.restore();
   }
 
   /** Draw anew with the colours and the unit of now. */
@@ -115,6 +144,7 @@ export class ZoneChart {
       },
       ...this.#looks(),
       hooks: {
+        draw: [(plot) => this.#drawMarks(plot)],
         setCursor: [(plot) => onPoint(plot.cursor.idx, this.#columns)],
         setSelect: [(plot) => this.#selected(plot)],
       },

@@ -82,6 +82,12 @@ export class ZoneHistory {
     for (const track of this.#tracks) track.take(name, data);
   }
 
+  /** Mark the moments in the chart at which alarms began. */
+  mark(times) {
+    part("key-alarm").hidden = times.length === 0;
+    this.#chart.mark(times);
+  }
+
   restyle() {
     this.#draw();
     this.#chart.restyle();

@@ -8,6 +8,7 @@ import { onKey } from "./keys.js";
 import { subscribe, zones } from "./live.js";
 import { onPreference } from "./preferences.js";
 import { CHOICES, toQuery } from "./spans.js";
+import { beginnings, showAlarms } from "./zone_alarms.js";
 import { showAudit } from "./zone_audit.js";
 import { linkFile, showFigures, showTable } from "./zone_figures.js";
 import { namesForm, setpointForm, showUnit } from "./zone_forms.js";
@@ -19,6 +20,7 @@ const query = new URLSearchParams(location.search);
 const deviceId = query.get("device_id") ?? "";
 const ZONES_OF_PAGE = 1000;
 const TICK_MS = 1000;
+const ALARM_TICK_MS = 10_000;
 
 let isAdmin = false;
 let names = { name: null, location: null };
@@ -41,7 +43,13 @@ async function shown(span) {
     showFigures(deviceId, span),
     part("values").open ? showTable(deviceId, span) : null,
     isAdmin ? showAudit(deviceId, span) : null,
+    markAlarms(span),
   ]);
+}
+
+async function markAlarms(span) {
+  const times = await beginnings(deviceId, span);
+  if (times !== null) history.mark(times);
 }
 
 function showZone() {
@@ -134,6 +142,11 @@ function receive(name, data, changed) {
     history.load();
     showUnknown(zones.get(deviceId) !== undefined);
     listOthers();
+    showAlarms(deviceId);
+  }
+  if (name === "alarm" && data.device_id === deviceId) {
+    showAlarms(deviceId);
+    if (data.step === "raised") markAlarms(history.span);
   }
   if (name === "settings") takeNames(data);
   if (name === "telemetry" && data.device_id === deviceId) showUnknown(true);
@@ -158,6 +171,7 @@ onPreference((name) => {
   if (name !== "units") return;
   showUnit();
   showZone();
+  showAlarms(deviceId);
   history.restyle();
   shown(history.span);
 });
@@ -174,4 +188,7 @@ loadNames();
 setInterval(() => {
   if (!document.hidden) showZone();
 }, TICK_MS);
+setInterval(() => {
+  if (!document.hidden) showAlarms(deviceId);
+}, ALARM_TICK_MS);
 if (deviceId === "") say(part("chart-message"), "Choose a zone on the overview.", "warn");
