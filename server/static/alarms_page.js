@@ -91,7 +91,6 @@ async function load() {
   say(message, isDone ? "" : `The alarms could not be loaded. ${errorWords(answer)}`, isDone ? "" : "error");
   part("alarm-again").hidden = isDone;
   if (isDone && isPast) {
-    past.isBegun = true;
     for (const alarm of answer.body.data) past.found.set(alarm.id, alarm);
     past.next = answer.body.last_doc_id ?? "";
   }
@@ -117,9 +116,13 @@ function choose() {
     ...(state !== "open" && { state }), ...(severity && { severity }), ...(zone && { zone }) });
   history.replaceState(null, "", `${location.pathname}${kept.size ? `?${kept}` : ""}`);
   if (state === "past" && (!past.isBegun || past.zone !== searchedZone())) {
-    past = { zone: searchedZone(), found: new Map(), next: "", round: past.round + 1, isLoading: false, isBegun: false };
+    past = {
+      zone: searchedZone(), found: new Map(), next: "", round: past.round + 1, isLoading: false, isBegun: true,
+    };
     load();
   } else if (state !== "past") {
+    // What was asked for and did not come is asked for again.
+    if (past.isLoading || !part("alarm-again").hidden) past.isBegun = false;
     past.isLoading = false;
     past.round += 1;
     part("alarm-again").hidden = true;
