@@ -4,6 +4,7 @@ import { commentWords, kindWords, SEVERITIES, standWords, timeWords, valueWords 
 import { getJson } from "./api.js";
 import { element, show } from "./elements.js";
 import { alarms, zones } from "./live.js";
+import { below } from "./root.js";
 
 const MARKS_MAX = 500;
 const part = (id) => document.getElementById(id);
@@ -23,8 +24,8 @@ export function showAlarms(deviceId) {
   open.sort((a, b) => rank(a) - rank(b) || b.since - a.since);
   part("alarms").hidden = open.length === 0;
   show(part("alarms-title"), open.length === 1 ? "Open alarm" : "Open alarms");
-  part("alarms-link").href = `/alarms?${new URLSearchParams({ zone: deviceId })}`;
-  part("past-alarms").href = `/alarms?${new URLSearchParams({ state: "past", zone: deviceId })}`;
+  part("alarms-link").href = below(`/alarms?${new URLSearchParams({ zone: deviceId })}`);
+  part("past-alarms").href = below(`/alarms?${new URLSearchParams({ state: "past", zone: deviceId })}`);
   const items = open.map((one) => element("li", "", { "data-severity": one.severity }, linesOf(one)));
   part("alarm-list").replaceChildren(...items);
 }
