@@ -7,9 +7,10 @@ TOKEN_PREFIX = "bast_"  # noqa: S105 - no secret
 
 
 def bearer(authorization: str) -> str | None:
-    """The credentials of an Authorization header of the type Bearer, if any."""
+    """The credentials of an Authorization header of the type Bearer or Token, if any."""
+    # InfluxDB's clients write Token.
     scheme, _, credentials = authorization.partition(" ")
-    return credentials.strip() or None if scheme.lower() == "bearer" else None
+    return credentials.strip() or None if scheme.lower() in ("bearer", "token") else None
 
 
 def is_api_token(credentials: str | None) -> bool:

@@ -13,6 +13,7 @@ from server.control.rules.posted_body import read_posted
 from server.control.rules.relay_rule import MIN_OFF_MS, MIN_ON_MS
 from server.control.zone_service import ZoneService
 from server.routes.device_posts import DevicePosts
+from server.routes.line_protocol import add_write
 from server.routes.models import Config, DeviceQuery
 from server.routes.reading_models import SensorData
 from server.routes.refusals import SINGLE
@@ -53,6 +54,7 @@ def blueprint(zones: ZoneService, posts: DevicePosts, guard: Guard) -> Blueprint
         return await posts.one(await sender(), body, repeat_key())
 
     add_batch(bp, posts, sender)
+    add_write(bp, posts, sender)
 
     @bp.get("/api/status")
     @validate_response(ZoneStatus)

@@ -110,6 +110,41 @@ async def answered(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head, await reader.readexactly(int(length[1]))
 
 
+# Telegraf, outputs.influxdb_v2 with `urls = ["http://bas.local:8080?tag=zone"]` and no token: the
+# body is a reader of unknown length, so it is chunked; gzip is the default. Go cuts `Token `.
+LINES = (
+    b"cpu,cpu=cpu0,host=gateway usage_idle=97.2 1790000000000000000\n"
+    b"mqtt,host=gateway,zone=attic\\ north humidity=41i,temperature=23.55 1790000000000000000\n"
+    b"mqtt,host=gateway,zone=cellar temperature=12 1790000000000000000\n"
+)
+
+
+@pytest.mark.parametrize("encoding", [b"", b"gzip"])
+async def test_telegraf_s_line_protocol_is_stored_once_and_answered_with_204(
+    container, port, encoding
+):
+    body = gzip.compress(LINES, mtime=0) if encoding else LINES
+    packets = (
+        b"POST /api/v2/write?bucket=site&org=home&tag=zone HTTP/1.1\r\nHost: bas.local:8080\r\n"
+        b"User-Agent: Telegraf/1.32.0 Go/1.23.0\r\nTransfer-Encoding: chunked\r\n"
+        b"Authorization: Token\r\n"
+        + (b"Content-Encoding: gzip\r\n" if encoding else b"")
+        + b"Content-Type: text/plain; charset=utf-8\r\nAccept-Encoding: gzip\r\n\r\n",
+        b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+    )
+    async with connected(port) as (reader, writer):
+        for _ in range(2):  # an answer was lost
+            for packet in packets:
+                writer.write(packet)
+                await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 204 "), head
+    rows = await stored(container)
+    found = {(row.device_id, row.temp_tenths, row.sensor_ok) for row in rows}
+    assert found == {("attic north", 236, True), ("cellar", 120, True)}
+    assert len(rows) == 2
+
+
 @pytest.mark.parametrize("sender", SENDERS)
 async def test_a_post_of_this_library_is_stored_and_its_answer_is_200_ok(container, port, sender):
     posts = 1 if sender in CLOSING else 2

@@ -20,8 +20,9 @@ from tools.api_pages import PAGE, page
 from tools.process import REPOSITORY
 
 OPERATIONS = {key: operation for key, _, operation in every_operation()}
-# Files for browsers, and the document itself.
+# Files for browsers, the document itself, and the route of another system's API.
 FOR_BROWSERS = {
+    "POST /api/v2/write",
     "GET /static/<path:filename>",
     "GET /openapi.json",
     "GET /docs",

@@ -168,8 +168,10 @@ def posts_of(device_id: str, refused: Refused, in_shadow: Refused, disabled: Ref
     body, all_ = READING % device_id, frozenset(EVERYONE)
     whole = Row("POST", one, refused, body=body, changing=all_)
     rows = Row("POST", many, in_rows(refused), body=f"[{body}]", changing=all_)
+    line = f"{device_id} temperature=21.@"
     return [
         whole._replace(in_shadow=in_shadow, disabled=disabled),
+        whole._replace(path="/api/v2/write", body=line, in_shadow=in_shadow, disabled=disabled),
         rows._replace(in_shadow=in_rows(in_shadow), disabled=in_rows(disabled)),
     ]
 
