@@ -17,6 +17,7 @@ from server.container import Base, CopyEnd, OpenBase
 from server.legacy.account_names import AccountNames
 from server.legacy.carry_over import ADMIN, carry_over, last_state, replace_admin
 from server.legacy.convert_rows import NO_NAME, Conversion
+from server.legacy.estimated_times import EstimatedTimes
 from server.legacy.import_rows import (
     DocumentTarget,
     ImportTarget,
@@ -151,7 +152,8 @@ async def import_legacy(
                     conversion = Conversion(base.stores.audit, now_ms, config.telemetry_days, names)
                     examples = NAMES_MAX if table == "users" else 1
                     target = _target(base.stores, table)
-                    work = TableImport(source, table, conversion, target, base.clock, examples)
+                    rows_of = EstimatedTimes(source, now_ms) if table == copy.READINGS else source
+                    work = TableImport(rows_of, table, conversion, target, base.clock, examples)
                     await _imported(work, table, source.count(table), Meter(base.clock))
                     rows[table] = work.written
                     if table == "users":

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -24,6 +23,7 @@ from server.control.rules.relay_rule import (
     Relays,
 )
 from server.legacy.account_names import AccountNames
+from server.legacy.details import TEXT_MAX, readable_details
 from server.legacy.password_hashes import former_hashes, unusable
 from server.services.firestore.audit_store import AuditStore
 from server.services.firestore.base import document_id
@@ -45,14 +45,13 @@ IMPOSSIBLE = f"temp_tenths is no number from {TEMP_MIN} to {TEMP_MAX}"
 NO_VALUE = f"as faults: sensor_ok is 1, but {IMPOSSIBLE}"
 NO_WORD = "as faults: sensor_ok is neither 0 nor 1"
 TEMPERATURE_LEFT = f"without their temperatures: {IMPOSSIBLE}"
+BETWEEN = "with an estimated time: they have no date, and lie between rows that do"
 ROUNDED = "with their temperatures rounded: temp_tenths has a fraction"
 # The existing server stored no device ids.
 DEVICE = "unknown"
 STATES = {Relays(c, h, f).state for c, h, f in itertools.product((False, True), repeat=3)}
-TEXT_MAX = 256
-DETAILS_DEPTH_MAX = 8
-# The existing server's audit log has the ids of some sessions in clear text.
-SECRETS = {"session_id"}
+# Unix ms, of a reading without a date that lies between dated ones; no column of the file.
+ESTIMATED = "estimated_ms"
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
@@ -97,7 +96,8 @@ class Conversion:
             return RefusedRow(refusal.why, f"{_name(row)}: {refusal.value}")
 
     def _reading(self, row: LegacyRow) -> Converted:
-        timestamp_ms = self._date(row["timestamp"])
+        estimated_ms = row.get(ESTIMATED)
+        timestamp_ms = self._date(row["timestamp"] if estimated_ms is None else estimated_ms)
         state = row["state"]
         if not isinstance(state, str) or state not in STATES:
             raise _Refusal("state is unknown", state)
@@ -108,6 +108,7 @@ class Conversion:
             device_id=DEVICE,
             timestamp_ms=timestamp_ms,
             received_ms=timestamp_ms,
+            device_ticks_ms=None if estimated_ms is None else _ticks(row["timestamp"]),
             temp_tenths=read.temp_tenths,
             setpoint_tenths=_integer(row, "setpoint_tenths", SETPOINT_MIN, SETPOINT_MAX),
             deadband_tenths=_integer(row, "deadband_tenths", DEADBAND_MIN, DEADBAND_MAX),
@@ -129,7 +130,7 @@ class Conversion:
             raise _Refusal("action is not a text", action)
         success = _flag(row, "success")
         try:
-            details, notes = _details(row["details"]), []
+            details, notes = readable_details(row["details"]), []
         except ValueError:
             details, notes = {}, [DETAILS_LEFT]
         create = self._audit.entry(
@@ -176,7 +177,7 @@ class Conversion:
     def _date(self, value: object) -> int:
         """Return a time in Unix milliseconds that is a date by the rule for devices' readings."""
         if isinstance(value, int | float) and math.isfinite(value):
-            if EARLIEST_DATE_MS <= value <= self._now_ms + LATEST_AHEAD_MS:
+            if is_date(value, self._now_ms):
                 return int(value)
             raise _Refusal(UNDATED, value)
         if value is None:
@@ -192,6 +193,11 @@ class Conversion:
     def _check_kept(self, expire_at: int, timestamp_ms: int) -> None:
         if expire_at <= self._now_ms:
             raise _Refusal(EXPIRED, timestamp_ms)
+
+
+def is_date(value: float, now_ms: int) -> bool:
+    """Whether these Unix ms are a date by the rule for devices' readings, as of `now_ms`."""
+    return EARLIEST_DATE_MS <= value <= now_ms + LATEST_AHEAD_MS
 
 
 def lasting(row: LegacyRow) -> tuple[int, int, Relays] | None:
@@ -225,18 +231,28 @@ def _name(row: LegacyRow) -> str:
 
 def _row_id(table: str, row: LegacyRow) -> str:
     """Return the document's id: the same at every import of the row, and no other row has it."""
-    return hashlib.sha256(msgspec.json.encode((table, row))).hexdigest()[:32]
+    stored = {name: value for name, value in row.items() if name != ESTIMATED}
+    return hashlib.sha256(msgspec.json.encode((table, stored))).hexdigest()[:32]
 
 
 def _changed(row: LegacyRow, read: Measured) -> tuple[str, ...]:
     """Say which of a row's measured values the conversion changed."""
     temp, ok = row["temp_tenths"], row["sensor_ok"]
+    estimated = (BETWEEN,) if ESTIMATED in row else ()
     if read.fault_reason:
-        return (NO_VALUE,)
-    notes = [NO_WORD] if type(ok) is not int or ok not in (0, 1) else []
+        return (*estimated, NO_VALUE)
+    notes = [*estimated]
+    notes += [NO_WORD] if type(ok) is not int or ok not in (0, 1) else []
     if read.temp_tenths != temp:
         notes.append(TEMPERATURE_LEFT if read.temp_tenths is None else ROUNDED)
     return tuple(notes)
+
+
+def _ticks(value: object) -> int | None:
+    """The time since power-on (ms) in place of a date, if it is one."""
+    if isinstance(value, int | float) and 0 <= value < EARLIEST_DATE_MS:
+        return int(value)
+    return None
 
 
 def _integer(row: LegacyRow, name: str, low: int, high: int) -> int:
@@ -276,42 +292,3 @@ def _milliseconds(value: object) -> object:
         except (ValueError, OverflowError):
             return value
     return value
-
-
-def _details(value: object) -> dict[str, Any]:
-    """Return an entry's details without secrets. Raises ValueError if unreadable or too deep."""
-    if value is None or value == "":
-        return {}
-    if not isinstance(value, str):
-        raise ValueError("not a text")
-    try:
-        found = _storable(json.loads(value, parse_constant=str), DETAILS_DEPTH_MAX)
-    except RecursionError:
-        raise ValueError("too deep") from None
-    if isinstance(found, dict):
-        return found
-    return {} if found is None else {"value": found}
-
-
-def _storable(value: Any, depth: int) -> Any:
-    """Return a JSON value that every store accepts: numbers beyond 64 bits become text."""
-    if depth == 0:
-        raise ValueError("too deep")
-    match value:
-        case str():
-            return value.encode("utf-8", "replace").decode()
-        case bool() | None:
-            return value
-        case int():
-            return value if -(2**63) <= value < 2**63 else str(value)
-        case float():
-            return value if math.isfinite(value) else str(value)
-        case list():
-            return [_storable(inner, depth - 1) for inner in value]
-    if any(len(name) > TEXT_MAX for name in value):
-        raise ValueError("a name is too long")
-    return {
-        name.encode("utf-8", "replace").decode(): _storable(inner, depth - 1)
-        for name, inner in value.items()
-        if name.lower() not in SECRETS
-    }
