@@ -29,7 +29,7 @@ from server.services.firestore.service_factory import create_stores
 from server.services.ports.indexes import load_indexes
 from server.services.site.factory import shared_redis, single_process_site
 from server.services.site.ports import SharedSite
-from server.services.sqlite.factory import SqliteFiles, sqlite_store
+from server.services.sqlite.factory import SqliteFiles, legacy_mirror, sqlite_store
 from server.services.sse_service.factory import shared_log, sse_service
 from server.services.sse_service.memory_log import MemoryLog
 from server.sync_api.script_loop import running
@@ -47,10 +47,9 @@ async def open_base(
     shared: SharedSite | None = None,
     serving: bool = False,
 ) -> AsyncIterator[Base]:
-    """Open the stores within the block.
+    """Open the stores within the block; Firestore's documents are cached only with a `shared` site.
 
-    Documents of Firestore are cached only with a `shared` site. Raises StoreUnavailable, unless
-    `serving`: a serving process answers devices without a store too.
+    Raises StoreUnavailable, unless `serving`: devices are answered without a store too.
     """
     indexes, clock, metrics = load_indexes(INDEXES), clock or SystemClock(), metrics or Metrics()
     async with AsyncExitStack() as resources:
@@ -110,7 +109,8 @@ async def open_site(
             )
         )
         alarms = create_alarms(config, stores, sse, shared.notices, clock, metrics)
-        beside = clock, metrics, rules_of(config), alarms.watch.observe
+        mirror = await enter(legacy_mirror(config.legacy_mirror, clock, metrics))
+        beside = clock, metrics, rules_of(config), alarms.watch.observe, mirror
         decide = await enter(control(stores, sse, shared.notices, *beside))
         services = await enter(sync_services(config, stores, base.auth, sse, clock, metrics))
         yield Site(base, sse, decide, services, alarms)

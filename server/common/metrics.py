@@ -210,6 +210,9 @@ class Metrics:
         )
 
     def _of_store(self, make: _Maker) -> None:
+        self.legacy_mirror_lost = make.counter(
+            "bas_legacy_mirror_lost", "Readings that BAS_LEGACY_MIRROR did not get"
+        )
         self.store_away = make.gauge("bas_store_away", "1 while the store takes no readings")
         self.store_damaged = make.gauge(
             "bas_store_damaged", "1 once damage was found in the SQLite file"

@@ -499,6 +499,13 @@ class ServerConfig:
         "such as `/old`: below it the application of `BAS_LEGACY_WSGI` has all its own paths, "
         "also those that this server has",
     )
+    legacy_mirror: str = setting(
+        "BAS_LEGACY_MIRROR",
+        "",
+        parsers.file,
+        "the existing server's `bas_telemetry.db`, into which the readings of tenant `default` are "
+        "written as well, so that the old application's views show them",
+    )
 
     @property
     def auth_on(self) -> bool:

@@ -57,6 +57,13 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def file(text: str) -> str:
+    """The path of a file; empty for none."""
+    if "\0" in text:
+        raise ValueError(f"must be a file's path, not {text!r}")
+    return text
+
+
 def flag(text: str) -> bool:
     """1 or 0, or one of the usual words for them."""
     value = text.strip().lower()

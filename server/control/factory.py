@@ -12,7 +12,7 @@ from server.common.shielded_tasks import ShieldedTasks
 from server.config.config import ServerConfig
 from server.control.batch_service import BatchService
 from server.control.limits.over_limit import PostLimit
-from server.control.messages import ZoneObserver, unobserved
+from server.control.messages import StoredObserver, ZoneObserver, unmirrored, unobserved
 from server.control.outage.relay_notices import RelayNotices
 from server.control.outage.without_store import WithoutStore
 from server.control.rules.belief import Trusting
@@ -65,6 +65,7 @@ async def control(
     metrics: Metrics,
     rules: Rules,
     observe: ZoneObserver = unobserved,
+    on_stored: StoredObserver = unmirrored,
 ) -> AsyncIterator[Control]:
     """Yield the zone services; at the end, finish the work that they began."""
     work = ShieldedTasks()
@@ -75,6 +76,7 @@ async def control(
     relays = RelayNotices(cache, stores.watch, notices, clock)
     without_store = WithoutStore(stores, cache, relays, sse, clock, metrics, rules, trust_log)
     writer = ZoneWriter(stores, cache, relays, sse, clock, metrics, rules, trust_log, observe)
+    writer.on_stored = on_stored
     watch = ZoneWatch(stores, cache, sse, clock, metrics, listening, trust_log, observe)
     batches = BatchService(writer, cache, work, stores.watch, without_store, clock)
     setpoints = SetpointService(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -177,6 +177,14 @@ def settings_view(settings: ZoneSettings) -> ZoneSettingsView:
 
 def unobserved(before: ZoneRecord | None, after: ZoneRecord, setpoint_tenths: int | None) -> None:
     """The observer of zones that nobody observes."""
+
+
+StoredObserver = Callable[[Iterable[Reading]], None]
+"""Called with readings once they are stored; must be quick and not raise."""
+
+
+def unmirrored(readings: Iterable[Reading]) -> None:
+    """A StoredObserver that does nothing."""
 
 
 def telemetry_row(reading: Reading, trust: Trust | None = None) -> TelemetryRow:

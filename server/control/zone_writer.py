@@ -13,7 +13,15 @@ from server.common.errors import BasError, Forbidden
 from server.common.loop_turns import LoopTurns
 from server.common.metrics import Metrics
 from server.control.batch import Batch
-from server.control.messages import Trust, ZoneObserver, telemetry_row, trust_of, zone_event
+from server.control.messages import (
+    StoredObserver,
+    Trust,
+    ZoneObserver,
+    telemetry_row,
+    trust_of,
+    unmirrored,
+    zone_event,
+)
 from server.control.outage.relay_notices import RelayNotices
 from server.control.rules.decision import Plan, Rules, Share, plan
 from server.control.rules.reading import announcement_key
@@ -70,6 +78,7 @@ class ZoneWriter:
         self._rules = rules
         self._log = trust_log
         self._observe = observe
+        self.on_stored: StoredObserver = unmirrored
         self._planning, self._announcing = LoopTurns(), LoopTurns()
 
     async def store(
@@ -107,6 +116,7 @@ class ZoneWriter:
             stored += len(one.rows)
             repeated += one.repeated
             readings += one.announced
+            self.on_stored(row.reading for row in one.rows)
             zone = one.zone
             if zone is not None and zone.trust_state != "ok":
                 doubted[zone.device_id] = trust_of(zone)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
 
 from server.sync_api.wsgi_environ import session_ids
 from server.sync_api.wsgi_loading import LegacyAppError, load
+from tests.support import legacy
 from tests.support.stream import caller, log_in
 from tools.process import REPOSITORY, ServerProcess
 
@@ -18,7 +20,9 @@ FILE = REPOSITORY / "tests" / "support" / "existing" / "bas_server.py"
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("existing")
     settings = {"BAS_LEGACY_WSGI": f"{FILE}:app", "BAS_LEGACY_PREFIX": "/old"}
-    with ServerProcess(folder, EXISTING_DATABASE=str(folder / "no.db"), **settings) as running:
+    database = str(legacy.empty(folder / "bas_telemetry.db"))
+    settings |= {"EXISTING_DATABASE": database, "BAS_LEGACY_MIRROR": database}
+    with ServerProcess(folder, **settings) as running:
         yield running
 
 
@@ -54,6 +58,16 @@ async def test_its_protected_routes_take_the_sessions_of_this_server(server):
     async with caller(server.url, session) as client:
         assert (await client.post("/auth/logout", json={})).status_code == 200
         assert (await client.get("/old/reports")).status_code == 401
+
+
+async def test_its_views_show_the_readings_that_this_server_stores(server):
+    session = await log_in(server.url, "admin", server.password)
+    async with caller(server.url, session) as client, asyncio.timeout(60):
+        for body in ({"temp_tenths": 215, "sensor_ok": True}, {"sensor_ok": False}):
+            assert (await client.post("/api/sensor_data", json=body)).status_code == 200
+        expected = [[215, "IDLE_WITH_LEDS", 1], [None, "FAULT", 0]]
+        while (await client.get("/old/reports")).json()["readings"] != expected:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 def test_session_ids_count_in_the_order_of_this_server_s_own_routes():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,12 @@ from server.services.ports.database_files import (
 )
 from server.services.ports.documents import DocumentClient
 from server.services.ports.indexes import Index, load_indexes
+from server.services.ports.readings import Reading
 from server.services.sqlite.client import SqliteClient
 from server.services.sqlite.content_check import ContentCheck
 from server.services.sqlite.figures import FileFigures
 from server.services.sqlite.history_keeper import HistoryKeeper
+from server.services.sqlite.legacy_mirror import LegacyMirror
 from server.services.sqlite.reading_history import SqliteHistory
 from server.services.sqlite.retention import RetentionTask
 from server.services.sqlite.span_retention import SpanRetention
@@ -120,3 +122,19 @@ class SqliteFiles(DatabaseFiles):
         from server.services.sqlite.recovery import recover
 
         return recover(damaged, target, load_indexes(self._indexes), replace, report)
+
+
+@asynccontextmanager
+async def legacy_mirror(
+    path: str, clock: Clock, metrics: Metrics
+) -> AsyncIterator[Callable[[Iterable[Reading]], None]]:
+    """What takes readings for the existing application's file, which is written in the block."""
+    if not path:
+        yield lambda _: None
+        return
+    mirror = LegacyMirror(Path(path), clock, metrics)
+    mirror.start()
+    try:
+        yield mirror.take
+    finally:
+        await mirror.stop()

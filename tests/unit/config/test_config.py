@@ -253,6 +253,12 @@ SETTINGS = {
         [("/old", "/old"), ("/the/old.one/", "/the/old.one")],
         ["old", "//old", "/..", "/old?", "/ö"],
     ),
+    "BAS_LEGACY_MIRROR": (
+        "legacy_mirror",
+        "",
+        [("/srv/old/bas_telemetry.db", "/srv/old/bas_telemetry.db")],
+        ["a\0b"],
+    ),
 }
 GOOD = [(name, text, value) for name, (_, _, good, _) in SETTINGS.items() for text, value in good]
 # The settings that decide who may do or see what, or where accounts and audit entries are.
