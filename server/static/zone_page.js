@@ -9,7 +9,6 @@ import { subscribe, zones } from "./live.js";
 import { onPreference } from "./preferences.js";
 import { CHOICES, toQuery } from "./spans.js";
 import { beginnings, showAlarms } from "./zone_alarms.js";
-import { showAudit } from "./zone_audit.js";
 import { linkFile, showFigures, showTable } from "./zone_figures.js";
 import { namesForm, setpointForm, showUnit } from "./zone_forms.js";
 import { ZoneHistory } from "./zone_history.js";
@@ -34,6 +33,11 @@ function keep(span) {
   const address = new URLSearchParams({ device_id: deviceId, ...toQuery(span) });
   if (comparedWith) address.set("with", comparedWith);
   window.history.replaceState(null, "", `${location.pathname}?${address}`);
+}
+
+/** Only admins may read the audit log, so only they load what shows it. */
+async function showAudit(...about) {
+  return (await import("./zone_audit.js")).showAudit(...about);
 }
 
 /** The chart shows this span: everything that is about a span follows. */

@@ -86,7 +86,9 @@ async def test_a_prefix_that_is_no_plain_path_is_refused(container, prefix):
         ServerConfig.from_env({"BAS_ROOT_PATH": prefix})
 
 
-@pytest.mark.parametrize("page", ["/", "/auth/login", "/zone", "/admin/users", "/alarms", "/docs", "/nothing"])
+@pytest.mark.parametrize(
+    "page", ["/", "/auth/login", "/zone", "/admin/users", "/alarms", "/docs", "/nothing"]
+)
 async def test_every_link_of_a_page_stays_below_the_prefix(browser, page):
     answer = await browser.get(f"/bas{page}", headers={"Accept": "text/html"})
     links = re.findall(r'(?:src|href|action)="([^"]+)"', answer.body.decode())
