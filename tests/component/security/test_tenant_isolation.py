@@ -78,7 +78,7 @@ async def test_nothing_that_another_tenant_does_changes_any_answer_to_this_one(c
     for name in NAMES[:3]:
         for row in CHANGES:
             body = re.sub("lab|shed|new-@", name, row.body).replace("@", "321")
-            assert (await stranger.post_text(row.path, body)).status == 200, str(row)
+            assert (await stranger.post_text(row.path, body)).status in {200, 204}, str(row)
     assert (await stranger.log_in("stranger", "wrong password")).status == 401
     assert await documents_of(container, "default") == documents
     after = await all_reads(container, principals)
