@@ -3,6 +3,7 @@
 import { Announcer } from "./announcer.js";
 import { ChangeDialog } from "./change_dialog.js";
 import { Controls } from "./controls.js";
+import { show } from "./elements.js";
 import { onKey } from "./keys.js";
 import { subscribe, zones } from "./live.js";
 import { onPreference } from "./preferences.js";
@@ -17,6 +18,7 @@ const TICK_MS = 1000;
 
 const site = document.getElementById("site");
 const changeAll = document.getElementById("change-all");
+const firstRunPart = document.getElementById("first-run");
 const announcer = new Announcer(document.getElementById("announcer"));
 const change = new ChangeDialog(zones);
 const sparks = new Sparks((deviceIds) => deviceIds.forEach((id) => list.touch(id)));
@@ -26,6 +28,9 @@ const list = new ZoneList(zones, sparks, announcer, {
 });
 const controls = new Controls(list);
 
+let session = null;
+let firstRun = null; // the module of the first run, once it is needed
+
 let live = true; // true also until the stream's state is known
 
 function showCounts(counts, shown) {
@@ -33,6 +38,29 @@ function showCounts(counts, shown) {
   const words = siteWords(counts);
   if (site.textContent !== words) site.textContent = words;
   site.dataset.well = String(counts.problems === 0);
+  if (counts.total === 0) showFirstRun();
+  // An admin may still be copying the key.
+  else if (!firstRun?.showsKey()) firstRunPart.hidden = true;
+}
+
+function wayWords({ user, kind, authOn }) {
+  if (!authOn) {
+    return "Log-in is off here: a device may post without a key, unless BAS_DEVICE_AUTH=required." +
+      " The command register-device makes a key.";
+  }
+  if (kind === "display" || user.role === "admin") return "";
+  return "Ask an admin to register the first device.";
+}
+
+/** On a site without a zone: an admin registers the first device, others see who can. */
+async function showFirstRun() {
+  if (session === null) return;
+  const mayRegister = session.authOn && session.user.role === "admin";
+  show(document.getElementById("no-zones-way"), mayRegister ? "" : wayWords(session));
+  firstRunPart.hidden = !mayRegister;
+  if (!mayRegister || firstRun !== null) return;
+  firstRun = await import("./first_run.js");
+  firstRun.begin();
 }
 
 /** Show in the tab's title whether all is well. A hidden tab is not drawn, but its timers run. */
@@ -62,8 +90,9 @@ subscribe({
     live = state === "live" || state === "connecting";
     showTitle();
   },
-  onSession({ user }) {
-    const maySet = MAY_SET.has(user.role);
+  onSession(found) {
+    session = found;
+    const maySet = MAY_SET.has(session.user.role);
     changeAll.hidden = !maySet;
     if (!maySet) change.close();
     list.mayEdit(maySet);

@@ -1,26 +1,19 @@
-// Shows a device's new key, with a client that uses it.
+// Shows a device's new key, with clients that use it.
 
+import { curlLine } from "./clients.js";
 import { secretDialog } from "./dialogs.js";
 import { below } from "./root.js";
 
-const SERVER = location.origin + below("");
+export const SERVER = location.origin + below("");
 
-/** A shell line that posts one reading as the device. */
-function curlLine(origin, deviceId, key) {
-  const body = JSON.stringify({ device_id: deviceId, temp_tenths: 215, sensor_ok: true });
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  return [
-    "curl", quoted(`${origin}/api/sensor_data`),
-    "-H", quoted(`Authorization: Bearer ${key}`),
-    "-H", quoted("Content-Type: application/json"),
-    "-d", quoted(body),
-  ].join(" ");
+/** What the QR code of a key has: server, device and key as JSON, for a tool that sets devices up. */
+export function codeOf({ device_id: deviceId, key }) {
+  return JSON.stringify({ url: SERVER, device_id: deviceId, key });
 }
 
-/** Show a key once; its QR code has server, device and key as JSON, for a tool that sets devices up. */
-export function showKey({ device_id: deviceId, key }) {
-  const code = JSON.stringify({ url: SERVER, device_id: deviceId, key });
+/** Show a key once, in a dialog. */
+export function showKey(made) {
   const words = "The device sends it as Authorization: Bearer, or as X-Device-Key. It is shown only now.";
-  const line = curlLine(SERVER, deviceId, key);
-  return secretDialog(`Key of ${deviceId}`, words, key, code, line);
+  const line = curlLine(SERVER, made.device_id, made.key);
+  return secretDialog(`Key of ${made.device_id}`, words, made.key, codeOf(made), line);
 }

@@ -40,7 +40,8 @@ export function confirmed(title, words, yes) {
   });
 }
 
-function fieldOf({ name, label, hint, options, value = "", ...attributes }) {
+/** A label with its input, or with a choice of `options`; other attributes are the input's. */
+export function fieldOf({ name, label, hint, options, value = "", ...attributes }) {
   const id = `field-${name}`;
   const hintId = hint ? `${id}-hint` : null;
   const own = { id, name, "aria-describedby": hintId, autocomplete: "off", ...attributes };
@@ -85,7 +86,8 @@ export function formDialog(title, fields, yes, submit, before = []) {
   });
 }
 
-async function copied(text, message) {
+/** Copy a text, and say in `message` whether that was possible. */
+export async function copied(text, message) {
   try {
     // Only pages over https, or of this machine, may write to the clipboard.
     await navigator.clipboard.writeText(text);
