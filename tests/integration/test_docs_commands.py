@@ -64,6 +64,7 @@ NOT_RUN = {
         "http_request:": FIRMWARE,
         "Rule1 ON DS18B20": FIRMWARE,
         "[[outputs.http]]": FIRMWARE,
+        "[[outputs.influxdb_v2]]": FIRMWARE,
     },
     "docs/migration.md": {
         "BAS_LEGACY_WSGI=/srv/old": "tests/integration/test_existing_application.py",
