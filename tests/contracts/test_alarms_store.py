@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
-from bas_server import INDEXES
 from server.alarms import steps
 from server.alarms.alarm import Alarm
 from server.alarms.alarms_store import AlarmsStore, begin_writes, change_writes, drop_writes
 from server.alarms.rules import AlarmMoment, Sign
 from server.common.errors import Conflict
-from server.common.metrics import Metrics
-from server.services.firestore import init_client
 from server.services.ports.documents import DocumentClient
-from server.services.ports.indexes import load_indexes
-from server.services.sqlite.client import SqliteClient
-from tests.support.clock import ManualClock
-from tools.firestore_emulator import FirestoreEmulator, fresh_project
 
-DECLARED = load_indexes(INDEXES)
 ON = Sign(on=True, off=False)
-
-
-@pytest.fixture(params=["sqlite", "firestore"])
-async def client(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
-) -> AsyncIterator[DocumentClient]:
-    async with AsyncExitStack() as resources:
-        store: SqliteClient
-        if request.param == "sqlite":
-            store = SqliteClient(tmp_path / "store.db", DECLARED, clock, Metrics())
-            await store.open()
-            resources.push_async_callback(store.close)
-            yield store
-        else:
-            emulator: FirestoreEmulator = request.getfixturevalue("firestore")
-            host, project = emulator.host, fresh_project()
-            google = init_client(host, DECLARED, clock, Metrics(), project)
-            resources.push_async_callback(google.close)
-            yield google
 
 
 def at(now_ms: int) -> AlarmMoment:

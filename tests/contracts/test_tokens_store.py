@@ -3,44 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
-from bas_server import INDEXES
 from server.common.errors import BasError
-from server.common.metrics import Metrics
-from server.services.firestore import init_client
 from server.services.firestore.models import ApiToken
 from server.services.firestore.tokens_store import NoSuchToken, TokenExists, TokensStore
 from server.services.ports.documents import Create, DocumentClient, VersionConflict
-from server.services.ports.indexes import load_indexes
-from server.services.sqlite.client import SqliteClient
-from tests.support.clock import ManualClock
-from tools.firestore_emulator import FirestoreEmulator, fresh_project
-
-DECLARED = load_indexes(INDEXES)
-
-
-@pytest.fixture(params=["sqlite", "firestore"])
-async def client(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
-) -> AsyncIterator[DocumentClient]:
-    async with AsyncExitStack() as resources:
-        store: SqliteClient
-        if request.param == "sqlite":
-            store = SqliteClient(tmp_path / "store.db", DECLARED, clock, Metrics())
-            await store.open()
-            resources.push_async_callback(store.close)
-            yield store
-        else:
-            emulator: FirestoreEmulator = request.getfixturevalue("firestore")
-            host, project = emulator.host, fresh_project()
-            google = init_client(host, DECLARED, clock, Metrics(), project)
-            resources.push_async_callback(google.close)
-            yield google
 
 
 @pytest.fixture

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
-
 import msgspec
 import pytest
 
-from bas_server import INDEXES
-from server.common.metrics import Metrics
-from server.services.firestore import init_client
 from server.services.firestore.devices_store import device_write
 from server.services.firestore.models import Device, ZoneRecord
 from server.services.firestore.zone_directory import ZoneDirectory
@@ -23,31 +16,6 @@ from server.services.ports.documents import (
     Update,
     VersionConflict,
 )
-from server.services.ports.indexes import load_indexes
-from server.services.sqlite.client import SqliteClient
-from tests.support.clock import ManualClock
-from tools.firestore_emulator import FirestoreEmulator, fresh_project
-
-DECLARED = load_indexes(INDEXES)
-
-
-@pytest.fixture(params=["sqlite", "firestore"])
-async def client(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
-) -> AsyncIterator[DocumentClient]:
-    async with AsyncExitStack() as resources:
-        store: SqliteClient
-        if request.param == "sqlite":
-            store = SqliteClient(tmp_path / "store.db", DECLARED, clock, Metrics())
-            await store.open()
-            resources.push_async_callback(store.close)
-            yield store
-        else:
-            emulator: FirestoreEmulator = request.getfixturevalue("firestore")
-            host, project = emulator.host, fresh_project()
-            google = init_client(host, DECLARED, clock, Metrics(), project)
-            resources.push_async_callback(google.close)
-            yield google
 
 
 async def test_a_change_keeps_unknown_fields_and_replaces_only_the_version_that_was_read(
