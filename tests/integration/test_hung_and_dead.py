@@ -62,7 +62,8 @@ async def test_a_frozen_process_is_replaced_and_its_share_is_served_again(
 
         await eventually(all_serve, "the new process has its share", REPLACED_S)
         assert crew.lines_with(f"server process {victim} has not answered for 10 s") == 1
-        assert crew.lines_with(f"server process {victim} ended (SIGKILL)") == 1
+        ended = f"server process {victim} ended (SIGKILL)"
+        await eventually(lambda: crew.lines_with(ended) == 1, "the end is logged")
         assert before - after == {victim}
         assert crew.terminate() == 0
 
