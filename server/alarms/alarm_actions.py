@@ -113,7 +113,7 @@ class AlarmActions:
         )
 
     async def shelve(self, user: AlarmUser, alarm_id: str, for_ms: int) -> Alarm:
-        """Send no notices of an open alarm for so long; 0 ends that.
+        """Send no notices of an open alarm for this time; 0 ends that.
 
         Raises NoSuchAlarm, AlarmOver, StoreUnavailable.
         """

@@ -94,7 +94,7 @@ class AlarmWriter:
     async def begin(self, wanted: Sequence[Beginning]) -> None:
         """Begin alarms; one that another process has begun is taken over as it is stored.
 
-        Raises StoreUnavailable; those that were not reached can be begun again.
+        Raises StoreUnavailable; the same call begins those that were not reached.
         """
         for start in range(0, len(wanted), BEGUN_AT_ONCE):
             some = [one for one in wanted[start : start + BEGUN_AT_ONCE] if self._has_room(one)]

@@ -1,4 +1,4 @@
-"""SessionEnd: when a session ends, as its streams are told."""
+"""SessionEnd: when a session ends, as its streams say."""
 
 from __future__ import annotations
 

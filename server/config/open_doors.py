@@ -11,7 +11,7 @@ from server.config.config import ServerConfig
 def open_doors(config: ServerConfig, port: int) -> Iterator[str]:
     """One line for each thing that is open, with the setting that closes it.
 
-    A server without log-in is open behind a proxy too. Keyless posts and /metrics are not told of
+    A server without log-in is open behind a proxy too. Keyless posts and /metrics are not named
     where the server listens on this machine only: there the proxy decides what it passes on.
     """
     anyone = f"anyone who reaches port {port} may"

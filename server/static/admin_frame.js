@@ -42,7 +42,7 @@ export async function allOf(path, most = 2000) {
 
 /**
  * Run a page: `load()` gets its data and `render(data)` returns its elements, again after each
- * change. `buttons` are those beside the title. Returns a function that loads anew and says what
+ * change. `buttons` are those beside the title. Returns a function that loads again and says what
  * was done.
  */
 export function adminPage({ load, render, buttons = [], onEvent }) {

@@ -4,7 +4,7 @@ import { adminPage, button, call, list } from "./admin_frame.js";
 import { errorWords, sendJson } from "./api.js";
 import { confirmed, formDialog } from "./dialogs.js";
 import { element } from "./elements.js";
-import { bodyOf, fieldsOf, getsWords, KINDS, placeWords } from "./notice_targets.js";
+import { bodyOf, fieldsOf, getsWords, KINDS, addressWords } from "./notice_targets.js";
 
 const PATH = "/api/notice-targets";
 const path = ({ id }, more = "") => `${PATH}/${encodeURIComponent(id)}${more}`;
@@ -15,7 +15,7 @@ const again = adminPage({
   load: () => call("GET", PATH),
   render: ({ data }) => list("Notice targets", [
     ["Name", ({ name }) => name],
-    ["To", (target) => `${KINDS.get(target.kind) ?? target.kind}: ${placeWords(target)}`],
+    ["To", (target) => `${KINDS.get(target.kind) ?? target.kind}: ${addressWords(target)}`],
     ["Gets", getsWords],
     ["Last test", resultOf],
     ["Change", (target) => [
@@ -23,7 +23,7 @@ const again = adminPage({
       button("Change", () => change(target), { label: `Change: ${target.name}` }),
       button("Delete", () => remove(target), { kind: "danger", label: `Delete: ${target.name}` }),
     ]],
-  ], data, "Nobody is told of an alarm yet. Add a webhook, a topic of ntfy or an e-mail address."),
+  ], data, "No notice of an alarm goes anywhere yet. Add a webhook, a topic of ntfy or an e-mail address."),
   buttons: [...KINDS].map(([kind, words]) => button(`New ${words}`, () => create(kind))),
 });
 
@@ -64,7 +64,7 @@ async function test(target) {
   focusTest(target.name);
 }
 
-/** The list is made anew: give the focus back to the button that was pressed. */
+/** The list is made again: give the focus back to the button that was pressed. */
 function focusTest(name) {
   const buttons = [...document.querySelectorAll("#admin-content button")];
   buttons.find((one) => one.getAttribute("aria-label") === `Test: ${name}`)?.focus();

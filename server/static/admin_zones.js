@@ -48,7 +48,7 @@ async function rename({ device_id: id, name, location, version }) {
     { name: "name", label: "Name", maxlength: "80", value: name ?? "" },
     { name: "location", label: "Location", maxlength: "80", value: location ?? "" },
   ];
-  const known = { STALE_VERSION: "Somebody else has changed this zone meanwhile. Close this and look again." };
+  const known = { STALE_VERSION: "Another user has changed this zone. Close this form and open it again." };
   const done = await formDialog(`Name of ${id}`, fields, "Save", (values) =>
     call("PATCH", path(id), { ...values, version }, known));
   if (done !== null) await again(`${id} is called ${done.name || id}.`);

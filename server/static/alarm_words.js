@@ -58,7 +58,7 @@ export function timeWords({ since, cleared }, now) {
   return `since ${timeShort(since)}, for ${span(now - since)}`;
 }
 
-/** Who has seen it, and how it stands. */
+/** Its state in words: acknowledged or shelved by which user, or over. */
 export function standWords(alarm, now) {
   const words = [];
   if (alarm.state === "pending") words.push("pending");

@@ -204,8 +204,8 @@ subscribe({
     }
     if (name !== "alarm") return;
     take(data);
-    const news = { raised: "alarm", cleared: "over" }[data.step];
-    if (news) announcer.say(`${zoneOf(data).title}, ${kindWords(data)}`, news);
+    const said = { raised: "alarm", cleared: "over" }[data.step];
+    if (said) announcer.say(`${zoneOf(data).title}, ${kindWords(data)}`, said);
   },
   onNames: choose,
   onSession({ user }) {

@@ -11,12 +11,12 @@ export class Board {
   }
 
   /**
-   * Look at the zones with these ids; null looks at all. Returns {changed, renamed, news}: whether a
+   * Look at the zones with these ids; null looks at all. Returns {changed, renamed, started}: whether a
    * condition or a cooler changed, whether zones came, went or have other names, and the zones whose
    * condition changed since they came.
    */
   update(zones, ids) {
-    const found = { changed: false, renamed: false, news: [] };
+    const found = { changed: false, renamed: false, started: [] };
     for (const id of ids ?? this.#seen.keys()) {
       if (zones.get(id) === undefined && this.#seen.delete(id)) found.renamed = true;
     }
@@ -36,7 +36,7 @@ export class Board {
       return;
     }
     found.changed = true;
-    if (before !== undefined && before.now !== now) found.news.push(zone);
+    if (before !== undefined && before.now !== now) found.started.push(zone);
     this.#seen.set(deviceId, { now, cooling, title, location });
   }
 }

@@ -21,7 +21,7 @@ export class ChangeDialog {
   #message = part("change-message");
   #button = part("change-apply");
   #deviceId = null; // null: all zones
-  #asked = false; // whether the user was told how many zones it changes
+  #asked = false; // whether the dialog has said how many zones it changes
   #undo = null; // {before, body, words}
   #undoTimer = 0;
   #fields = {

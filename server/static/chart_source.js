@@ -3,7 +3,7 @@
 import { completeUntil, holdOf, joined, ofReadings, ofSeries } from "./chart_rows.js";
 
 const SETTLED_MS = 60_000; // a reading of now may be stored a little later
-const SINGLE_MAX_MS = 1_800_000; // readings are shown one by one for so long at most
+const SINGLE_MAX_MS = 1_800_000; // the longest span of which single readings are shown
 const WINDOW_MAX = 10_000;
 const FINE_POINTS = 240;
 

@@ -1,5 +1,5 @@
 // How this page takes part in the browser's one stream: through a SharedWorker; where there is none, or
-// it fails, through the page that leads the others; where pages cannot hear each other, by its own.
+// it fails, through the page that leads the others; where pages cannot reach each other, by itself.
 
 import { askSession } from "./api.js";
 import { Election } from "./election.js";
@@ -63,7 +63,7 @@ export class Connection {
   }
 }
 
-/** A page with a stream of its own. */
+/** A page that shares its stream with no other page. */
 class Alone {
   #hub;
 
@@ -77,18 +77,18 @@ class Alone {
   }
 }
 
-/** A page that hears a SharedWorker. It notices a worker that is gone: that says nothing itself. */
+/** A page that gets its events from a SharedWorker. It notices that a worker is gone by its silence. */
 class Worked {
   #port;
   #lastId;
-  #hears;
+  #handlers;
   #quiet = stopwatch();
   #asked = null;
   #welcomed = false;
   #timer;
 
-  constructor(name, lastId, hears) {
-    this.#hears = hears;
+  constructor(name, lastId, handlers) {
+    this.#handlers = handlers;
     this.#lastId = lastId;
     try {
       const url = new URL("stream_worker.js", import.meta.url);
@@ -118,7 +118,7 @@ class Worked {
   #fail() {
     if (this.#port === null) return;
     this.close();
-    this.#hears.failed();
+    this.#handlers.failed();
   }
 
   #receive(message) {
@@ -128,7 +128,7 @@ class Worked {
     if (message.id) this.#lastId = message.id;
     if (message.ping) this.#port?.postMessage({ pong: true });
     else if (message.rejoin) this.#join();
-    else this.#hears.take(message);
+    else this.#handlers.take(message);
   }
 
   #look() {
@@ -140,7 +140,7 @@ class Worked {
       this.#port.postMessage({ ask: true });
     } else if (this.#asked() > ANSWER_MS) {
       this.close();
-      this.#hears.lost();
+      this.#handlers.lost();
     }
   }
 }
@@ -185,7 +185,7 @@ class Elected {
 
   #tick() {
     this.#election.tick(performance.now());
-    this.#hub?.heard(this.#all); // followers come and go, and the leader speaks to all of them
+    this.#hub?.answered(this.#all); // followers come and go, and the leader speaks to all of them
   }
 
   #lead() {

@@ -87,13 +87,13 @@ export class Controls {
     this.#insert(button);
   }
 
-  /** In the order of the filters, with a dot between two of them that only a reader hears. */
+  /** In the order of the filters, with a dot between two of them that only a screen reader says. */
   #insert(button) {
     const order = ["all", "cooling", "with a fault", "refused", "not obeyed", "silent"];
-    const place = ({ dataset }) => (order.indexOf(dataset.filter) + 1 || 99);
+    const rank = ({ dataset }) => (order.indexOf(dataset.filter) + 1 || 99);
     if (button.isConnected) return;
     const summary = part("summary");
-    const next = [...summary.querySelectorAll("button")].find((one) => place(one) > place(button));
+    const next = [...summary.querySelectorAll("button")].find((one) => rank(one) > rank(button));
     const dot = document.createElement("span");
     dot.className = "screen-reader-only";
     dot.textContent = " · ";

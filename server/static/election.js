@@ -1,7 +1,7 @@
-// Chooses one of several pages to lead, by messages that all of them hear; pure, without a clock of
-// its own. Used where a browser has no SharedWorker: Web Locks exist in secure contexts only.
+// Chooses one of several pages to lead, by messages that all of them get; pure, with the time as an
+// argument. Used where a browser has no SharedWorker: Web Locks exist in secure contexts only.
 //
-// A leader beats. A page that hears no beat asks, since a hidden page's timers may be slow but its
+// A leader beats. A page that gets no beat asks, since a hidden page's timers may be slow but its
 // messages are not; without an answer it leads. Each new lead has a higher term. Of two leaders the
 // one with the higher term stays, of two with the same term the one with the lower id: a page that
 // was frozen finds itself outvoted.
@@ -18,7 +18,7 @@ export class Election {
   #onFollow;
   #term = 0;
   #leader = null; // the id of the leader that is known
-  #heardAt;
+  #leaderBeatAt;
   #askedAt;
   #beatAt = -Infinity;
 
@@ -32,7 +32,7 @@ export class Election {
     this.#onLead = onLead;
     this.#onFollow = onFollow;
     // The first question waits shorter: a page that is opened alone is to be live at once.
-    this.#heardAt = now - ASK_AFTER_MS;
+    this.#leaderBeatAt = now - ASK_AFTER_MS;
     this.#askedAt = now - ANSWER_WITHIN_MS + FIRST_WAIT_MS;
     this.#send({ ask: this.#id });
   }
@@ -49,7 +49,7 @@ export class Election {
   tick(now) {
     if (this.leads) {
       if (now - this.#beatAt >= BEAT_MS) this.#beat(now);
-    } else if (now - this.#heardAt >= ASK_AFTER_MS) {
+    } else if (now - this.#leaderBeatAt >= ASK_AFTER_MS) {
       if (this.#askedAt === null) {
         this.#askedAt = now;
         this.#send({ ask: this.#id });
@@ -62,7 +62,7 @@ export class Election {
   /** Take a message of another page; others than those of the election are ignored. */
   take(message, now) {
     if (message.ask !== undefined && this.leads) this.#beat(now);
-    if (message.gone !== undefined && message.gone === this.#leader) this.#heardAt = -Infinity;
+    if (message.gone !== undefined && message.gone === this.#leader) this.#leaderBeatAt = -Infinity;
     if (message.beat === undefined) return;
     const { beat: id, term } = message;
     const outranks = term > this.#term || (term === this.#term && id <= (this.#leader ?? id));
@@ -70,7 +70,7 @@ export class Election {
       if (this.leads) this.#beat(now); // the other one is to step down
       return;
     }
-    this.#heardAt = now;
+    this.#leaderBeatAt = now;
     this.#askedAt = null;
     this.#term = term;
     if (id === this.#leader) return;

@@ -11,7 +11,7 @@ export function element(name, text = "", attributes = {}, children = []) {
   return made;
 }
 
-/** Change an element's text only if it differs, so that screen readers do not hear it again. */
+/** Change an element's text only if it differs, so that a screen reader does not say it again. */
 export function show(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }

@@ -90,7 +90,7 @@ function copyable(words, text, kind = "") {
 
 function showClient(answer, problem) {
   made = answer;
-  section.hidden = false; // another device may have reported meanwhile
+  section.hidden = false; // another device may have reported since
   const { device_id: deviceId, key } = made;
   show(title, `Set up ${deviceId}`);
   const canvas = element("canvas", "", { class: "code", role: "img", "aria-label": "QR code of server, device and key" });

@@ -18,12 +18,12 @@ function byText(a, b) {
   return collator.compare(a, b) || (a < b ? -1 : Number(a > b));
 }
 
-/** The place of each zone in the order of names: a Map by device id. */
+/** The index of each zone in the order of names: a Map by device id. */
 export function nameOrder(zones) {
   const sorted = [...zones].sort(
     (a, b) => byText(a.title, b.title) || byText(a.deviceId, b.deviceId),
   );
-  return new Map(sorted.map((zone, place) => [zone.deviceId, place]));
+  return new Map(sorted.map((zone, index) => [zone.deviceId, index]));
 }
 
 /** Whether a zone's name, id or location has all words of the search. */

@@ -54,7 +54,7 @@ export function resume() {
   join("");
 }
 
-function tell(method, ...values) {
+function notify(method, ...values) {
   for (const handler of handlers) handler[method]?.(...values);
 }
 
@@ -63,11 +63,11 @@ function receive(name, data) {
   if (STATES.includes(name)) zones[name](data);
   if (STATES.includes(name) || name === "alarm") alarms[name](data);
   if (CHANGES.includes(name)) changed = zones[name](data);
-  tell("onEvent", name, data, changed);
+  notify("onEvent", name, data, changed);
   if (name === "snapshot") loadNames();
 }
 
-/** Ask for the names and locations that people gave; events tell of later changes. */
+/** Ask for the names and locations that people gave; events notify of later changes. */
 async function loadNames() {
   let next = "";
   do {
@@ -77,12 +77,12 @@ async function loadNames() {
     for (const zone of body.zones) zones.settings(zone);
     next = body.next;
   } while (next);
-  tell("onNames");
+  notify("onNames");
 }
 
 function enter(state, lastContact, reason = "") {
   zones.setLive(state === "live");
-  tell("onState", state, lastContact, reason);
+  notify("onState", state, lastContact, reason);
   if (state === "logged-out") goToLogin("ended");
 }
 
@@ -96,13 +96,13 @@ function keyOf({ user }) {
 
 /** Take a message of the hub that holds the stream. */
 function take({ events, state, lastContact, reason, session }) {
-  if (connection === null) return; // it was left meanwhile
+  if (connection === null) return; // the page was left since
   for (const [name, text] of events ?? []) receive(name, JSON.parse(text));
   if (state !== undefined && state !== "connecting") enter(state, lastContact, reason);
   if (session?.user) {
     // Another account logged in: what is on the page may not be for it.
     if (keyOf(session) !== key) location.reload();
-    else tell("onSession", { ...session, authOn });
+    else notify("onSession", { ...session, authOn });
   }
 }
 
@@ -145,7 +145,7 @@ async function begin() {
 
 function start(session) {
   key = keyOf(session);
-  tell("onSession", { ...session, authOn });
+  notify("onSession", { ...session, authOn });
   join(remembered());
 }
 
@@ -167,7 +167,7 @@ addEventListener("pagehide", () => {
 });
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
-  // A page that was left before its stream began, or after a log-out, begins anew.
+  // A page that was left before its stream began, or after a log-out, starts again.
   if (!wasLive) location.reload();
   else comeBack();
 });

@@ -26,7 +26,7 @@ export class LiveTail {
     return time >= this.#from;
   }
 
-  /** Begin anew: the buckets go to `from`, and the history has these readings from there on. The
+  /** Start again: the buckets go to `from`, and the history has these readings from there on. The
    * stream's readings stay: they may be newer than the answer. */
   begin(from, history) {
     const live = this.#readings;

@@ -34,7 +34,7 @@ export function getsWords({ enabled, severity, hours }) {
 }
 
 /** Where its notices go. */
-export function placeWords({ url, host, port, recipients }) {
+export function addressWords({ url, host, port, recipients }) {
   return url || `${recipients.join(", ")} by ${host}:${port}`;
 }
 
@@ -54,7 +54,7 @@ function secretFields(kind, target) {
   return [field, { name: "removal", label: "The one that it has", options }];
 }
 
-function placeFields(kind, target) {
+function addressFields(kind, target) {
   if (kind !== "email") {
     const hint = kind === "ntfy" ? "The server and the topic: https://ntfy.sh/my-topic" : "It gets a POST with JSON.";
     return [{ name: "url", label: "Address", type: "url", required: "", value: target?.url ?? "", hint }];
@@ -75,7 +75,7 @@ export function fieldsOf(kind, target = null) {
   const hours = target?.hours ?? null;
   return [
     { name: "name", label: "Name", required: "", maxlength: "64", value: target?.name ?? "" },
-    ...placeFields(kind, target),
+    ...addressFields(kind, target),
     ...secretFields(kind, target),
     { name: "severity", label: "Alarms", options: SEVERITIES, value: target?.severity ?? "warning" },
     { name: "days", label: "When", options: daysOptions(hours), value: hours?.days.join(",") ?? "" },

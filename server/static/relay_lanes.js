@@ -40,7 +40,7 @@ export class RelayLanes {
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
     const text = colour("--soft");
-    // Whole pixels: neighbours must not shine through each other.
+    // Whole pixels: bars side by side must not shine through each other.
     const x = (time) => {
       const within = Math.min(Math.max(time, span.start), span.end);
       const share = (within - span.start) / (span.end - span.start);

@@ -61,7 +61,7 @@ export class SessionNotice {
     this.#asked = performance.now();
     const answer = await getJson("/auth/status");
     this.#asking = false;
-    if (this.#section.hidden) return; // nobody was told of an end, and the stream says it if need be
+    if (this.#section.hidden) return; // no end was shown, and the stream says when one comes
     if (answer.status === 200) {
       if (answer.body.expires_in * 1000 > WARN_MS) this.hide();
     } else if (answer.status === 400 || answer.status === 401) {

@@ -17,7 +17,7 @@ const PING_MS = 5000;
 const FORGET_MS = 20_000;
 
 export class StreamHub {
-  #members = new Map(); // send: when the member was heard last
+  #members = new Map(); // send: when the member answered last
   #zones = new Zones();
   #alarms = new Alarms();
   #stream;
@@ -38,11 +38,11 @@ export class StreamHub {
       onState: (state, lastContact, reason) => {
         this.#state = { state, lastContact, reason };
         this.#zones.setLive(state === "live");
-        this.#tell(this.#state);
+        this.#notify(this.#state);
       },
       askSession: async () => {
         const session = await ask();
-        this.#tell({ session });
+        this.#notify({ session });
         return session;
       },
     });
@@ -80,13 +80,13 @@ export class StreamHub {
   }
 
   /** A page answered; false if it was forgotten and has to join again. */
-  heard(send) {
+  answered(send) {
     if (!this.#members.has(send)) return false;
     if (this.#members.get(send) !== Infinity) this.#members.set(send, performance.now());
     return true;
   }
 
-  /** End the stream for good; members are told nothing more. */
+  /** End the stream for good; members get nothing more. */
   close() {
     clearInterval(this.#pings);
     for (const send of [...this.#members.keys()]) this.leave(send);
@@ -123,19 +123,19 @@ export class StreamHub {
     if (this.#waiting.length === 0) return;
     const events = this.#waiting;
     this.#waiting = [];
-    this.#tell({ events, id: this.#stream.lastId });
+    this.#notify({ events, id: this.#stream.lastId });
   }
 
-  #tell(message) {
+  #notify(message) {
     for (const send of this.#members.keys()) send(message);
   }
 
   /** Pages that go say nothing, and a frozen one does not answer: it joins again when it thaws. */
   #ping() {
     const now = performance.now();
-    for (const [send, heard] of this.#members) {
-      if (now - heard > FORGET_MS) this.leave(send);
+    for (const [send, answeredAt] of this.#members) {
+      if (now - answeredAt > FORGET_MS) this.leave(send);
     }
-    this.#tell({ ping: true });
+    this.#notify({ ping: true });
   }
 }

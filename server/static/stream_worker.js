@@ -14,7 +14,7 @@ addEventListener("connect", (event) => {
       hub.join(send);
     } else if (data.leave) {
       hub?.leave(send);
-    } else if (!hub?.heard(send)) {
+    } else if (!hub?.answered(send)) {
       send({ rejoin: true });
     } else if (data.ask) {
       send({ ping: true });

@@ -12,7 +12,7 @@ const IN_DOUBT = new Map([
   [
     "two_sources",
     "Two devices at two addresses post as this zone by turns, with different temperatures." +
-      " Give each device a name of its own.",
+      " Give each device another name.",
   ],
 ]);
 

@@ -1,7 +1,7 @@
 // Which rows of a long list are in sight: pure, without page elements. All lengths are in pixels.
 
 /**
- * Divide entries into rows of at most `columns`; an entry with a `group` has a row of its own. Returns
+ * Divide entries into rows of at most `columns`; an entry with a `group` has a row to itself. Returns
  * {rows, tops, height}: `rows[i]` are the indexes [from, to) of its entries, `tops[i]` where it begins.
  */
 export function rowsOf(entries, { columns, itemHeight, groupHeight }) {

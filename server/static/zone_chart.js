@@ -99,7 +99,7 @@ export class ZoneChart {
     ctx.restore();
   }
 
-  /** Draw anew with the colours and the unit of now. */
+  /** Draw again with the colours and the unit of now. */
   restyle() {
     if (this.#plot === null) return;
     this.#plot.destroy();

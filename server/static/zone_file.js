@@ -35,7 +35,7 @@ async function take(file, again) {
   }
 }
 
-/** A link for the file, and a button that takes one; `again` shows the list anew. */
+/** A link for the file, and a button that takes one; `again` shows the list again. */
 export function fileButtons(button, again) {
   const input = element("input", "", {
     type: "file", accept: ".csv,text/csv", hidden: "", "aria-label": "CSV file of zones",

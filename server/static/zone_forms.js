@@ -108,7 +108,7 @@ export function namesForm(deviceId, known, onSaved) {
       onSaved(answer.body);
       close();
     } else if (answer.status === 409) {
-      say(message, "Somebody else has changed this meanwhile: please look again.", "warn");
+      say(message, "Another user has changed this: please look again.", "warn");
       if (answer.body.zone) onSaved(answer.body.zone);
     } else {
       say(message, errorWords(answer), "error");

@@ -93,8 +93,8 @@ export class ZoneList {
   #draw() {
     this.#frame = 0;
     if (!this.#hasSnapshot) return;
-    const { changed, renamed, news } = this.#board.update(this.#zones, this.#all ? null : this.#changed);
-    for (const zone of news) this.#announce(zone);
+    const { changed, renamed, started } = this.#board.update(this.#zones, this.#all ? null : this.#changed);
+    for (const zone of started) this.#announce(zone);
     if (renamed) this.#order = nameOrder(this.#zones);
     const byValue = !["problems", "name"].includes(this.#choice.sort);
     if (changed || this.#chosen || (byValue && this.#ticks % RESORT_TICKS === 0)) this.#arrange();
@@ -152,7 +152,7 @@ export class ZoneList {
     const shown = this.#entries.slice(from, to);
     const list = isTable ? part("zone-rows") : part("zones");
     this.#space(isTable, before, after);
-    this.#place(list, shown, from);
+    this.#put(list, shown, from);
     const inSight = shown.filter(({ zone }) => zone).map(({ zone }) => zone.deviceId);
     this.#sparks.want(inSight);
   }
@@ -165,7 +165,7 @@ export class ZoneList {
     part("zone-table").style.marginBottom = isTable ? `${after}px` : "";
   }
 
-  #place(list, shown, from) {
+  #put(list, shown, from) {
     const focused = document.activeElement;
     const keys = new Set(shown.map(({ key }) => key));
     for (const [key, view] of this.#views) {

@@ -34,7 +34,7 @@ export class ZoneTrack {
   }
 
   /**
-   * Load a span; false if `isStale()` says meanwhile that another one is wanted. The setpoints of a
+   * Load a span; false if `isStale()` says by then that another one is wanted. The setpoints of a
    * long span take longer: `bandLoaded` resolves when they are there. Raises NotLoaded.
    */
   async load(span, now, points, isStale) {

@@ -61,7 +61,7 @@ test("pages share one stream, a late one gets the zones, and the last one to go 
 
   hub.leave(one.send);
   assert.equal(source.readyState, 1);
-  assert.equal(hub.heard(one.send), false, "it is told to join again");
+  assert.equal(hub.answered(one.send), false, "it has to join again");
   hub.leave(other.send);
   assert.equal(source.readyState, 2);
 

@@ -84,7 +84,7 @@ test("the window is never outside of the list", () => {
   assert.deepEqual(windowOf(none, 0, 100, 10), { from: 0, to: 0, before: 0, after: 0 });
 });
 
-test("a group has a row of its own, and the row before it may be short", () => {
+test("a group has a row to itself, and the row before it may be short", () => {
   const entries = [{ group: "A" }, {}, {}, {}, { group: "B" }, {}];
   const { rows, height } = rowsOf(entries, { columns: 2, itemHeight: 100, groupHeight: 30 });
   assert.deepEqual(rows, [[0, 1], [1, 3], [3, 4], [4, 5], [5, 6]]);

@@ -13,6 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "server").rglob("*.py"))
+# What browsers get, with its comments: a person may open it there.
+SENT = sorted(
+    path
+    for folder, kinds in (("server/static", ("*.js", "*.css")), ("server/templates", ("*.html",)))
+    for kind in kinds
+    for path in (ROOT / folder).glob(kind)
+)
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # Words that are not of the field, and that no operator searches for.
 BANNED = re.compile(
@@ -65,6 +72,18 @@ def test_the_server_s_texts_use_the_words_of_the_field():
     assert found == {}
 
 
+def test_the_pages_and_their_scripts_use_the_words_of_the_field():
+    banned = re.compile(rf"{BANNED.pattern}|\bhears?\b", re.IGNORECASE)
+    found = {
+        f"{path.relative_to(ROOT)}:{number}": line.strip()
+        for path in SENT
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if banned.search(line)
+    }
+    assert SENT
+    assert found == {}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_uses_the_words_of_the_field(page):
     paragraphs = _FENCED.sub("", page.read_text(encoding="utf-8")).split("\n\n")
@@ -80,6 +99,8 @@ BANNED_PART = re.compile(
 CODE = sorted(
     path for folder in ("server", "tools", "scripts") for path in (ROOT / folder).rglob("*.py")
 )
+# Of a script: comments and texts.
+_NOT_CODE = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:[^\"\\\n]|\\.)*\"", re.DOTALL)
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -96,6 +117,17 @@ def test_an_unclear_identifier_is_found(name):
 @pytest.mark.parametrize("name", ["placeholders", "replace", "newest", "household", "shear"])
 def test_a_word_within_a_word_is_no_part(name):
     assert not unclear_parts(name)
+
+
+def test_identifiers_of_scripts_have_the_words_of_the_field():
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in SENT
+        if path.suffix == ".js"
+        for name in re.findall(r"[A-Za-z_$][\w$]*", _NOT_CODE.sub("", path.read_text("utf-8")))
+        if unclear_parts(name)
+    }
+    assert found == set()
 
 
 def test_identifiers_have_the_words_of_the_field():

@@ -35,7 +35,7 @@ class Patience:
     async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """The result of `attempt`, which is repeated while it raises StoreUnavailable.
 
-        An attempt reads `size` anew. Raises the last error once PATIENCE_S are over.
+        Each attempt reads `size` again. Raises the last error once PATIENCE_S are over.
         """
         while True:
             try:

@@ -266,14 +266,14 @@ class ReadingHistory(Protocol):
     def delete_tenant(self, tenant_id: str) -> AsyncIterator[int]:
         """Delete all that is kept of a tenant; yield after each step about how many readings.
 
-        It may be stopped at any time and begun again. No other process may store readings of this
+        It may be stopped at any time and started again. No other process may store readings of this
         tenant from its beginning on.
         """
 
     def delete_readings_of(self, tenant_id: str, device_id: str) -> AsyncIterator[int]:
         """Delete a device's readings; yield after each step about how many, 0 while it waits.
 
-        It may be stopped at any time and begun again. Readings that come meanwhile may stay.
+        It may be stopped at any time and started again. Readings posted during it may stay.
         """
 
     async def scan(self, limit: int, cursor: str | None = None) -> ScanPage:

@@ -51,7 +51,7 @@ class Subscription(EventSubscriber):
         self.counted: tuple[tuple[str, str], ...] = ()
         # On the clock of `tick`, which nobody can set.
         self._ends_s: float | None = None
-        # The end of which the client was told; None if it knows of none that is near.
+        # The end that was sent to the client; None if none was, or it is not near.
         self._announced_s: float | None = None
         self._end_due = False
         self._extendable = False
@@ -134,7 +134,7 @@ class Subscription(EventSubscriber):
         self._extendable = end.extendable
 
     def _must_announce(self, now: float) -> bool:
-        """Whether the session ends soon, or later than the client was told.
+        """Whether the session ends soon, or later than the end that was sent to the client.
 
         A client that reads without event names could not tell this event from others.
         """
