@@ -60,8 +60,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a run on Firestore, deselect the tests that use no store and, in its short form, those
-    that repeat a test with other parameters."""
+    """In a run on Firestore, deselect the tests that use no store and, in its short form, all but
+    the first one of each file."""
     if ON_FIRESTORE not in os.environ:
         return
     kept: dict[str, pytest.Item] = {}
@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("drill_on_firestore") and not is_long():
             continue
         if "config" in getattr(item, "fixturenames", ()):
-            kept.setdefault(item.nodeid if is_long() else item.nodeid.partition("[")[0], item)
+            kept.setdefault(item.nodeid if is_long() else item.nodeid.partition("::")[0], item)
     chosen = set(kept.values())
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = kept.values()

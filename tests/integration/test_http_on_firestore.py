@@ -1,7 +1,7 @@
 """Runs the HTTP tests again with every store in Firestore.
 
-The short form runs each test with the first of its parameters: most parameters are of requests that
-are refused before any store is asked.
+The short form runs the first test of each file: the contracts (tests/contracts) hold what a store
+must do, so that this needs to show only that each part works on the other store at all.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import sys
 import pytest
 
 from tests.conftest import ON_FIRESTORE
+from tests.support.forms import is_long
 from tools.firestore_emulator import FirestoreEmulator
 from tools.process import REPOSITORY
 
 PARTS = ("routes", "auth", "security", "control", "sync_api")
 SUITE_S = 1200
+# The long form in several parts, so that several processes share it.
+SHARES = [(part,) for part in PARTS] if is_long() else [PARTS]
 
 
 def passes(firestore: FirestoreEmulator, which: str, *parts: str) -> None:
@@ -39,11 +42,14 @@ def passes(firestore: FirestoreEmulator, which: str, *parts: str) -> None:
 
 
 @pytest.mark.timeout(SUITE_S)
-@pytest.mark.parametrize("part", PARTS)
-def test_the_http_tests_pass_on_firestore(firestore: FirestoreEmulator, part: str) -> None:
-    passes(firestore, "not alone", part)
+@pytest.mark.parametrize("share", SHARES, ids="_".join)
+def test_the_http_tests_pass_on_firestore(
+    firestore: FirestoreEmulator, share: tuple[str, ...]
+) -> None:
+    passes(firestore, "not alone", *share)
 
 
+@pytest.mark.skipif(not is_long(), reason="a drill: scripts/drills/stores.sh")
 @pytest.mark.timeout(SUITE_S)
 @pytest.mark.alone
 def test_the_http_tests_that_measure_pass_on_firestore(firestore: FirestoreEmulator) -> None:

@@ -255,11 +255,11 @@ async def test_a_refused_log_in_takes_the_same_time_for_every_cause(config, cloc
 
         # The shortest times: other work of the machine only adds to them.
         taken = dict.fromkeys(("operator", "nobody", "veteran"), math.inf)
-        for _ in range(40):
+        for done in range(40):
             for name in taken:
                 taken[name] = min(taken[name], await seconds(name))
             clock.advance(3600)  # so that the failures before slow nothing down
-            if max(taken.values()) - min(taken.values()) < 0.05:
+            if done >= 5 and max(taken.values()) - min(taken.values()) < 0.2:
                 break
         assert min(taken.values()) >= REFUSAL_S
         assert max(taken.values()) - min(taken.values()) < 0.2

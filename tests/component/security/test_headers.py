@@ -47,6 +47,7 @@ def anyone(container):
     return Caller(container.app)
 
 
+@pytest.mark.drill_on_firestore("as many requests as there are routes and callers")
 async def test_every_answer_of_every_route_to_every_caller_has_the_security_headers(
     container, clock
 ):

@@ -16,6 +16,7 @@ MADE_UP = "bas_" + "k" * 43
 MODES = ["user_password", "shadow", "disabled"]
 
 
+@pytest.mark.drill_on_firestore("as many requests as there are routes and callers")
 @pytest.mark.parametrize("mode", MODES)
 async def test_no_secret_of_any_request_is_in_an_answer_a_log_a_metric_or_an_entry(
     config, clock, caplog, mode

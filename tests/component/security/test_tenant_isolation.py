@@ -69,6 +69,7 @@ async def documents_of(container, tenant_id):
     }
 
 
+@pytest.mark.drill_on_firestore("as many requests as there are routes and callers")
 async def test_nothing_that_another_tenant_does_changes_any_answer_to_this_one(container, clock):
     """ASVS 5.0.0 V8.4.1, V8.2.2: lists, figures, charts, exports, streams and errors."""
     principals = await all_principals(container, clock)
