@@ -8,14 +8,20 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tools.warm_start import PROGRAM, WarmProcess, starts_warm, warm_start
+
+REPOSITORY = Path(PROGRAM).parent
 START_S = 60.0
 KILL_S = 60.0
+COMMAND_S = 120.0
+STDIN = 0
 NOWHERE = f"{os.devnull}/nowhere"
 # Settings of the developer's own shell must not reach the server under test.
 FOREIGN = re.compile(r"BAS_|USE_|REDIS_|EMULATOR_|FIRESTORE_|GOOGLE_CLOUD_|TENANT_ID_")
@@ -29,18 +35,41 @@ def clean_environment(**settings: str) -> dict[str, str]:
 
 
 def run_command(
-    *arguments: str, data_dir: Path, stdin: str = "", python: str = sys.executable
+    *arguments: str,
+    data_dir: Path,
+    stdin: str | bytes = "",
+    python: str = sys.executable,
+    folder: Path | None = None,
+    **settings: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `bas_server.py ARGUMENTS` to its end."""
-    return subprocess.run(
-        [python, str(REPOSITORY / "bas_server.py"), *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=clean_environment(BAS_DATA_DIR=str(data_dir)),
-    )
+    """Run `bas_server.py ARGUMENTS` with these settings to its end."""
+    given = stdin.encode() if isinstance(stdin, str) else stdin
+    words = [python, PROGRAM, *arguments]
+    environment = clean_environment(**{"BAS_DATA_DIR": str(data_dir)} | settings)
+    if python != sys.executable or not starts_warm(environment):
+        done = subprocess.run(
+            words,
+            input=given,
+            capture_output=True,
+            timeout=COMMAND_S,
+            check=False,
+            cwd=folder,
+            env=environment,
+        )
+        code, out, errors = done.returncode, done.stdout, done.stderr
+    else:
+        with ExitStack() as opened:
+            files = [opened.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+            files[0].write(given)
+            files[0].seek(0)
+            numbers = [file.fileno() for file in files]
+            process = warm_start().start(arguments, environment, folder, numbers)
+            opened.callback(process.kill)
+            code = process.wait(COMMAND_S)
+            for file in files:
+                file.seek(0)
+            out, errors = files[1].read(), files[2].read()
+    return subprocess.CompletedProcess(words, code, out.decode(), errors.decode())
 
 
 def kill_when_shown(arguments: Sequence[str], text: str, **settings: str) -> str:
@@ -50,7 +79,7 @@ def kill_when_shown(arguments: Sequence[str], text: str, **settings: str) -> str
     """
     leader, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "bas_server.py"), *arguments],
+        [sys.executable, PROGRAM, *arguments],
         stdout=terminal,
         env=clean_environment(**settings),
     )
@@ -82,7 +111,7 @@ class ServerProcess:
         data_dir: Path,
         *arguments: str,
         python: str = sys.executable,
-        program: tuple[str, ...] = (str(REPOSITORY / "bas_server.py"),),
+        program: tuple[str, ...] = (PROGRAM,),
         folder: Path | None = None,
         **settings: str,
     ) -> None:
@@ -113,22 +142,28 @@ class ServerProcess:
 
     def launch(self) -> threading.Event:
         """Start; the event is set once it serves, or has ended."""
-        self._process = subprocess.Popen(
-            self._arguments,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=self._folder,
-            env=self._env,
-        )
+        output, theirs = os.pipe()
+        self._stdout = os.fdopen(output, encoding="utf-8")
+        try:
+            self._process = self._started(theirs)
+        finally:
+            os.close(theirs)
         serving = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(serving,), daemon=True)
         self._reader.start()
         return serving
 
+    def _started(self, output: int) -> subprocess.Popen[bytes] | WarmProcess:
+        """The process that writes to this file."""
+        if self._arguments[:2] == [sys.executable, PROGRAM] and starts_warm(self._env):
+            arguments, files = self._arguments[2:], (STDIN, output, output)
+            return warm_start().start(arguments, self._env, self._folder, files)
+        return subprocess.Popen(
+            self._arguments, stdout=output, stderr=output, cwd=self._folder, env=self._env
+        )
+
     def _read(self, serving: threading.Event) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._stdout:
             self.lines.append(line)
             if found := re.search(r"created user admin with password (\S+)", line):
                 self.password = found[1]
@@ -160,8 +195,7 @@ class ServerProcess:
         """Its exit code, once it has ended."""
         code = self._process.wait(timeout_s)
         self._reader.join(timeout_s)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._stdout.close()
         return code
 
     def terminate(self, timeout_s: float = 30.0) -> int:

@@ -19,6 +19,7 @@ from tools.process import (
     REPOSITORY,
     ServerProcess,
     clean_environment,
+    run_command,
 )
 
 Result = subprocess.CompletedProcess[str]
@@ -26,17 +27,8 @@ Result = subprocess.CompletedProcess[str]
 
 def run(*arguments: str, data_dir: Path, stdin: str | bytes | None = "", **settings: str) -> Result:
     """Run a command with these settings; its output is decoded."""
-    done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "bas_server.py"), *arguments],
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
-        capture_output=True,
-        timeout=120,
-        check=False,
-        cwd=data_dir.parent,
-        env=clean_environment(**({"BAS_DATA_DIR": str(data_dir)} | settings)),
-    )
-    return subprocess.CompletedProcess(
-        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    return run_command(
+        *arguments, data_dir=data_dir, stdin=stdin or "", folder=data_dir.parent, **settings
     )
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from server.config.config import ServerConfig
-from tools.process import REPOSITORY, clean_environment
+from tools.process import REPOSITORY, run_command
 
 Result = subprocess.CompletedProcess[str]
 # The settings that say where the data are: the commands need no others.
@@ -29,14 +29,7 @@ def command(*arguments: str) -> list[str]:
 
 def run(config: ServerConfig, *arguments: str) -> Result:
     """Run `bas_server.py ARGUMENTS` to its end."""
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=clean_environment(**settings(config)),
-    )
+    return run_command(*arguments, data_dir=config.data_dir, **settings(config))
 
 
 def results(done: Result, *, code: int = 0) -> list[str]:
