@@ -26,11 +26,11 @@ memory_folder() {
     fi
 }
 
-# A test waits for half of its time, so that one process more than there are cores is kept busy.
+# A test waits for half of its time, so that twice as many processes as cores keep these busy.
 workers() {
     local cores
     cores=$(nproc 2>/dev/null || echo 2)
-    echo $((cores < 3 ? cores + 1 : 4))
+    echo $((cores < 3 ? cores * 2 : 4))
 }
 
 ensure_venv tests

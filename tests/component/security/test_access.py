@@ -1,7 +1,7 @@
 """The whole matrix of access: every route and method, called by every principal, in every mode.
 
 `access_table.py` says who may do what. A refused request gets the status and code of the contract,
-and changes nothing in the store.
+and changes nothing in the store. Every answer has the security headers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tests.component.security.principals import (
     OURS,
     all_principals,
 )
+from tests.component.security.promised_headers import missing
 from tests.support.http import exchange, served
 from tests.support.kept import kept
 from tests.support.serving import ask, request
@@ -57,7 +58,7 @@ class Matrix:
     async def ask(self, who, method, path, query="", body=""):
         self.sent += 1
         headers = self._principals[who] | ({"Content-Type": "application/json"} if body else {})
-        return await exchange(
+        answer = await exchange(
             self._container.app,
             method,
             path,
@@ -66,6 +67,9 @@ class Matrix:
             body=body.replace("@", str(self._number)).encode(),
             frames=3,
         )
+        if wrong := missing(answer):
+            self.wrong.append(f"{method} {path} by {who}: {answer.status} without {wrong}")
+        return answer
 
     async def check(self, row, who, mode):
         """Send the request of this row as `who`, and what else its method implies."""
@@ -142,7 +146,8 @@ async def test_every_route_and_method_is_in_the_table_of_access(container):
     "2,000 requests, of which most are refused before any store is asked"
 )
 async def test_every_principal_may_do_what_the_table_says_and_nothing_else(matrix, mode):
-    """ASVS 5.0.0 V8.2.1, V8.2.2, V8.3.1, V7.4.1: enforced by the server, for ended sessions too."""
+    """ASVS 5.0.0 V8.2.1, V8.2.2, V8.3.1, V7.4.1: enforced by the server, for ended sessions too;
+    V3.4.3, V3.4.4, V3.4.5, V3.4.6, V4.1.1: the headers of its answers."""
     for row in ROWS:
         for who in EVERYONE:
             await matrix.check(row, who, mode)

@@ -1,4 +1,7 @@
-"""The security headers of every answer: of each route, of errors, and of what Quart never sees."""
+"""The security headers of errors, of static files, and of what Quart never sees.
+
+Those of each route are checked with its access (test_access.py).
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,12 @@ from quart import Blueprint
 
 from tests.component.security.access_table import ROWS
 from tests.component.security.principals import EVERYONE, all_principals
-from tests.support.http import Caller, exchange, lose_store, reading, served
+from tests.component.security.promised_headers import missing
+from tests.support.http import Caller, lose_store, reading, served
 from tests.support.serving import ask, request
 
 PROXY = "10.0.0.1"
 HSTS = "max-age=31536000; includeSubDomains"
-PROMISED = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "strict-origin-when-cross-origin",
-    "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
-}
-
-
-def missing(answer):
-    """The headers that this answer should have and has not, or has with another value."""
-    headers = answer.headers
-    wrong = {name: headers.get(name) for name in PROMISED if headers.get(name) != PROMISED[name]}
-    policy = headers.get("Content-Security-Policy", "")
-    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";") if rule)
-    # No inline script, no other host, and nothing where no directive allows it.
-    nothing = {rules.get(name) for name in ("default-src", "base-uri", "frame-ancestors")}
-    if nothing != {"'none'"} or not set(rules.values()) <= {"'self'", "'none'"}:
-        wrong["Content-Security-Policy"] = policy
-    if answer.body and "Content-Type" not in headers:
-        wrong["Content-Type"] = None
-    return wrong
 
 
 def static_files(app):
@@ -45,28 +28,6 @@ def static_files(app):
 @pytest.fixture
 def anyone(container):
     return Caller(container.app)
-
-
-@pytest.mark.drill_on_firestore("as many requests as there are routes and callers")
-async def test_every_answer_of_every_route_to_every_caller_has_the_security_headers(
-    container, clock
-):
-    """ASVS 5.0.0 V3.4.3, V3.4.4, V3.4.5, V3.4.6, V4.1.1."""
-    principals = await all_principals(container, clock)
-    for row in ROWS:
-        for who in EVERYONE:
-            headers = principals[who] | ({"Content-Type": "application/json"} if row.body else {})
-            sent = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
-            for method in (row.method, "HEAD", "OPTIONS", "DELETE"):
-                answer = await exchange(
-                    container.app,
-                    method,
-                    row.url or row.path,
-                    query=row.query.encode(),
-                    headers=sent,
-                    body=row.body.replace("@", "250").encode(),
-                )
-                assert missing(answer) == {}, (method, str(row), who, answer.status)
 
 
 @pytest.mark.parametrize(
