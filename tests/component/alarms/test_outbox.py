@@ -117,9 +117,11 @@ async def test_a_notice_is_sent_with_what_the_zone_does_now(base):
 
 
 async def test_a_flood_is_one_message_within_its_size(base):
-    async with a_target(base) as receiver, parts_of(base) as parts:
+    async with a_target(base) as receiver:
+        parts = unstarted(base)
         await store(base, parts, *(raised(f"z{n}", id=f"silent-z{n}") for n in range(600)))
-        await until(lambda: is_empty(base))
+        async with parts_of(base, parts):
+            await until(lambda: is_empty(base))
     (posted,) = receiver.posted
     told = posted.json()
     assert len(posted.body) <= MESSAGE_MAX
