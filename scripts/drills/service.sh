@@ -15,6 +15,8 @@ KILLED_S=30 FROZEN_S=75
 [ "$(id -u)" -eq 0 ] || die "Run it as root: it makes and boots a Debian."
 install_packages debootstrap systemd-container || die "Install debootstrap and systemd-container."
 debian=$(mktemp -d /var/tmp/bas-debian.XXXXXX)
+# Its accounts must be able to pass through its root folder.
+chmod 755 "$debian"
 boot=
 
 leave() {
@@ -28,7 +30,7 @@ inside() {
     local init
     init=$(pgrep --parent "$boot")
     nsenter --target "$init" --mount --pid --uts --ipc --root --wd=/proc/"$init"/root \
-        env --ignore-environment PATH=/usr/sbin:/usr/bin HOME=/root "$@"
+        env --ignore-environment PATH=/usr/local/bin:/usr/sbin:/usr/bin HOME=/root "$@"
 }
 
 property() { inside systemctl show bas --property "$1" --value; }
@@ -44,7 +46,9 @@ within() {
     say "$what: $((SECONDS - began)) s"
 }
 
-is_up() { inside systemctl is-system-running 2>/dev/null | grep -qE 'running|degraded'; }
+is_up() {
+    case $(inside systemctl is-system-running 2>/dev/null) in running | degraded) ;; *) false ;; esac
+}
 answers() { [ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$port/healthz")" = 200 ]; }
 is_new() { [ "$(property MainPID)" != "$old" ] && answers; }
 was_tried_again() { [ "$(property SubState)" = auto-restart ]; }

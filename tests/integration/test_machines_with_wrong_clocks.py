@@ -18,8 +18,9 @@ from tests.support.http import Caller, reading, served, stored
 from tools.firestore_emulator import SWITCHES, FirestoreEmulator
 from tools.redis_server import RedisServer
 
-# Both measurements at the start are right to some milliseconds, and the second is made later.
-SLACK_S = 1.0
+# Both measurements at the start are right to some milliseconds, and the second is made later: on a
+# busy machine by seconds.
+SLACK_S = 4.0
 MINIMUM_S = 10.0
 Machines: TypeAlias = list[tuple[Container, ManualClock]]
 

@@ -81,11 +81,12 @@ async def opened(site: Site, session: str) -> StreamClient:
 
 
 def without_asides(frames: list[Frame]) -> list[Frame]:
-    """These but for events of zones, and of the session, which is always about to end here.
+    """These but for events of zones and their alarms, and of the session, which is always about to
+    end here.
 
     A zone is silent ten seconds after an earlier test has posted.
     """
-    return [frame for frame in frames if frame.event not in {"zone", "session"}]
+    return [frame for frame in frames if frame.event not in {"zone", "alarm", "session"}]
 
 
 async def ends_in_time(site: Site, stream: StreamClient, session: str) -> list[Frame]:
