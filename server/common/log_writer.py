@@ -146,6 +146,8 @@ def log_to_stderr(level: str, style: str) -> LogWriter:
 
     `style` is a name in FORMATS.
     """
+    # No line has the name that `multiprocessing` gives to a process; asking it loads the package.
+    logging.logMultiprocessing = False
     writer = LogWriter(_descriptor_of_stderr())
     writer.setFormatter(FORMATS[style]())
     logging.basicConfig(level=level, handlers=[writer])
