@@ -8,17 +8,13 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Literal, TypeVar
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+# Not from the package itself: that imports HTTP servers and clients.
+from prometheus_client.metrics import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import CollectorRegistry
 
 from server.common import metric_labels as known
+from server.common.metrics_text import exposition
 from server.common.version import VERSION, revision
 from server.config.config import metrics_folder
 
@@ -329,7 +325,7 @@ class Metrics:
         self.settle()
         folder = metrics_folder()
         if folder is None:
-            return generate_latest(self.registry)
+            return exposition(self.registry)
         from prometheus_client.multiprocess import MultiProcessCollector
 
         from server.common.process_metrics import EachProcess
@@ -337,7 +333,7 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
         together.register(EachProcess(folder))
-        return generate_latest(together)
+        return exposition(together)
 
 
 def process_ended(folder: str, pid: int) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
 
-from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 

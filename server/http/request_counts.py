@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from prometheus_client import Counter
+from prometheus_client.metrics import Counter
 from quart import Quart, Response, request
 
 from server.common.metric_labels import FAILED, NO_ROUTE

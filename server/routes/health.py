@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from quart import Blueprint, Response, request
 from quart_schema import validate_response
 
@@ -13,6 +12,7 @@ from server.common.bearer import bearer
 from server.common.clock import Clock
 from server.common.errors import BasError, Forbidden, Unavailable
 from server.common.metrics import Metrics
+from server.common.metrics_text import CONTENT_TYPE
 from server.common.shared_check import Checks, ask
 from server.config.config import ServerConfig
 from server.routes.models import Alive, FirestoreHealth, Health, LiveStreams, Ready
@@ -82,7 +82,7 @@ def blueprint(
             raise Forbidden(
                 "Metrics are closed", "METRICS_CLOSED", f"BAS_METRICS is {config.metrics}"
             )
-        return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.exposition(), content_type=CONTENT_TYPE)
 
     return bp
 

@@ -151,6 +151,7 @@ def test_imports_point_in_the_right_direction(path):
 PACKAGES = {
     "config/config.py": {"msgspec"},
     "common/metrics.py": {"prometheus_client"},
+    "common/metrics_text.py": {"prometheus_client"},
     "common/process_metrics.py": {"prometheus_client"},
     "common/time_zones.py": {"tzdata"},
 }
