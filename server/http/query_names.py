@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+import difflib
 from functools import cache
 from urllib.parse import quote
 
@@ -60,7 +60,7 @@ def add_query_names(app: Quart) -> None:
         if rule is None or rule.rule in LENIENT or not rule.rule.startswith(("/api/", "/auth/")):
             return
         for name in unknown(app):
-            near = get_close_matches(name[:NAME_MAX], known(app), 1)
+            near = difflib.get_close_matches(name[:NAME_MAX], known(app), 1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known(app))}"
             raise Invalid("Unknown name in the query", "UNKNOWN_QUERY", f"{_shown(name)}: {hint}")
 

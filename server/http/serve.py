@@ -65,8 +65,10 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 def _bind(host: str, port: int, shared: bool) -> socket.socket:
+    # For a `str`, Python loads the tables of international names.
+    ascii_host = host.encode() if host.isascii() else host
     family, kind, proto, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ascii_host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     sock = socket.socket(family, kind, proto)
     try:

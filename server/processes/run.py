@@ -25,11 +25,9 @@ from server.container import Base, Container, OpenBase, OpenContainer
 from server.http.serve import Drain, OnReady, listen, serve, stop_signal
 from server.http.tls import ServerTls
 from server.processes.certificate import own_tls, watched
-from server.processes.child import ChildCommand
 from server.processes.only_server import OnlyServer
 from server.processes.outside import Outside
 from server.processes.pulse import ALIVE, Pulse
-from server.processes.supervisor import Supervisor
 from server.services.firestore.store_watch import RETRY_S
 from server.services.ports.documents import StoreUnavailable
 
@@ -73,6 +71,10 @@ async def serve_alone(
 
 async def supervise(config: ServerConfig, demo: bool, open_base: OpenBase) -> int:
     """Run the server as `config.processes` children of this process; return the exit code."""
+    # Imported here: only a server of several processes has these parts.
+    from server.processes.child import ChildCommand
+    from server.processes.supervisor import Supervisor
+
     _log_start(config)
     own_tls(config)  # its children read the files, which may be of no use
     stop, roll, demonstration = stop_signal(), asyncio.Event(), _Demo(demo, config)

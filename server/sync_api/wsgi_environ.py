@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes
 
@@ -59,6 +58,9 @@ def session_ids(environ: Mapping[str, Any]) -> list[str]:
 
     They are read as from a request to this server's own routes: see `auth/session_cookies.py`.
     """
+    # Imported here: only an application of the existing server's interface has such requests.
+    from http.cookies import CookieError, SimpleCookie
+
     cookies = SimpleCookie()
     with suppress(CookieError):
         cookies.load(str(environ.get("HTTP_COOKIE", "")))

@@ -7,12 +7,14 @@ import contextlib
 import re
 import ssl
 from collections.abc import Mapping, Sequence
-from email.message import EmailMessage
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from server.alarms.notice_models import MailTls
 from server.alarms.targets.sockets import NotSent, connected
 from server.config.parsers import Network
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 ADDRESS_MAX = 254

@@ -8,8 +8,7 @@ import hmac
 import re
 import ssl
 from collections.abc import Sequence
-from email.message import EmailMessage
-from email.utils import formatdate
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,6 +19,9 @@ from server.alarms.targets.mail import MailServer, send_mail
 from server.alarms.targets.message import MESSAGE_MAX, NTFY_MAX, NoticeMessage, text_of
 from server.alarms.targets.sockets import NotSent
 from server.config.parsers import Network
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
 
 SEND_S = 10.0
 ID_HEADER = "X-BAS-Notice-ID"
@@ -115,6 +117,10 @@ def _ntfy(address: WebAddress, message: NoticeMessage) -> tuple[WebAddress, byte
 
 
 def _mail(target: NoticeTarget, message: NoticeMessage, recipients: Sequence[str]) -> EmailMessage:
+    # Imported here: most sites send no e-mail.
+    from email.message import EmailMessage
+    from email.utils import formatdate
+
     mail = EmailMessage()
     mail["From"] = target.sender
     mail["To"] = ", ".join(recipients)
