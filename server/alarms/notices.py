@@ -176,9 +176,15 @@ class AlarmNotices(AlarmListener):
     async def _refresh_for_ever(self) -> None:
         while True:
             try:
-                await self._read(SITE_TENANT)
+                await self._sender.prepare(await self._read(SITE_TENANT))
             except Unavailable as error:
                 log.debug("the notice targets could not be read: %s", error)
+            except (OSError, ImportError) as error:
+                log.warning(
+                    "what sending notices takes could not be loaded (%s): look at the disk with the"
+                    " Python packages; it is attempted again",
+                    error,
+                )
             await asyncio.sleep(REFRESH_S)
 
 

@@ -32,6 +32,15 @@ class MailServer(NamedTuple):
     password: str
 
 
+def load_mail() -> None:
+    """Import what an e-mail takes; ImportError or OSError if the disk does not give it."""
+    import email.message
+    import email.policy
+    import email.utils  # noqa: F401
+
+    import aiosmtplib  # noqa: F401
+
+
 def is_mail_address(text: str) -> bool:
     """Whether this can be an e-mail address, in ASCII and without a name."""
     return len(text) <= ADDRESS_MAX and _ADDRESS.fullmatch(text) is not None

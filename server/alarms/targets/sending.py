@@ -15,7 +15,7 @@ import msgspec
 
 from server.alarms.notice_models import NoticeTarget
 from server.alarms.targets.http_post import WebAddress, post, web_address
-from server.alarms.targets.mail import MailServer, send_mail
+from server.alarms.targets.mail import MailServer, load_mail, send_mail
 from server.alarms.targets.message import MESSAGE_MAX, NTFY_MAX, NoticeMessage, text_of
 from server.alarms.targets.sockets import NotSent
 from server.config.parsers import Network
@@ -40,6 +40,7 @@ class NoticeSender:
         self._allowed = allowed
         self._clear_passwords = clear_passwords
         self._tls: ssl.SSLContext | None = None
+        self._has_mail = False
 
     def forbidden(self, target: NoticeTarget) -> str:
         """Why nothing may be sent to this target; empty if it may."""
@@ -50,6 +51,17 @@ class NoticeSender:
             return "a password needs TLS, unless BAS_NOTICE_CLEAR_PASSWORDS=1 allows clear text"
         return ""
 
+    async def prepare(self, targets: Sequence[NoticeTarget]) -> None:
+        """Load what sending to these targets takes, from a disk that may fail before an alarm.
+
+        Raises ImportError or OSError if it fails already.
+        """
+        if targets:
+            await self._certificates()
+        if not self._has_mail and any(one.kind == "email" for one in targets):
+            await asyncio.to_thread(load_mail)
+            self._has_mail = True
+
     async def send(
         self, target: NoticeTarget, message: NoticeMessage, left: Sequence[str] = ()
     ) -> None:
@@ -57,14 +69,18 @@ class NoticeSender:
         why = self.forbidden(target)
         if why:
             raise NotSent(why)
+        tls = await self._certificates()
+        try:
+            async with asyncio.timeout(SEND_S):
+                await self._send(target, message, left, tls)
+        except TimeoutError:
+            raise NotSent(f"no answer in {SEND_S:.0f} s", unsure=True) from None
+
+    async def _certificates(self) -> ssl.SSLContext:
         if self._tls is None:
             # Reads the system's certificates, which takes about 20 ms.
             self._tls = await asyncio.to_thread(ssl.create_default_context)
-        try:
-            async with asyncio.timeout(SEND_S):
-                await self._send(target, message, left, self._tls)
-        except TimeoutError:
-            raise NotSent(f"no answer in {SEND_S:.0f} s", unsure=True) from None
+        return self._tls
 
     async def _send(
         self,

@@ -7,6 +7,8 @@ import hashlib
 import hmac
 import socket
 import ssl
+import subprocess
+import sys
 
 import pytest
 
@@ -210,3 +212,40 @@ async def test_a_name_in_the_subject_adds_no_header(sender):
     ((_, mail),) = receiver.mails
     assert mail["Bcc"] is None
     assert "Bcc: eve@example.com" in mail["Subject"]
+
+
+def test_what_the_site_s_targets_need_is_loaded_before_the_first_alarm():
+    """Then the disk may fail; a site without a target for e-mail saves the memory."""
+    code = """
+import asyncio, sys
+from types import SimpleNamespace
+from server.alarms.notices import AlarmNotices
+from server.alarms.targets.sending import NoticeSender
+from server.common.clock import SystemClock
+from tests.support.notices import HERE, mailbox
+LOADED = {"aiosmtplib", "email.message", "email.policy"}
+found, looked = [], asyncio.Event()
+async def targets_of(tenant_id):
+    looked.set()
+    return found
+async def main():
+    sender = NoticeSender(HERE, clear_passwords=True)
+    heard = SimpleNamespace(listen=lambda *_: None)
+    store, clock = SimpleNamespace(targets_of=targets_of), SystemClock()
+    for expected in (set(), LOADED):
+        looked.clear()
+        notices = AlarmNotices(store, sender, None, heard, clock, None, "", lambda: None)
+        notices.start()
+        await asyncio.wait_for(looked.wait(), 60)
+        async with asyncio.timeout(60):
+            while not LOADED & set(sys.modules) >= expected:
+                await asyncio.sleep(0.01)
+        assert LOADED & set(sys.modules) == expected
+        await notices.stop()
+        found.append(mailbox(1))
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
