@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tools.process import REPOSITORY, ServerProcess
 
+AS_INSTALLED = str(REPOSITORY / "scripts" / "bench" / "as_installed")
 SERVER_CORE, LOAD_CORE = 0, 1
 _ALLOWED = sorted(os.sched_getaffinity(0))
 
@@ -52,11 +53,12 @@ def server_of(program: Path, data_dir: Path, **settings: str) -> Iterator[Server
     """As `server`, of the `bas_server.py` of any version.
 
     Compiled modules are kept, as for an operator, even where the shell of a developer forbids it:
-    compiling at every start costs time and leaves half a megabyte behind.
+    compiling at every start costs time and leaves half a megabyte behind. Packages that only test
+    tools bring are hidden from it.
     """
     with ExitStack() as stack:
         with on_core(SERVER_CORE):
-            settings = {"PYTHONDONTWRITEBYTECODE": ""} | settings
+            settings = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": AS_INSTALLED} | settings
             started = ServerProcess(data_dir, program=(str(program),), **settings)  # type: ignore[arg-type]  # no `folder`
             process = stack.enter_context(started)
         yield process
