@@ -7,6 +7,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import uvloop
@@ -41,7 +42,7 @@ def main(
     serving = not arguments or arguments[0] in SERVING
     if serving:
         keep_little()
-    options = (serving_options() if serving else command_line()).parse_args(arguments)
+    given = options(arguments)
     openers = Openers(open_base, open_container, open_both, open_legacy, files)
     try:
         config = ServerConfig.from_env()
@@ -49,9 +50,9 @@ def main(
         return _fail(f"{error}", USAGE_ERROR)
     log = log_to_stderr(config.log_level.upper(), config.log_format)
     try:
-        if options.command is None:
-            return _run(_serve(options, config, openers, log))
-        return _run(options.command.run(options, config, openers))
+        if given.command is None:
+            return _run(_serve(given, config, openers, log))
+        return _run(given.command.run(given, config, openers))
     except BasError as error:
         return _fail(f"{error.error}" + (f": {error.message}" if error.message else ""), FAILURE)
     except UsageError as error:
@@ -60,6 +61,14 @@ def main(
         return _fail(str(error), FAILURE)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def options(arguments: list[str]) -> argparse.Namespace | SimpleNamespace:
+    """The options of a server, or those of a command with its `command`."""
+    if not arguments:
+        # As `serving_options` would give it, without the memory of argparse.
+        return SimpleNamespace(command=None, child=None, demo=False, new_site=False)
+    return (serving_options() if arguments[0] in SERVING else command_line()).parse_args(arguments)
 
 
 def serving_options() -> argparse.ArgumentParser:
@@ -123,7 +132,10 @@ def _commands() -> list[CliCommand]:
 
 
 async def _serve(
-    options: argparse.Namespace, config: ServerConfig, openers: Openers, log: LogWriter
+    options: argparse.Namespace | SimpleNamespace,
+    config: ServerConfig,
+    openers: Openers,
+    log: LogWriter,
 ) -> int:
     if options.child is not None:
         listening, channel = options.child

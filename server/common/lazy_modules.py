@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # first needed in an emergency.
 LATER: dict[str, Collection[str]] = {
     "aiofiles.tempfile": (),
+    "argparse": (),  # a server without options
     "bz2": (),  # shutil's archives
     "calendar": (),
     "code": (),  # Quart's shell
@@ -54,10 +55,15 @@ LATER: dict[str, Collection[str]] = {
     "prometheus_client.mmap_dict": ("MmapedDict", "mmap_key"),
     "quart.testing.client": ("QuartClient",),
     "shlex": (),
+    "shutil": (),
     "tempfile": ("SpooledTemporaryFile", "TemporaryFile"),
     "textwrap": (),
     "tomllib": (),  # files with Hypercorn's settings
     "urllib.request": ("Request",),
+    "werkzeug.sansio.multipart": (  # forms
+        *("Data", "Epilogue", "Field", "File", "NeedData", "Preamble"),
+        *("MultipartDecoder", "MultipartEncoder"),
+    ),
     "werkzeug.serving": ("is_running_from_reloader", "run_simple"),  # a server for development
     "werkzeug.test": ("Client",),
     "zipfile": (),  # packages in archives
