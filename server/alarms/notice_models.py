@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from server.alarms.alarm import Alarm, Severity
 from server.services.ports.values import Integer, Name
 
 TargetKind = Literal["webhook", "ntfy", "email"]
 MailTls = Literal["starttls", "tls", "none"]
+
+
+# Only shown: `wrong_hours` refuses others, with an error that says what to do.
+_DAYS = {"minItems": 1, "uniqueItems": True}
+Weekday = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": 7})]
+TimeOfDay = Annotated[str, Meta(extra_json_schema={"pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"})]
 
 
 class TargetHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,9 +27,9 @@ class TargetHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the start is on the next day, so 22:00 to 06:00 of day 5 ends on Saturday morning.
     """
 
-    days: list[int]
-    start: str
-    end: str
+    days: Annotated[list[Weekday], Meta(extra_json_schema=_DAYS)]
+    start: TimeOfDay
+    end: TimeOfDay
 
 
 class NoticeTarget(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,10 +6,12 @@ import difflib
 from functools import cache
 from urllib.parse import quote
 
+from msgspec import Struct
+from msgspec.inspect import NoneType, StrType, UnionType, type_info
 from quart import Quart, Response, request
 from quart_schema.validation import QUART_SCHEMA_QUERYSTRING_ATTRIBUTE
 
-from server.common.errors import Invalid
+from server.common.errors import Invalid, InvalidField
 from server.http.openapi.document import every_operation
 
 HEADER = "X-Unknown-Query"
@@ -74,6 +76,7 @@ def add_query_names(app: Quart) -> None:
 
     app.before_request(refuse)
     app.after_request(show)
+    _add_query_nulls(app)
 
 
 def known(app: Quart) -> list[str]:
@@ -81,6 +84,36 @@ def known(app: Quart) -> list[str]:
     view = app.view_functions[request.endpoint or ""]
     model = getattr(view, QUART_SCHEMA_QUERYSTRING_ATTRIBUTE, None)
     return list(model.__struct_fields__) if model else []
+
+
+def _add_query_nulls(app: Quart) -> None:
+    """Refuse the text `null` where a query has a number; msgspec would take it for none."""
+
+    async def refuse() -> None:
+        if b"null" not in request.query_string.lower():
+            return
+        view = app.view_functions.get(request.endpoint or "")
+        model = getattr(view, QUART_SCHEMA_QUERYSTRING_ATTRIBUTE, None)
+        for name in optional_numbers(model) if model else ():
+            if any(value.lower() == "null" for value in request.args.getlist(name)):
+                raise InvalidField(name, "null is no number: leave the name out")
+
+    app.before_request(refuse)
+
+
+@cache
+def optional_numbers(model: type[Struct]) -> tuple[str, ...]:
+    """The fields of a query that are a number or nothing."""
+    kinds = {
+        field.name: field.type.types if isinstance(field.type, UnionType) else (field.type,)
+        for field in type_info(model).fields  # type: ignore[attr-defined]
+    }
+    return tuple(
+        name
+        for name, types in kinds.items()
+        if any(isinstance(one, NoneType) for one in types)
+        and not any(isinstance(one, StrType) for one in types)
+    )
 
 
 def unknown(app: Quart) -> list[str]:

@@ -10,6 +10,11 @@ from server.alarms.alarm_view import AlarmView
 from server.routes.models import Limit, Milliseconds
 
 SHELF_MAX_S = 30 * 86_400
+# Only shown: the view refuses others. No control characters but tabs and ends of lines, and not
+# only white space.
+_TEXT = r"[^\x00-\x08\x0b-\x1f]*"
+_SEEN = r"[^\x00-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+REMARK = f"^{_TEXT}{_SEEN}{_TEXT}$"
 
 
 class AlarmsQuery(Struct):
@@ -47,4 +52,4 @@ class ShelveBody(Struct, forbid_unknown_fields=True):
 class CommentBody(Struct, forbid_unknown_fields=True):
     """A remark of 1 to 500 characters."""
 
-    text: Annotated[str, Meta(min_length=1, max_length=500)]
+    text: Annotated[str, Meta(min_length=1, max_length=500, extra_json_schema={"pattern": REMARK})]

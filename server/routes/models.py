@@ -29,7 +29,8 @@ LongLimit = Annotated[int, Meta(ge=1, le=10_000)]
 Milliseconds = Annotated[int, Meta(ge=0, le=SAFE_INTEGER)]
 MetadataKey = Annotated[str, Meta(min_length=1, max_length=64)]
 MetadataText = Annotated[str, Meta(max_length=1024)]
-MetadataNumber = Annotated[int, Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
+_Safe = Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)
+MetadataNumber = Annotated[int, _Safe] | Annotated[float, _Safe]
 
 # What the API's document says of a field, and its view checks: an error there has its own words.
 NEEDED = {"x-required": True}
@@ -75,7 +76,7 @@ class RegisterDevice(Struct):
 
     device_id: DeviceId
     metadata: Annotated[
-        dict[MetadataKey, MetadataText | MetadataNumber | float | bool | None],
+        dict[MetadataKey, MetadataText | MetadataNumber | bool | None],
         Meta(max_length=32),
     ] = msgspec.field(default_factory=dict)
 

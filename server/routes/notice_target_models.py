@@ -19,7 +19,7 @@ class NoticeTargetFields(Struct, forbid_unknown_fields=True):
     target keeps the one that it has; an empty one removes it.
     """
 
-    name: Annotated[str, Meta(max_length=64)]
+    name: Annotated[str, Meta(max_length=64, extra_json_schema={"minLength": 1})]
     kind: TargetKind
     enabled: bool = True
     severity: Severity = "warning"
@@ -37,7 +37,9 @@ class NoticeTargetFields(Struct, forbid_unknown_fields=True):
 class NewNoticeTarget(NoticeTargetFields, forbid_unknown_fields=True):
     """A new target; without an `id` it gets a random one."""
 
-    id: Annotated[str, Meta(max_length=64)] = ""
+    id: Annotated[
+        str, Meta(max_length=64, extra_json_schema={"pattern": "^([A-Za-z0-9][A-Za-z0-9._-]*)?$"})
+    ] = ""
 
 
 class NoticeTargetView(Struct):

@@ -18,7 +18,9 @@ class NewTokenBody(Struct, forbid_unknown_fields=True):
     zones. A `display` is a wall screen and is read-only.
     """
 
-    name: Annotated[str, Meta(max_length=64)]
+    name: Annotated[
+        str, Meta(max_length=64, extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"})
+    ]
     role: Literal["read-only", "operator"] = "read-only"
     zones: Annotated[list[DeviceId], Meta(max_length=100)] = []
     expires_in: Annotated[int, Meta(ge=1, le=315_360_000)] | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import msgspec
 from quart import has_request_context, request
 from werkzeug.routing.rules import Rule
 
@@ -30,10 +31,14 @@ from server.http.openapi.operations import (
     VARIABLE,
     Operation,
 )
+from server.routes.models import DeviceId
 
 ANSWERS = Path(__file__).with_name("answers.json")
 GUARDED = ("read-only", "operator", "admin")
 HIDDEN = {"OPTIONS", "HEAD"}
+ANY_PART: Schema = {"type": "string", "minLength": 1}
+# What the part of a path with this name may be, where the view refuses another with 400.
+PATH_PARTS: dict[str, Schema] = {"device_id": msgspec.json.schema(DeviceId)}
 RETRIED = {423, 429, 503}
 
 SCHEMES: dict[str, Schema] = {
@@ -114,7 +119,7 @@ class ApiDocument(MsgspecProvider):
         for parameter in described["parameters"]:
             parameter["description"] = PARAMETERS.get(parameter["name"], "")
             if parameter["in"] == "path":
-                parameter["schema"] = {"type": "string", "minLength": 1}
+                parameter["schema"] = PATH_PARTS.get(parameter["name"], ANY_PART)
                 parameter["example"] = operation.path.get(parameter["name"], "")
             elif values := parse_qs(operation.query).get(parameter["name"]):
                 parameter["example"] = _typed(values, parameter["schema"])

@@ -95,6 +95,13 @@ async def test_a_new_route_refuses_an_unknown_query_name_and_names_the_nearest(a
     assert answer.json()["message"] == "devise_id: did you mean device_id?"
 
 
+async def test_the_text_null_is_no_time(reader):
+    for query in ("start=null", "end=NULL", "start=1&start=null"):
+        answer = await reader.get(f"/api/telemetry/window?{query}")
+        assert (answer.status, answer.json()["code"]) == (400, "INVALID_FIELD"), query
+    assert (await reader.get("/api/telemetry?device_id=null")).json() == []
+
+
 async def test_a_wrong_address_gets_a_page_with_a_way_home(anyone):
     answer = await anyone.get("/nothing-here")
     assert answer.status == 404

@@ -141,6 +141,12 @@ async def test_a_body_says_its_ranges_and_required_fields(document):
     assert schemas["NewUser"]["properties"]["password"]["minLength"] == 12
 
 
+async def test_a_device_in_a_path_is_described_as_in_a_body(document):
+    (in_path,) = operations_of(document)["GET /api/zones/{device_id}"]["parameters"]
+    in_body = document["components"]["schemas"]["RegisterDevice"]["properties"]["device_id"]
+    assert in_path["schema"] == in_body
+
+
 async def test_the_stream_names_its_events_and_their_data(document):
     stream = operations_of(document)["GET /api/sse/telemetry"]["responses"]["200"]
     events = stream["content"]["text/event-stream"]["x-events"]
