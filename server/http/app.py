@@ -46,7 +46,7 @@ from server.http.body_room import BodyRoom
 from server.http.cache_rules import add_cache_rules
 from server.http.compression import add_compression
 from server.http.host_check import HostCheck, own_names
-from server.http.openapi.document import ApiDocument
+from server.http.openapi.document import ApiDocument, add_document
 from server.http.query_names import add_query_names
 from server.http.request_counts import count_answers, counting_refusals
 from server.http.request_ids import RequestIds
@@ -169,13 +169,12 @@ def create_app(
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     QuartSchema(
         app,
-        swagger_ui_path=None,
-        redoc_ui_path=None,
-        scalar_ui_path=None,
+        openapi_path=None,
         info=Info(title="BAS server", version=VERSION),
         conversion_preference="msgspec",
         openapi_provider_class=ApiDocument,
     )
+    add_document(app)
     app.json = _Json(app)
     app.jinja_env.globals["site_time_zone"] = zone_name(config.timezone)
     app.before_request(guard.check_origin)

@@ -26,6 +26,14 @@ def add_cache_rules(app: Quart) -> None:
             response.headers.setdefault("Cache-Control", "no-store")
         elif is_read:
             response.headers.setdefault("Cache-Control", "no-cache")
+            await _add_tag(response)
         return response
 
     app.after_request(rule)
+
+
+async def _add_tag(response: Response) -> None:
+    """Let a browser that has this page keep it: it is asked for each time, and rarely changes."""
+    if response.status_code == 200 and response.mimetype == "text/html":
+        await response.add_etag(weak=True)
+        await response.make_conditional(request)

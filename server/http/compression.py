@@ -16,10 +16,13 @@ GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 
 def add_compression(app: Quart) -> None:
-    """Pack answers to GET of at least MIN_BYTES of JSON where Accept-Encoding names gzip."""
+    """Pack answers of at least MIN_BYTES of JSON where Accept-Encoding names gzip.
+
+    Those to HEAD too, whose head is that of GET.
+    """
 
     async def pack(response: Response) -> Response:
-        if response.mimetype != "application/json" or request.method != "GET":
+        if response.mimetype != "application/json" or request.method not in {"GET", "HEAD"}:
             return response
         response.vary.add("Accept-Encoding")
         size = response.content_length or 0

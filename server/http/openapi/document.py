@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -10,7 +11,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
-from quart import has_request_context, request
+from quart import Quart, Response, has_request_context, request
+from quart_schema import hide
 from werkzeug.routing.rules import Rule
 
 from server.http.openapi.msgspec_provider import (
@@ -39,6 +41,8 @@ HIDDEN = {"OPTIONS", "HEAD"}
 ANY_PART: Schema = {"type": "string", "minLength": 1}
 # What the part of a path with this name may be, where the view refuses another with 400.
 PATH_PARTS: dict[str, Schema] = {"device_id": msgspec.json.schema(DeviceId)}
+# A trusted proxy names the prefix; there is hardly ever more than one.
+PREFIXES_MAX = 4
 RETRIED = {423, 429, 503}
 
 SCHEMES: dict[str, Schema] = {
@@ -126,6 +130,28 @@ class ApiDocument(MsgspecProvider):
         if "requestBody" in described:
             _complete_body(described["requestBody"], operation)
         _complete_answers(described["responses"], operation)
+
+
+def add_document(app: Quart) -> None:
+    """Add /openapi.json. The document is made once for each path prefix: that takes a while."""
+    made: dict[str, tuple[bytes, str]] = {}
+
+    @hide
+    async def openapi() -> Response:
+        prefix = request.root_path
+        if prefix not in made:
+            if len(made) >= PREFIXES_MAX:
+                made.clear()
+            body = msgspec.json.encode(app.extensions["QUART_SCHEMA"].openapi_provider.schema())
+            made[prefix] = body, hashlib.sha256(body).hexdigest()[:16]
+        body, tag = made[prefix]
+        response = Response(body, mimetype="application/json")
+        # Weak, since it is the same one for the packed body.
+        response.set_etag(tag, weak=True)
+        await response.make_conditional(request)
+        return response
+
+    app.add_url_rule("/openapi.json", "openapi", openapi)
 
 
 def keys_of(rule: Rule) -> Iterator[str]:

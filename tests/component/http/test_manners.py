@@ -102,6 +102,40 @@ async def test_the_text_null_is_no_time(reader):
     assert (await reader.get("/api/telemetry?device_id=null")).json() == []
 
 
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json"])
+async def test_who_has_a_page_already_gets_no_second_copy(anyone, path):
+    first = await anyone.get(path)
+    tag = first.headers["ETag"]
+    for method in ("GET", "HEAD"):
+        again = await anyone.open(method, path, headers={"If-None-Match": tag})
+        assert (again.status, again.body) == (304, b""), method
+        assert again.headers["ETag"] == tag
+        assert again.headers["Cache-Control"] == "no-cache"
+    other = await anyone.get(path, headers={"If-None-Match": 'W/"another"'})
+    assert (other.status, other.body) == (200, first.body)
+
+
+async def test_the_document_is_made_once_for_each_prefix(anyone, container, monkeypatch):
+    made = []
+    provider = container.app.extensions["QUART_SCHEMA"].openapi_provider
+    schema = provider.schema
+    monkeypatch.setattr(provider, "schema", lambda: made.append(1) or schema())
+    packed = {"Accept-Encoding": "gzip"}
+    tags = {(await anyone.get("/openapi.json", headers=packed)).headers["ETag"] for _ in range(3)}
+    tags.add((await anyone.get("/openapi.json")).headers["ETag"])
+    assert (len(tags), len(made)) == (1, 1)
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/", "/api/status", "/docs"])
+async def test_head_has_the_head_of_get(anyone, path):
+    for headers in ({}, {"Accept-Encoding": "gzip"}):
+        get = await anyone.get(path, headers=headers)
+        head = await anyone.open("HEAD", path, headers=headers)
+        for answer in (get, head):
+            del answer.headers["X-Request-ID"]
+        assert list(head.headers) == list(get.headers)
+
+
 async def test_a_wrong_address_gets_a_page_with_a_way_home(anyone):
     answer = await anyone.get("/nothing-here")
     assert answer.status == 404
