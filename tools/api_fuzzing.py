@@ -44,7 +44,7 @@ def fuzz(
 ) -> int:
     """Run schemathesis with these options; its exit code. It prints to `output`, or shows it."""
     with documented_server(folder / "data", **SETTINGS) as server:
-        session = _log_in(server.port)
+        session = session_of(server.port, "admin")
         for name in ("keeper", "changer", "leaver"):
             new = {"username": name, "password": PASSWORD, "role": "admin"}
             _post(server.port, "/api/users", new, {"X-Session-ID": session})
@@ -81,9 +81,9 @@ def fuzz(
         ).returncode
 
 
-def _log_in(port: int) -> str:
-    """The secret id of a new session of the admin."""
-    cookie = _post(port, "/auth/login", {"username": "admin", "password": PASSWORD})
+def session_of(port: int, name: str) -> str:
+    """The secret id of a new session of this user."""
+    cookie = _post(port, "/auth/login", {"username": name, "password": PASSWORD})
     return cookie.partition("=")[2].partition(";")[0]
 
 
