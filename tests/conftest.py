@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ settings.load_profile("bas")
 PASSWORD = "correct horse"
 # The environment variable that puts every store on Firestore: host:port of its emulator.
 ON_FIRESTORE = "BAS_TEST_FIRESTORE"
+SHOWN = "shown"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -80,6 +82,22 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
         reason = getattr(getattr(report.longrepr, "reprcrash", None), "message", "")
         print(f"\nFAILED {report.nodeid} ({report.when}): {reason[:200]}", flush=True)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show at the end what the tools of others said of the server; see `show`."""
+    for report in terminalreporter.stats.get("passed", ()):
+        for name, text in report.user_properties:
+            if name == SHOWN and report.when == "call":
+                terminalreporter.write_line(
+                    f"{report.nodeid.rpartition('::')[2]}:\n{text.rstrip()}"
+                )
+
+
+@pytest.fixture
+def show(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Shows a text at the end of the run, also of a run in several processes."""
+    return partial(record_property, SHOWN)
 
 
 def pytest_collection_finish() -> None:

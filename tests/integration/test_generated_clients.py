@@ -53,15 +53,18 @@ def run(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_the_document_is_valid_openapi_3_1(document):
-    assert run(need_client_tools() / "openapi-spec-validator", document).endswith(": OK\n")
+def test_the_document_is_valid_openapi_3_1(document, show):
+    said = run(need_client_tools() / "openapi-spec-validator", document)
+    show(said)
+    assert said.endswith(": OK\n")
 
 
-def test_the_python_client_calls_every_route(server, document, tmp_path):
+def test_the_python_client_calls_every_route(server, document, tmp_path, show):
     tools = need_client_tools()
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
     generate = (tools / "openapi-python-client", "generate", "--meta", "none")
     made = run(*generate, "--path", document, "--output-path", tmp_path / "client", PATH=path)
+    show(made)
     warnings = re.findall(r"^(?:Unsupported|Cannot|Could not|Invalid|Skipping).*", made, re.M)
     assert (warnings, made.count("WARNING")) == ([UNREAD], 1)
     called = run(tools / "python", USE, document, server.url, PYTHONPATH=str(tmp_path))
@@ -69,10 +72,11 @@ def test_the_python_client_calls_every_route(server, document, tmp_path):
 
 
 def test_the_typescript_client_is_made_without_a_warning_and_leaves_optional_fields_out(
-    document, tmp_path
+    document, tmp_path, show
 ):
     types = tmp_path / "types.ts"
     made = run(need_openapi_typescript(), document, "-o", types)
+    show(made)
     assert "warn" not in made.lower()
     text = types.read_text()
     body = text[text.index("SensorData: {") :]

@@ -27,7 +27,9 @@ NOT_READ = "stream"
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_no_generated_request_gets_an_answer_that_the_document_does_not_describe(part, tmp_path):
+def test_no_generated_request_gets_an_answer_that_the_document_does_not_describe(
+    part, tmp_path, show
+):
     tags = PARTS[part]
     options = (
         f"--max-examples={EXAMPLES}",
@@ -41,6 +43,7 @@ def test_no_generated_request_gets_an_answer_that_the_document_does_not_describe
         output.seek(0)
         printed = output.read()
     print(printed)
+    show(printed[printed.rfind("Test Phases:") :])
     assert code == 0, printed
     tested = re.search(r"^  Tested: (\d+)$", printed, re.M)
     assert tested is not None
