@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from server.http.openapi.tables import PASSWORD, READINGS
-from tools.api_pages import documented_server
-from tools.process import REPOSITORY
+from tools.api_pages import create_documented
+from tools.process import REPOSITORY, ServerProcess
 
 CONFIG = REPOSITORY / "tests" / "clients" / "schemathesis.toml"
 PROGRAM = REPOSITORY / ".venv" / "clients" / "python" / "bin" / "schemathesis"
@@ -26,6 +26,13 @@ REQUEST_S, START_S = 30, 60
 DRILL_S = 12 * 3600
 # It stops reading a stream by itself, so an answer of this route would prove nothing.
 NOT_READ = "/api/sse/telemetry"
+# Half of the time would go into hashes of passwords at their real cost.
+SERVER = """
+import runpy
+from tests.support import hashing
+hashing.install()
+runpy.run_path("bas_server.py", run_name="__main__")
+"""
 # Wrong passwords are part of the examples: nobody is locked out or slowed down. No password is set
 # twice, and comparing a new one with the former ones takes longer than all else.
 SETTINGS = {
@@ -43,7 +50,9 @@ def fuzz(
     program: Path, folder: Path, *options: str, timeout_s: float, output: IO[str] | None = None
 ) -> int:
     """Run schemathesis with these options; its exit code. It prints to `output`, or shows it."""
-    with documented_server(folder / "data", **SETTINGS) as server:
+    create_documented(folder / "data")
+    server = ServerProcess(folder / "data", program=("-c", SERVER), folder=REPOSITORY, **SETTINGS)
+    with server:
         session = session_of(server.port, "admin")
         for name in ("keeper", "changer", "leaver"):
             new = {"username": name, "password": PASSWORD, "role": "admin"}

@@ -159,10 +159,15 @@ def form(value: Any) -> Any:
 
 def documented_server(data_dir: Path, **settings: str) -> ServerProcess:
     """A server, not started, with the account that the page needs."""
+    create_documented(data_dir)
+    return ServerProcess(data_dir, **settings)  # type: ignore[arg-type]
+
+
+def create_documented(data_dir: Path) -> None:
+    """Create the account that the page needs."""
     create = ("create-user", "admin", "--role", "admin", "--password-stdin")
     done = run_command(*create, data_dir=data_dir, stdin=f"{PASSWORD}\n")
     assert done.returncode == 0, done.stderr
-    return ServerProcess(data_dir, **settings)  # type: ignore[arg-type]
 
 
 def main() -> None:
