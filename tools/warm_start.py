@@ -8,6 +8,7 @@ and first three files, as after an exec.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import json
@@ -94,6 +95,11 @@ class WarmStart:
             os.close(status)
         return WarmProcess(int(self._socket.recv(MESSAGE_MAX)), mine)
 
+    def close(self) -> None:
+        """End it; what it started goes on."""
+        self._socket.close()
+        self._process.wait()
+
 
 _warm: list[WarmStart] = []
 
@@ -110,6 +116,7 @@ def warm_start() -> WarmStart:
     """The one of this process."""
     if not _warm:
         _warm.append(WarmStart())
+        atexit.register(_warm[0].close)
     return _warm[0]
 
 
