@@ -1,8 +1,14 @@
-"""Measures the layout and the contrast of a page."""
+"""Measures the layout, the contrast and the accessibility of a page."""
 
 from __future__ import annotations
 
 from playwright.async_api import Page
+
+from tests.support.client_tools import need_axe
+
+_STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+_CHECK = """(only) => axe.run(document, { runOnly: only }).then(({ violations }) =>
+  violations.map(({ id, nodes }) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`))"""
 
 
 async def overflow(page: Page) -> int:
@@ -11,6 +17,26 @@ async def overflow(page: Page) -> int:
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     return width
+
+
+async def violations(page: Page) -> list[str]:
+    """Rules of WCAG 2.2, level AA, that the page breaks, as far as axe can check them.
+
+    axe is evaluated within the page's security policy.
+    """
+    return await _found(page, _STANDARDS)
+
+
+async def weak_contrasts(page: Page) -> list[str]:
+    """The texts that axe finds hard to read, which another colour scheme may change."""
+    return await _found(page, ["color-contrast"])
+
+
+async def _found(page: Page, only: list[str]) -> list[str]:
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(need_axe())
+    found: list[str] = await page.evaluate(_CHECK, only)
+    return found
 
 
 # The lowest contrast (WCAG 2, relative luminance) of any text on the page with its background.

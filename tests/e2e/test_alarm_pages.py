@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
 from tests.conftest import PASSWORD
 from tests.e2e.desk import Desk, is_live, log_in, post_reading
-from tests.e2e.looks import overflow
-from tests.e2e.test_overview import CHECK, STANDARDS, nodes
+from tests.e2e.looks import overflow, violations
+from tests.e2e.test_overview import nodes
 from tests.e2e.written_stream import STREAM_OF_THE_TEST, send
 from tests.e2e.zone_events import NOW
-from tests.support.client_tools import need_axe
 from tools.process import ServerProcess, run_command
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -36,13 +35,6 @@ def alarm_site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> It
     with ServerProcess(data_dir) as server:
         yield server.url
         server.terminate()
-
-
-async def violations(page: Page) -> list[str]:
-    """Rules of WCAG 2.2, level AA, that the page breaks, as far as axe can check them."""
-    await page.evaluate(need_axe())
-    found: list[str] = await page.evaluate(CHECK, STANDARDS)
-    return found
 
 
 async def test_an_alarm_appears_by_itself_and_an_operator_acts_on_it(
