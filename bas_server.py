@@ -19,7 +19,7 @@ from server.common.metrics import Metrics
 from server.config.config import ServerConfig
 from server.container import Base, Container, CopyEnd, Site
 from server.control.factory import control, rules_of
-from server.http.app import common_headers, create_app, error_answer
+from server.http.app import common_headers, create_app
 from server.http.blueprints import blueprints
 from server.http.plain_posts import PlainPosts
 from server.legacy.database import LegacyDatabase
@@ -134,7 +134,7 @@ async def open_container(
         parts = clock, base.metrics, base.client, base.stores, access, sse, deciding, posts, watch
         routes = blueprints(config, *parts, base.raise_if_damaged, site.alarms)
         app = create_app(config, routes, access.guard, site.services, base.metrics)
-        plain = PlainPosts(posts, deciding.work, common_headers(config), error_answer, counts)
+        plain = PlainPosts(posts, deciding.work, common_headers(config), counts)
         yield Container(base, sse, deciding, site.services, site.alarms, app, plain)
 
 

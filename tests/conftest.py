@@ -15,7 +15,7 @@ from bas_server import Container, open_container
 from server.common import tracebacks
 from server.common.seldom import Seldom
 from server.config.config import ServerConfig
-from server.http import app
+from server.http import error_answers
 from tests.support.clock import ManualClock
 from tests.support.collecting import keep_what_is_there
 from tests.support.dealing import Dealing
@@ -109,7 +109,7 @@ def pytest_collection_finish() -> None:
 def fresh_log_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test leaves out a line because an earlier one has caused it."""
     monkeypatch.setattr(tracebacks, "_seldom", Seldom())
-    monkeypatch.setattr(app, "_unavailable", Seldom())
+    monkeypatch.setattr(error_answers, "_unavailable", Seldom())
 
 
 @pytest.fixture

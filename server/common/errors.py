@@ -1,4 +1,4 @@
-"""The errors that callers of this server get; `app.py` holds their HTTP status codes."""
+"""The errors that callers of this server get; `error_answers.py` holds their HTTP status codes."""
 
 from __future__ import annotations
 

@@ -9,34 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from quart import Blueprint, Quart, Response, render_template, request
+from quart import Blueprint, Quart, Response, request
 from quart.json.provider import DefaultJSONProvider
 from quart_schema import Info, QuartSchema
-from quart_schema.validation import RequestSchemaValidationError
-from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as WerkzeugNotFound
-from werkzeug.wrappers import Response as WerkzeugResponse
 
 from server.auth.guard import Guard
 from server.common.asgi import App, Receive, Scope, Send
-from server.common.errors import (
-    BasError,
-    Conflict,
-    Forbidden,
-    Invalid,
-    Locked,
-    Misdirected,
-    NotFound,
-    RateLimited,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-    Unprocessable,
-    UnsupportedMedia,
-)
 from server.common.metrics import Metrics
-from server.common.seldom import Seldom
-from server.common.tracebacks import log_failure
 from server.common.version import VERSION
 from server.common.zone_name import zone_name
 from server.config.config import ServerConfig
@@ -45,6 +25,7 @@ from server.http.body_limits import LimitedRequest
 from server.http.body_room import BodyRoom
 from server.http.cache_rules import add_cache_rules
 from server.http.compression import add_compression
+from server.http.error_answers import add_error_answers, error_answer
 from server.http.host_check import HostCheck, own_names
 from server.http.openapi.document import ApiDocument, add_document
 from server.http.query_names import add_query_names
@@ -54,8 +35,6 @@ from server.http.root_path import RootPath, WithRoot
 from server.http.static_files import StaticFiles
 from server.http.tls import HSTS
 from server.http.trusted_proxies import TrustedProxies
-from server.routes.models import ErrorBody
-from server.routes.requests import invalid
 from server.routes.stream_writer import StreamWriter
 from server.sync_api.flask_views import in_thread
 from server.sync_api.services import Services
@@ -65,28 +44,6 @@ log = logging.getLogger(__name__)
 
 BODY_MAX_BYTES = 256 * 1024
 BODY_TIMEOUT_S = 10
-
-# The one table of status codes; a subclass has its parent's.
-STATUS: dict[type[BasError], int] = {
-    Invalid: 400,
-    Unauthenticated: 401,
-    Forbidden: 403,
-    NotFound: 404,
-    Conflict: 409,
-    TooLarge: 413,
-    UnsupportedMedia: 415,
-    Misdirected: 421,
-    Unprocessable: 422,
-    Locked: 423,
-    RateLimited: 429,
-    Unavailable: 503,
-}
-HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 408: "TIMEOUT", 413: "TOO_LARGE"}
-JSON_PATHS = {"api", "auth", "healthz", "readyz", "metrics", "openapi.json"}
-RETRY_AFTER_S = 2
-
-# While a store is away, every request would cause a line: one a minute for each code is logged.
-_unavailable = Seldom()
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -183,10 +140,7 @@ def create_app(
     add_cache_rules(app)
     add_query_names(app)
     add_compression(app)
-    app.register_error_handler(BasError, _answer)
-    app.register_error_handler(RequestSchemaValidationError, _schema_error)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _answer)
+    add_error_answers(app)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     count_answers(app, metrics)
@@ -258,52 +212,3 @@ async def _secure(response: Response) -> Response:
     if request.scheme == "https":
         response.headers["Strict-Transport-Security"] = HSTS
     return response
-
-
-def error_answer(asked: str, error: Exception) -> tuple[int, bytes, dict[str, str]]:
-    """Return status, JSON and headers for an error in the request `asked`.
-
-    An error that is not a BasError is logged, and its caller gets no details of it.
-    """
-    if not isinstance(error, BasError):
-        log_failure(log, error, "%s failed", asked)
-        return 500, msgspec.json.encode(ErrorBody("Internal server error", "INTERNAL")), {}
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    fields = ErrorBody(error.error, error.code, error.message)
-    body = msgspec.json.encode(fields)
-    if error.more is not None:
-        body = msgspec.json.encode(msgspec.to_builtins(fields) | msgspec.to_builtins(error.more))
-    headers: dict[str, str] = {}
-    if status == 503:
-        if _unavailable.may_log(error.code):
-            log.warning("%s is answered with 503: %s", asked, error)
-        headers["Retry-After"] = str(RETRY_AFTER_S)
-    if isinstance(error, (Locked, RateLimited)):
-        headers["Retry-After"] = str(error.retry_after_s)
-    return status, body, headers
-
-
-async def _answer(error: Exception) -> Response:
-    status, body, headers = error_answer(f"{request.method} {request.path}", error)
-    return Response(body, status=status, mimetype="application/json", headers=headers)
-
-
-async def _schema_error(error: RequestSchemaValidationError) -> Response:
-    return await _answer(invalid(error.validation_error))
-
-
-async def _http_error(error: HTTPException) -> Response | WerkzeugResponse:
-    answer = error.get_response()
-    status = answer.status_code
-    if status < 400 or request.path.split("/")[1] not in JSON_PATHS:
-        if status == 404:
-            return Response(await render_template("not_found.html"), status=404)
-        return answer
-    response = _json(ErrorBody(error.name, HTTP_CODES.get(status, f"HTTP_{status}")), status)
-    if "Allow" in answer.headers:
-        response.headers["Allow"] = answer.headers["Allow"]
-    return response
-
-
-def _json(body: ErrorBody, status: int) -> Response:
-    return Response(msgspec.json.encode(body), status=status, mimetype="application/json")

@@ -62,7 +62,7 @@ def blueprints(
     is_shared = partial(is_shared_address, networks=config.trusted_proxies)
     checks = checks_of(config, clock, client, stores, sse, raise_if_damaged)
     return [
-        pages.blueprint(),
+        pages.blueprint(guard),
         sensor.blueprint(control.zones, posts, guard),
         setpoint.blueprint(control.setpoints, guard),
         zone_files.blueprint(control.zone_files, guard),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import Quart, Response, request
 
 # Answers below these depend on the caller; that of a caller without a session does too.
-PERSONAL = {"api", "auth"}
+PERSONAL = {"api", "auth", "admin"}
 SHOWN_TO_ALL = {"healthz", "readyz", "metrics"}
 SESSION = ("Cookie", "X-Session-ID")
 

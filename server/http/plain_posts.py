@@ -6,7 +6,7 @@ tasks, contexts, routing, sessions, cookies). The route in `sensor.py` answers a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import msgspec
 from server.common.bearer import bearer, is_api_token
 from server.common.shielded_tasks import ShieldedTasks
 from server.control.rules.posted_body import Posted
+from server.http.error_answers import error_answer
 from server.http.tls import HSTS
 from server.routes.device_posts import DevicePosts
 from server.routes.refusals import SINGLE
@@ -170,14 +171,12 @@ class PlainPosts:
         posts: DevicePosts,
         work: ShieldedTasks,
         headers: Mapping[str, str],
-        error_answer: Callable[[str, Exception], HttpAnswer],
         counts: MutableMapping[int, int],
     ) -> None:
         self.headers: Pairs = (("Content-Type", JSON.decode()), *headers.items())
         self.https_headers: Pairs = (*self.headers, ("Strict-Transport-Security", HSTS))
         self.begin = work.begin
         self._posts = posts
-        self._error_answer = error_answer
         self._counts = counts
 
     async def answer(self, post: Post, peer: str, certified: bool = True) -> HttpAnswer:
@@ -190,7 +189,7 @@ class PlainPosts:
             command = await self._posts.one(_sender(post, peer, certified), post.body)
             body = _encoder.encode(command)
         except Exception as error:  # noqa: BLE001 - `error_answer` has the table of status codes
-            answer = self._error_answer(f"POST {SINGLE}", error)
+            answer = error_answer(f"POST {SINGLE}", error)
             self._counts[answer[0]] += 1
             return answer
         self._counts[200] += 1

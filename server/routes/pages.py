@@ -8,6 +8,9 @@ from quart import Blueprint, Response, current_app, render_template
 from quart_schema import hide
 from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
+from server.auth.guard import Guard
+from server.auth.principal import Principal
+
 # Nothing here is for search engines.
 ROBOTS = "User-agent: *\nDisallow: /\n"
 A_DAY = "public, max-age=86400"
@@ -32,8 +35,8 @@ SECTIONS = (
 )
 
 
-def blueprint() -> Blueprint:
-    """Public routes; the pages fetch their data with the visitor's session."""
+def blueprint(guard: Guard) -> Blueprint:
+    """The pages, which fetch their data with the visitor's session; /admin is for admins only."""
     bp = Blueprint("pages", __name__)
 
     @bp.get("/")
@@ -78,15 +81,16 @@ def blueprint() -> Blueprint:
     async def robots() -> Response:
         return Response(ROBOTS, mimetype="text/plain", headers={"Cache-Control": A_DAY})
 
-    _add_admin(bp)
+    _add_admin(bp, guard)
     return bp
 
 
-def _add_admin(bp: Blueprint) -> None:
+def _add_admin(bp: Blueprint, guard: Guard) -> None:
     @bp.get("/admin/<section>")
     @hide
-    async def admin(section: str) -> str:
-        """The page has no data of its own: what it asks for is refused to all but admins."""
+    @guard.require_auth("admin")
+    async def admin(section: str, principal: Principal) -> str:
+        """The page has no data of its own."""
         for one in SECTIONS:
             if one.name == section:
                 return await render_template("admin.html", section=one, sections=SECTIONS)

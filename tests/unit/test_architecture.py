@@ -78,6 +78,7 @@ CONFINED = {
     ),
     "quart_schema": (
         "server/http/app.py",
+        "server/http/error_answers.py",
         "server/http/openapi/",
         "server/http/query_names.py",
         "server/routes/",

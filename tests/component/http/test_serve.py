@@ -16,7 +16,7 @@ from server.http.serve import listen
 from tests.support.serving import HELLO, serving
 
 # For an application without a store, to which no device posts.
-NO_POSTS = PlainPosts(None, ShieldedTasks(), {}, None, {})
+NO_POSTS = PlainPosts(None, ShieldedTasks(), {}, {})
 
 
 @pytest.mark.parametrize(("shared", "served"), [(False, 2), (True, 8)])

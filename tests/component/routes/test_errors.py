@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.support.http import Caller, logged_in
+from tests.support.http import Caller, logged_in, lose_store
 
 
 @pytest.fixture
@@ -47,6 +49,31 @@ async def test_an_unknown_page_gets_404_in_html(anyone):
     answer = await anyone.get("/nothing")
     assert answer.status == 404
     assert answer.headers["Content-Type"].startswith("text/html")
+
+
+async def test_a_page_for_admins_is_refused_in_words_or_asks_for_a_log_in(container, anyone):
+    operator = await logged_in(container, "operator")
+    refused = await operator.get("/admin/audit?action=%22%3E%3Cb%3E")
+    assert refused.status == 403
+    page = refused.body.decode()
+    assert "operator role cannot perform this action" in page
+    assert re.findall('href="(/[^"]*)">', page)[-2:] == [
+        "/",
+        "/auth/login?next=%2Fadmin%2Faudit%3Faction%3D%2522%253E%253Cb%253E",
+    ]
+    stranger = await anyone.get("/admin/audit")
+    assert stranger.headers["Location"] == "/auth/login?next=%2Fadmin%2Faudit"
+    await operator.post("/auth/logout")
+    ended = await operator.get("/admin/users", headers={"X-Session-ID": operator.session})
+    assert ended.headers["Location"] == "/auth/login?next=%2Fadmin%2Fusers&reason=ended"
+
+
+async def test_a_page_that_the_server_cannot_show_now_offers_another_attempt(container):
+    admin = await logged_in(container, "admin")
+    await lose_store(container)
+    answer = await admin.get("/admin/system")
+    assert (answer.status, "Retry-After" in answer.headers) == (503, True)
+    assert '<a href="">Try again</a>' in answer.body.decode()
 
 
 @pytest.mark.parametrize("path", ["/api/status", "/api/config", "/api/health", "/", "/auth/login"])

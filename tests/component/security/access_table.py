@@ -286,6 +286,11 @@ def of_target(method: str, path: str = "", body: str = "") -> Row:
     )
 
 
+# A page leads a browser without a session to the log-in page.
+TO_LOG_IN_OR_REFUSED: Refused = {
+    who: (302, "/auth/login") if refusal[0] == 401 else refusal
+    for who, refusal in NOT_ADMINS.items()
+}
 NO_LINK: Refused = each(EVERYONE, (404, "LINK_UNKNOWN"))
 OPENING = Row(
     "POST",
@@ -301,7 +306,7 @@ ROWS: tuple[Row, ...] = (
     read("/display", NONE, "<!doctype html>"),
     read("/zone", NONE, "<!doctype html>"),
     read("/alarms", NONE, "<!doctype html>"),
-    read("/admin/<section>", NONE, "<!doctype html>")._replace(url="/admin/users"),
+    read("/admin/<section>", TO_LOG_IN_OR_REFUSED, "<!doctype html>")._replace(url="/admin/users"),
     read("/auth/login", NONE, "<!doctype html>"),
     read("/auth/display", NONE, "<!doctype html>"),
     read("/static/<path:filename>", NONE, "export")._replace(url="/static/api.js"),

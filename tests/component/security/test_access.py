@@ -7,6 +7,7 @@ and changes nothing in the store. Every answer has the security headers.
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -38,7 +39,14 @@ def rules_of(app):
 
 
 def code_of(answer):
-    """The code of an error, or of the only row of a batch that was refused."""
+    """The code of an error, also on its page, or of the only row of a batch that was refused.
+
+    Of a redirection it is the path that it leads to.
+    """
+    if answer.status == 302:
+        return answer.headers["Location"].partition("?")[0]
+    if answer.headers["Content-Type"].startswith("text/html"):
+        return re.search(rb"Error \d+, (\w+)", answer.body)[1].decode()
     content = json.loads(answer.body)
     (error,) = content.get("errors", [content])
     return error["code"]
