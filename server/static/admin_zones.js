@@ -1,6 +1,7 @@
 // Zones: name, location, device.
 
 import { adminPage, button, call, list, moment } from "./admin_frame.js";
+import { showKey } from "./device_key.js";
 import { confirmed, formDialog } from "./dialogs.js";
 import { element } from "./elements.js";
 import { below } from "./root.js";
@@ -37,6 +38,7 @@ const again = adminPage({
     ["Key", (zone) => (zone.has_key ? "yes" : "none")],
     ["Change", (zone) => [
       button("Rename", () => rename(zone), { label: `Rename: ${zone.device_id}` }),
+      button("Replace device", () => replace(zone), { label: `Replace device: ${zone.device_id}` }),
       button("Delete", () => remove(zone), { kind: "danger", label: `Delete: ${zone.device_id}` }),
     ]],
   ], zones, "No zone has reported yet. A zone appears with its device's first reading."),
@@ -52,6 +54,19 @@ async function rename({ device_id: id, name, location, version }) {
   const done = await formDialog(`Name of ${id}`, fields, "Save", (values) =>
     call("PATCH", path(id), { ...values, version }, known));
   if (done !== null) await again(`${id} is called ${done.name || id}.`);
+}
+
+/** The new controller posts as the same device, with a key that the old one does not have. */
+async function replace({ device_id: id, name, has_key: hasKey }) {
+  const old = hasKey
+    ? "The old controller's key ends when the new one posts, at the latest in a day."
+    : "The old controller has no key: it is refused at once, and its relays stay as they are.";
+  const words = `The zone keeps its name, location, setpoint, alarms and history. ${old}` +
+    ` The new controller posts as ${id} with the key that is shown next.`;
+  if (!(await confirmed(`Replace the device of ${name || id}?`, words, "Make its key", "primary"))) return;
+  const made = await call("POST", "/api/devices/key", { device_id: id, overlap: hasKey });
+  await showKey(made);
+  await again(`${name || id} waits for its new device.`);
 }
 
 async function remove({ device_id: id, name }) {

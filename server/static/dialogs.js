@@ -22,10 +22,10 @@ function buttonOf(words, kind, type = "button") {
   return element("button", words, { type, class: kind });
 }
 
-/** Ask before something cannot be undone; resolves to whether the answer was yes. */
-export function confirmed(title, words, yes) {
+/** Ask before something that is hard to undo; resolves to whether the answer was yes. */
+export function confirmed(title, words, yes, kind = "danger") {
   return new Promise((resolve) => {
-    const [no, go] = [buttonOf("Cancel", ""), buttonOf(yes, "danger")];
+    const [no, go] = [buttonOf("Cancel", ""), buttonOf(yes, kind)];
     const dialog = opened(title, [
       element("p", words),
       element("div", "", { class: "actions" }, [no, go]),

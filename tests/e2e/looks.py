@@ -1,6 +1,10 @@
-"""Measures the layout, the contrast and the accessibility of a page."""
+"""Looks at a page: its layout, its contrast, its accessibility, and whether a line on it works."""
 
 from __future__ import annotations
+
+import asyncio
+import shlex
+import subprocess
 
 from playwright.async_api import Page
 
@@ -17,6 +21,14 @@ async def overflow(page: Page) -> int:
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     return width
+
+
+async def run_as_shown(line: str) -> str:
+    """What a line for a shell prints."""
+    done = await asyncio.to_thread(
+        subprocess.run, shlex.split(line), capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
 
 
 async def violations(page: Page) -> list[str]:

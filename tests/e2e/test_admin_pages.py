@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import shlex
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +9,7 @@ from playwright.async_api import Browser, expect
 
 from tests.conftest import PASSWORD
 from tests.e2e.desk import Desk, log_in, post_reading
-from tests.e2e.looks import overflow
+from tests.e2e.looks import overflow, run_as_shown
 from tools.process import ServerProcess, run_command
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -84,11 +81,8 @@ async def test_a_key_and_a_link_are_shown_once_with_a_code(desk: Desk, admin_sit
     key = await dialog.locator(".secret").first.inner_text()
     assert key.startswith("bas_")
     # The line for a shell works as it is shown.
-    line = await dialog.locator(".line").inner_text()
-    done = await asyncio.to_thread(
-        subprocess.run, shlex.split(line), capture_output=True, text=True, timeout=60, check=True
-    )
-    assert "cool_active" in done.stdout
+    done = await run_as_shown(await dialog.locator(".line").inner_text())
+    assert "cool_active" in done
     assert await dialog.locator("canvas").evaluate("(code) => code.width") > 20
     await dialog.get_by_role("button", name="I have kept it").click()
     await expect(page.locator("tbody tr")).to_contain_text("roof/1")
@@ -118,6 +112,20 @@ async def test_zones_are_named_and_the_system_says_what_is_open(
     await page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Garden shed")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("link", name="Garden shed")).to_be_visible()
+
+    # A new controller takes the place of the old one, which has no key.
+    await page.get_by_role("button", name="Replace device: shed").click()
+    await expect(page.get_by_role("dialog")).to_contain_text("keeps its name, location, setpoint")
+    await page.get_by_role("dialog").get_by_role("button", name="Make its key").click()
+    dialog = page.get_by_role("dialog", name="Key of shed")
+    assert await dialog.locator("canvas").evaluate("(code) => code.width") > 20
+    done = await run_as_shown(await dialog.locator(".line").inner_text())
+    assert "cool_active" in done
+    await dialog.get_by_role("button", name="I have kept it").click()
+    await expect(page.locator("#admin-message")).to_have_text(
+        "Garden shed waits for its new device."
+    )
+    await expect(page.get_by_role("row", name="Garden shed")).to_contain_text("yes")
 
     async with page.expect_file_chooser() as choosing:
         await page.get_by_role("button", name="Import CSV").click()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,20 +10,12 @@ from playwright.async_api import expect
 
 from tests.conftest import PASSWORD
 from tests.e2e.desk import Desk, card, is_live, log_in, post_reading
-from tests.e2e.looks import overflow
+from tests.e2e.looks import overflow, run_as_shown
 from tools.process import run_command
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PHONE = {"width": 360, "height": 740}
-
-
-async def run_as_shown(line: str) -> str:
-    """What a line for a shell prints."""
-    done = await asyncio.to_thread(
-        subprocess.run, shlex.split(line), capture_output=True, text=True, timeout=60, check=True
-    )
-    return done.stdout
 
 
 async def test_an_admin_of_an_empty_site_registers_a_device_and_sees_its_first_reading(
