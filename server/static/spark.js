@@ -107,33 +107,50 @@ export function extent(line) {
   return temps.length ? [Math.min(...temps), Math.max(...temps)] : null;
 }
 
-/** Draw a zone's line; without one the canvas is empty. */
-export function drawSpark(canvas, zone, line) {
-  if (!canvas) return;
+/**
+ * Draw the lines of zones, each a {canvas, zone, line}; without a line the canvas is empty. First all
+ * sizes are read and then all is painted: between two changes a browser would lay out the page.
+ */
+export function drawSparks(jobs) {
+  const painted = jobs.filter(isNew);
+  for (const job of painted) Object.assign(job, looksOf(job.canvas));
+  for (const job of painted) paint(job);
+}
+
+/** Note what the canvas is to show; whether it has to be painted. */
+function isNew({ canvas, zone, line }) {
   const { setpoint_tenths: setpoint, deadband_tenths: deadband } = zone;
   const last = line?.at(-1) ?? [];
   const what = `${line?.length} ${last} ${setpoint} ${deadband} ${look} ${unit()} ${zone.deviceId}`;
-  if (drawn.get(canvas) === what) return;
+  if (drawn.get(canvas) === what) return false;
   drawn.set(canvas, what);
   const range = extent(line);
   canvas.hidden = range === null;
-  if (range === null) return;
+  if (range === null) return false;
   const [lowest, highest] = range.map((temp) => celsius(Math.round(temp)));
   canvas.setAttribute("aria-label", `Last hour: ${lowest} to ${highest}`);
-  paint(canvas, line, range, setpoint === null ? null : [setpoint, setpoint + deadband]);
+  return true;
 }
 
-function paint(canvas, line, [lowest, highest], band) {
-  const scale = devicePixelRatio || 1;
-  const { clientWidth: width, clientHeight: height } = canvas;
+function looksOf(canvas) {
+  const { color } = getComputedStyle(canvas);
+  return { color, width: canvas.clientWidth, height: canvas.clientHeight };
+}
+
+function paint({ canvas, zone, line, color, width, height }) {
   if (width === 0) {
     drawn.delete(canvas); // it has no size yet
     return;
   }
-  Object.assign(canvas, { width: width * scale, height: height * scale });
+  const scale = devicePixelRatio || 1;
   const context = canvas.getContext("2d");
-  context.scale(scale, scale);
-  const style = getComputedStyle(canvas);
+  const whole = [Math.round(width * scale), Math.round(height * scale)];
+  if (canvas.width !== whole[0] || canvas.height !== whole[1]) [canvas.width, canvas.height] = whole;
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, width, height);
+  const { setpoint_tenths: setpoint, deadband_tenths: deadband } = zone;
+  const band = setpoint === null ? null : [setpoint, setpoint + deadband];
+  const [lowest, highest] = extent(line);
   // The edge of the band that the line is nearest to is always in sight.
   const [low, high] = band ? [Math.min(lowest, band[1]), Math.max(highest, band[0])] : [lowest, highest];
   const middle = (low + high) / 2;
@@ -142,12 +159,12 @@ function paint(canvas, line, [lowest, highest], band) {
   const end = Math.max(line.at(-1)[0], Date.now() - 120_000);
   const x = (t) => width - 3 - ((end - t) / HOUR_MS) * (width - 3);
   if (band) {
-    context.fillStyle = style.color;
+    context.fillStyle = color;
     context.globalAlpha = 0.16;
     context.fillRect(0, y(band[1]), width, Math.max(1, y(band[0]) - y(band[1])));
     context.globalAlpha = 1;
   }
-  context.strokeStyle = context.fillStyle = style.color;
+  context.strokeStyle = context.fillStyle = color;
   context.lineWidth = 1.5;
   context.lineJoin = "round";
   context.beginPath();

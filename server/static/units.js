@@ -1,7 +1,7 @@
 // Writes temperatures and times for people. Temperatures are always integers, in tenths of °C; a
 // person may choose to see and write °F. Times are those of the site's time zone.
 
-import { preference } from "./preferences.js";
+import { onPreference, preference } from "./preferences.js";
 
 const DECIMAL = /^([+\-−]?)(\d{1,3})(?:[.,](\d)0*)?$/;
 const tenth = new Intl.NumberFormat(undefined, {
@@ -10,9 +10,17 @@ const tenth = new Intl.NumberFormat(undefined, {
   useGrouping: false,
 });
 
+let chosen = ""; // a chart asks for the unit thousands of times, and a browser's storage is slow
+onPreference((name) => {
+  if (name === "units") chosen = "";
+});
+// A page in the back/forward cache gets no event of a choice.
+globalThis.addEventListener?.("pageshow", () => (chosen = ""));
+
 /** The unit in which this person sees temperatures: "°C" or "°F". */
 export function unit() {
-  return preference("units") === "F" ? "°F" : "°C";
+  chosen ||= preference("units") === "F" ? "°F" : "°C";
+  return chosen;
 }
 
 function shown(value) {
@@ -81,8 +89,29 @@ function inZone() {
   return zone;
 }
 
-function isToday(moment) {
-  return moment.toLocaleDateString("en", inZone()) === new Date().toLocaleDateString("en", inZone());
+const DAY = { year: "numeric", month: "numeric", day: "numeric" };
+const TIME = { hour: "numeric", minute: "numeric", second: "numeric" };
+const SHORT = { hour: "numeric", minute: "2-digit" };
+const FORMS = {
+  day: ["en", DAY],
+  time: [undefined, TIME],
+  dayAndTime: [undefined, { ...DAY, ...TIME }],
+  short: [undefined, SHORT],
+  dayAndShort: [undefined, { month: "short", day: "numeric", ...SHORT }],
+  whole: [undefined, { dateStyle: "full", timeStyle: "long" }],
+};
+const formats = new Map(); // to make one takes a hundred times as long as to use it
+
+function written(form, ms) {
+  if (!formats.has(form)) {
+    const [locale, options] = FORMS[form];
+    formats.set(form, new Intl.DateTimeFormat(locale, { ...options, ...inZone() }));
+  }
+  return formats.get(form).format(ms);
+}
+
+function isToday(ms) {
+  return written("day", ms) === written("day", Date.now());
 }
 
 /** A span of milliseconds in its largest fitting unit: "3 s", "2 min", "5 h", "3 days". */
@@ -102,22 +131,17 @@ export function waitWords(seconds) {
 
 /** A moment as the time of day, with the date if it was not today. */
 export function timeOfDay(ms) {
-  const moment = new Date(ms);
-  return isToday(moment)
-    ? moment.toLocaleTimeString(undefined, inZone())
-    : moment.toLocaleString(undefined, inZone());
+  return written(isToday(ms) ? "time" : "dayAndTime", ms);
 }
 
 /** A moment as in timeOfDay, but without seconds and year. */
 export function timeShort(ms) {
-  const moment = new Date(ms);
-  const day = isToday(moment) ? {} : { month: "short", day: "numeric" };
-  return moment.toLocaleString([], { ...day, hour: "numeric", minute: "2-digit", ...inZone() });
+  return written(isToday(ms) ? "short" : "dayAndShort", ms);
 }
 
 /** A moment with full date, time and time zone. */
 export function timeWhole(ms) {
-  return new Date(ms).toLocaleString([], { dateStyle: "full", timeStyle: "long", ...inZone() });
+  return written("whole", ms);
 }
 
 /**

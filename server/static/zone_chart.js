@@ -36,6 +36,7 @@ export class ZoneChart {
   #bars = [];
   #marks = []; // when alarms began, Unix ms
   #on;
+  #width = 0; // as the observer saw it: to ask the box would lay out the page
 
   /** `onSelect(start, end)`: a part was marked; `onPoint(index, columns)`: the pointer is there. */
   constructor(box, lanes, { onSelect, onPoint }) {
@@ -50,7 +51,8 @@ export class ZoneChart {
   }
 
   get width() {
-    return this.#box.clientWidth;
+    this.#width ||= this.#box.clientWidth;
+    return this.#width;
   }
 
   /** The time at a place of the page, in pixels from its left; null beside the plot. */
@@ -114,6 +116,7 @@ export class ZoneChart {
   }
 
   #resize() {
+    this.#width = this.#box.clientWidth;
     if (this.#plot === null || this.width === 0) return;
     this.#plot.setSize({ width: this.width, height: this.#height });
     this.#drawLanes();

@@ -9,7 +9,7 @@ import { columns, ZoneChart } from "./zone_chart.js";
 import { ZoneTrack } from "./zone_track.js";
 
 const part = (id) => document.getElementById(id);
-const SETTLE_MS = 100; // after the last of several changes of the span
+const SETTLE_MS = 100; // a change of the span that follows another one so soon waits for the last one
 const REDRAW_MS = 1000;
 const POINTS_MIN = 200;
 const POINTS_MAX = 1200;
@@ -21,7 +21,8 @@ export class ZoneHistory {
   #chart;
   #clock = { ts: Date.now(), at: performance.now() };
   #wanted = 0; // counts spans, so that answers for older ones are ignored
-  #isLoading = false;
+  #loading = 0; // how many answers are awaited
+  #changedAt = -Infinity; // by performance.now()
   #timer = 0;
   #onGo;
   #onSpan;
@@ -100,14 +101,17 @@ export class ZoneHistory {
   load() {
     clearTimeout(this.#timer);
     this.#wanted += 1;
-    this.#timer = setTimeout(() => this.#load(this.#wanted), SETTLE_MS);
+    const isAlone = performance.now() - this.#changedAt > SETTLE_MS;
+    this.#changedAt = performance.now();
+    if (isAlone) this.#load(this.#wanted);
+    else this.#timer = setTimeout(() => this.#load(this.#wanted), SETTLE_MS);
   }
 
   async #load(round) {
     const span = this.span;
     const points = Math.round(Math.min(Math.max(this.#chart.width / 1.5, POINTS_MIN), POINTS_MAX));
     const isStale = () => round !== this.#wanted;
-    this.#isLoading = true;
+    this.#loading += 1;
     if (!this.#track.loaded) this.#showEmpty("Loading…");
     try {
       await Promise.all(
@@ -117,7 +121,7 @@ export class ZoneHistory {
       if (!isStale()) this.#showFailure(error.answer);
       return;
     } finally {
-      this.#isLoading = false;
+      this.#loading -= 1;
     }
     if (isStale()) return;
     say(part("chart-message"), "");
@@ -138,7 +142,7 @@ export class ZoneHistory {
   #tick() {
     if (document.hidden || !this.#track.loaded) return;
     const now = this.now;
-    if (!this.#isLoading && this.#tracks.some((one) => one.isDue(this.span, now))) this.load();
+    if (this.#loading === 0 && this.#tracks.some((one) => one.isDue(this.span, now))) this.load();
     if (this.#span.follows) this.#draw();
   }
 

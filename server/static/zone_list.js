@@ -3,8 +3,9 @@
 
 import { Board } from "./board.js";
 import { arrange, nameOrder } from "./listing.js";
+import { drawSparks } from "./spark.js";
 import { rowsOf, windowOf } from "./virtual.js";
-import { GroupView, ZoneView } from "./zone_view.js";
+import { GroupView, setAttribute, ZoneView } from "./zone_view.js";
 import { announcementWords, countConditions } from "./zone_words.js";
 
 // So many zones are drawn whole, with cards as high as their text: a page can be searched and printed.
@@ -35,6 +36,9 @@ export class ZoneList {
   #mayEdit = false;
   #layout = rowsOf([], {});
   #ticks = 0;
+  #rem = 0; // in pixels, and the width of the list
+  #width = 0;
+  #top = 0; // where the list begins, below the top of the window
 
   /** `onCounts(counts, shown)` gets the counts of all zones, and how many of them are shown. */
   constructor(zones, sparks, announcer, { onCounts, onEdit }) {
@@ -49,7 +53,10 @@ export class ZoneList {
       });
     }
     addEventListener("scroll", () => this.#plan(), { passive: true });
-    addEventListener("resize", () => this.choose({}));
+    addEventListener("resize", () => {
+      this.#rem = 0; // the zoom changes it
+      this.choose({});
+    });
     document.addEventListener("visibilitychange", () => this.#plan());
   }
 
@@ -93,6 +100,7 @@ export class ZoneList {
   #draw() {
     this.#frame = 0;
     if (!this.#hasSnapshot) return;
+    this.#look();
     const { changed, renamed, started } = this.#board.update(this.#zones, this.#all ? null : this.#changed);
     for (const zone of started) this.#announce(zone);
     if (renamed) this.#order = nameOrder(this.#zones);
@@ -101,6 +109,13 @@ export class ZoneList {
     this.#drawWindow();
     this.#changed.clear();
     this.#all = this.#chosen = false;
+  }
+
+  /** Read where things are before anything is changed: later a browser would lay out the page for it. */
+  #look() {
+    const list = part("list").getBoundingClientRect();
+    [this.#top, this.#width] = [list.top, list.width];
+    this.#rem ||= parseFloat(getComputedStyle(document.documentElement).fontSize);
   }
 
   #announce(zone) {
@@ -117,7 +132,7 @@ export class ZoneList {
   }
 
   #measure() {
-    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const rem = this.#rem;
     if (this.#view === "table") {
       return rowsOf(this.#entries, {
         columns: 1,
@@ -126,8 +141,7 @@ export class ZoneList {
       });
     }
     const gap = CARD_REM.gap * rem;
-    const { clientWidth } = part("list");
-    const columns = Math.max(1, Math.floor((clientWidth + gap) / (CARD_REM.width * rem + gap)));
+    const columns = Math.max(1, Math.floor((this.#width + gap) / (CARD_REM.width * rem + gap)));
     return rowsOf(this.#entries, {
       columns,
       itemHeight: CARD_REM.item * rem + gap,
@@ -139,8 +153,7 @@ export class ZoneList {
     if (this.#entries.length <= WHOLE_MAX) {
       return { from: 0, to: this.#entries.length, before: 0, after: 0 };
     }
-    const { top } = part("list").getBoundingClientRect();
-    return windowOf(this.#layout, -top, innerHeight - top, MARGIN_PX);
+    return windowOf(this.#layout, -this.#top, innerHeight - this.#top, MARGIN_PX);
   }
 
   #drawWindow() {
@@ -173,6 +186,8 @@ export class ZoneList {
       view.element.remove();
       this.#views.delete(key);
     }
+    const ordinal = this.#view === "table" ? "aria-rowindex" : "aria-posinset";
+    const sparks = [];
     let next = list.firstElementChild;
     for (const [index, entry] of shown.entries()) {
       const known = this.#views.get(entry.key);
@@ -181,10 +196,13 @@ export class ZoneList {
       if (view.element === next) next = next.nextElementSibling;
       else list.insertBefore(view.element, next);
       if (entry.zone === undefined) view.show(entry);
-      else if (!known || this.#all || this.#changed.has(entry.zone.deviceId)) this.#show(view, entry.zone);
-      view.element.setAttribute(this.#view === "table" ? "aria-rowindex" : "aria-posinset", from + index + 1);
-      if (this.#view !== "table") view.element.setAttribute("aria-setsize", this.#entries.length);
+      else if (!known || this.#all || this.#changed.has(entry.zone.deviceId)) {
+        sparks.push(this.#show(view, entry.zone));
+      }
+      setAttribute(view.element, ordinal, from + index + 1);
+      if (this.#view !== "table") setAttribute(view.element, "aria-setsize", this.#entries.length);
     }
+    drawSparks(sparks);
     // A browser takes the focus from an element that is moved.
     if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
   }
@@ -196,12 +214,10 @@ export class ZoneList {
       : new ZoneView(entry.zone.deviceId, part(`zone-${kind}`));
   }
 
+  /** Show a zone; returns what drawSparks() is to draw. */
   #show(view, zone) {
-    view.show(zone, this.#board.of(zone), {
-      mayEdit: this.#mayEdit,
-      now: this.#zones.now,
-      series: this.#sparks.get(zone.deviceId),
-    });
+    view.show(zone, this.#board.of(zone), { mayEdit: this.#mayEdit, now: this.#zones.now });
+    return { canvas: view.canvas, zone, line: this.#sparks.get(zone.deviceId) };
   }
 
   #clear() {

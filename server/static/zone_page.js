@@ -20,7 +20,9 @@ const deviceId = query.get("device_id") ?? "";
 const ZONES_OF_PAGE = 1000;
 const TICK_MS = 1000;
 const ALARM_TICK_MS = 10_000;
+const KEEP_MS = 300;
 
+let keeping = 0;
 let isAdmin = false;
 let names = { name: null, location: null };
 const nameOf = new Map(); // of all zones, by device
@@ -28,11 +30,14 @@ let comparedWith = query.get("with") ?? "";
 
 const history = new ZoneHistory(deviceId, query, keep, shown);
 
-/** Keep the span in the page's address. */
+/** Keep the span in the page's address, a moment later: browsers do that slowly and not too often. */
 function keep(span) {
-  const address = new URLSearchParams({ device_id: deviceId, ...toQuery(span) });
-  if (comparedWith) address.set("with", comparedWith);
-  window.history.replaceState(null, "", `${location.pathname}?${address}`);
+  clearTimeout(keeping);
+  keeping = setTimeout(() => {
+    const address = new URLSearchParams({ device_id: deviceId, ...toQuery(span) });
+    if (comparedWith) address.set("with", comparedWith);
+    window.history.replaceState(null, "", `${location.pathname}?${address}`);
+  }, KEEP_MS);
 }
 
 /** Only admins may read the audit log, so only they load what shows it. */

@@ -2,12 +2,16 @@
 // HTML: a device may send any name.
 
 import { below } from "./root.js";
-import { drawSpark } from "./spark.js";
 import { celsius, span, spread, timeOfDay, timeShort, timeWhole } from "./units.js";
 import { heldWords, relayWords, stateWords, warningSince, warningWords } from "./zone_words.js";
 
 function set(element, text) {
   if (element && element.textContent !== text) element.textContent = text;
+}
+
+/** Set an attribute if it is another one: also the same text makes a browser look for its styles. */
+export function setAttribute(element, name, value) {
+  if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
 /** The address of a zone's page. */
@@ -30,12 +34,12 @@ export class ZoneView {
     this.#parts.link.href = zonePage(deviceId);
   }
 
-  /** Where the last hour is drawn. */
+  /** Where the last hour is drawn, by drawSparks(). */
   get canvas() {
     return this.#parts.spark;
   }
 
-  show(zone, condition, { mayEdit, now, series }) {
+  show(zone, condition, { mayEdit, now }) {
     const parts = this.#parts;
     set(parts.link, zone.title);
     set(parts.where, zone.location);
@@ -49,17 +53,15 @@ export class ZoneView {
     this.#showAge(zone);
     const warning = warningWords(zone);
     set(parts.why, warning);
-    if (this.#isRow) parts.why.title = warning; // a row has less room than the words need
+    if (this.#isRow) setAttribute(parts.why, "title", warning); // a row has less room than the words need
     if (parts.warning) parts.warning.hidden = warning === "";
     if (parts.since) this.#showSince(warningSince(zone));
     this.#showChanged(zone);
     parts.edit.hidden = !mayEdit;
-    parts.edit.setAttribute("aria-label", `Change setpoint of ${zone.title}`);
-    const { dataset } = this.element;
-    dataset.condition = condition;
-    dataset.cooling = String(zone.cool_active);
-    dataset.measured = String(zone.hasReading && zone.temp_tenths !== null);
-    drawSpark(parts.spark, zone, series);
+    setAttribute(parts.edit, "aria-label", `Change setpoint of ${zone.title}`);
+    setAttribute(this.element, "data-condition", condition);
+    setAttribute(this.element, "data-cooling", zone.cool_active);
+    setAttribute(this.element, "data-measured", zone.hasReading && zone.temp_tenths !== null);
   }
 
   #showChanged({ setBy }) {
@@ -84,7 +86,7 @@ export class ZoneView {
     const which = zone.late ? "Last timely reading" : "Last reading";
     const words = this.#isRow ? span(zone.age) : `${which} ${span(zone.age)} ago`;
     set(age, zone.hasReading ? words : "");
-    age.title = zone.hasReading ? timeOfDay(zone.received) : "";
+    setAttribute(age, "title", zone.hasReading ? timeOfDay(zone.received) : "");
   }
 }
 

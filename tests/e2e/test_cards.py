@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
@@ -146,7 +148,7 @@ async def test_a_device_whose_clock_is_five_hours_behind_is_not_stale(page: Page
     office = card(page, "office")
     await expect(office.locator(".temperature")).to_have_text("21.0 °C")
     await expect(office.locator(".state")).to_have_text("Idle")
-    await expect(office.locator(".age")).to_contain_text("Last reading 0 s ago")
+    await expect(office.locator(".age")).to_contain_text(re.compile(r"^Last reading \d+ s ago$"))
 
 
 async def test_a_zone_with_an_old_reading_is_stale_until_the_next_reading(page: Page) -> None:

@@ -3,18 +3,22 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
+import { prefer } from "../../server/static/preferences.js";
 import { previewWords, undoBodies, valueWords } from "../../server/static/setpoint_words.js";
 import { celsius, degrees, spread, tenths, tenthsOfSpread } from "../../server/static/units.js";
 import { countConditions, heldWords, siteWords } from "../../server/static/zone_words.js";
 import { Zones } from "../../server/static/zones.js";
 
 const kept = new Map();
-globalThis.localStorage = { getItem: (key) => kept.get(key) ?? null };
-beforeEach(() => kept.clear());
+globalThis.localStorage = {
+  getItem: (key) => kept.get(key) ?? null,
+  setItem: (key, value) => kept.set(key, value),
+};
+beforeEach(() => prefer("units", "C"));
 
 test("temperatures and deadbands are read back as they are written, in both units", () => {
   for (const unit of ["C", "F"]) {
-    kept.set("bas.units", unit);
+    prefer("units", unit);
     for (let value = -550; value <= 1250; value += 1) {
       assert.equal(tenths(degrees(value)), value, `${value} in °${unit}`);
     }
