@@ -22,6 +22,7 @@ from scripts.bench.table import Row, as_dicts, as_text, rows
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNS, QUICK_RUNS = 5, 1
 INSIDE_S, QUICK_S = 10.0, 1.5
+QUICK_DAY = 0.02
 
 Measure = Callable[[Path, bool], Mapping[str, float]]
 
@@ -57,6 +58,14 @@ def _firestore(folder: Path, quick: bool) -> Mapping[str, float]:
     return firestore.measure(folder, ingest.SECONDS, firestore.REST_S, firestore.CALLS)
 
 
+def _pages(folder: Path, quick: bool) -> Mapping[str, float]:
+    from scripts.bench import pages  # it needs Playwright and a Chromium
+
+    if quick:
+        return asyncio.run(pages.measure(folder, 5 * QUICK_S, QUICK_DAY))
+    return asyncio.run(pages.measure(folder))
+
+
 def _history(folder: Path, quick: bool) -> Mapping[str, float]:
     return history.measure(folder, quick, large=False)
 
@@ -72,10 +81,11 @@ MEASURES: Mapping[str, Measure] = {
     "shared": _shared,
     "ingest": _ingest,
     "firestore": _firestore,
+    "pages": _pages,
     "history": _history,
 }
-# The history takes as long as all others together.
-BY_DEFAULT = [name for name in MEASURES if name != "history"]
+# The history takes as long as all others together, and the pages need a browser.
+BY_DEFAULT = [name for name in MEASURES if name not in {"history", "pages"}]
 
 
 def run(names: Sequence[str], runs: int, quick: bool, large: bool) -> list[Row]:

@@ -73,6 +73,18 @@ def _times_earlier(what: str, above: float) -> dict[str, Budget]:
     }
 
 
+PAGES: Mapping[str, Budget] = {
+    "overview of 1,000 zones, first paint": Budget("ms", 500),
+    "overview of 1,000 zones, interactive": Budget("ms", 1000),
+    "overview of 1,000 zones, elements": Budget("", 4000),
+    "1,000 zones at 0.5 Hz, long tasks a minute": Budget("", 1),
+    "1,000 zones at 0.5 Hz, longest task": Budget("ms"),
+    "1,000 zones at 0.5 Hz, frames while scrolling": Budget("/s", above=55),
+    "a change in a second browser, p50": Budget("ms"),
+    "a change in a second browser, p99": Budget("ms", 100),
+    "memory more after a day": Budget("MB", 2),
+}
+
 HISTORY: Mapping[str, Budget] = {
     "a reading at rest, dated": Budget("bytes", 2.5),
     "a reading at rest, with ticks only": Budget("bytes", 4),
@@ -170,6 +182,7 @@ WHAT: Mapping[str, Budget] = {
     "ingest on Firestore, 32 connections, p50": Budget("ms"),
     "ingest on Firestore, 32 connections, p99": Budget("ms"),
     "readings refused on Firestore": Budget("", never=True),
+    **PAGES,
     **HISTORY,
 }
 
