@@ -2,6 +2,7 @@
 // it. Only zones in sight are asked for, some at a time; readings of the stream continue the line.
 
 import { getJson } from "./api.js";
+import { ofSeries } from "./chart_rows.js";
 import { onPreference } from "./preferences.js";
 import { celsius, unit } from "./units.js";
 
@@ -83,8 +84,9 @@ export class Sparks {
   }
 
   #take(charts) {
-    for (const { device_id: id, points } of charts) {
-      const line = points.map(({ t, mean }) => [t, mean]);
+    for (const chart of charts) {
+      const { device_id: id } = chart;
+      const line = ofSeries(chart, Infinity).rows.map(({ t, mean }) => [t, mean]);
       while (line.length && line.at(-1)[1] === null) line.pop();
       this.#lines.set(id, line);
     }
