@@ -21,7 +21,7 @@ const changeAll = document.getElementById("change-all");
 const firstRunPart = document.getElementById("first-run");
 const announcer = new Announcer(document.getElementById("announcer"));
 const change = new ChangeDialog(zones);
-const sparks = new Sparks((deviceIds) => deviceIds.forEach((id) => list.touch(id)));
+const sparks = new Sparks(zones, (deviceIds) => deviceIds.forEach((id) => list.touch(id)));
 const list = new ZoneList(zones, sparks, announcer, {
   onCounts: showCounts,
   onEdit: (deviceId, element) => change.open(deviceId, element),

@@ -82,7 +82,8 @@ async function loadNames() {
 
 function enter(state, lastContact, reason = "") {
   zones.setLive(state === "live");
-  notify("onState", state, lastContact, reason);
+  // By the server's clock, as all times on the page.
+  notify("onState", state, lastContact && zones.now - (Date.now() - lastContact), reason);
   if (state === "logged-out") goToLogin("ended");
 }
 

@@ -5,12 +5,14 @@ import "./alarm_signal.js";
 import { errorWords, postJson } from "./api.js";
 import { connectionWords } from "./connection_words.js";
 import { onKey } from "./keys.js";
-import { pause, resume, subscribe } from "./live.js";
+import { pause, resume, subscribe, zones } from "./live.js";
 import { prefer, preference } from "./preferences.js";
 import { below } from "./root.js";
 import { SessionNotice } from "./session_notice.js";
-import { siteTimeZone } from "./units.js";
+import { siteTimeZone, span } from "./units.js";
+import { watchVersion } from "./updated.js";
 
+const CLOCK_OFF_MS = 120_000;
 const RANKS = ["read-only", "operator", "admin"];
 
 const part = (id) => document.getElementById(id);
@@ -66,6 +68,17 @@ function offset(timeZone) {
   return new Date(Math.floor(Date.now() / 6e4) * 6e4).toLocaleString("en", { timeZone });
 }
 
+/** A wrong clock of this machine changes nothing that the page shows, but a person may compare. */
+function showClock() {
+  const off = Date.now() - zones.now;
+  const isOff = Math.abs(off) >= CLOCK_OFF_MS;
+  part("clock-off").hidden = !isOff;
+  part("clock-off").textContent = isOff
+    ? `The clock of this machine is ${span(Math.abs(off))} ${off > 0 ? "ahead of" : "behind"} the server's.` +
+      " The times on this page are the server's."
+    : "";
+}
+
 function choices() {
   const { theme, units } = { theme: part("theme"), units: part("units") };
   theme.value = preference("theme");
@@ -84,12 +97,17 @@ function choices() {
 subscribe({
   onEvent(name, data) {
     if (name === "hello") sessionNotice.hide(); // a new stream says it again if it still ends soon
+    if (name === "hello" || name === "heartbeat") showClock();
     if (name === "session") sessionNotice.show(data);
   },
   onState: showConnection,
   onSession: showSession,
 });
 part("logout").addEventListener("click", logOut);
+part("reload").addEventListener("click", () => location.reload());
+watchVersion(() => {
+  part("updated").hidden = false;
+});
 choices();
 showTimeZone();
 onKey("?", "Show these keys", () => part("keys").showModal());

@@ -21,10 +21,12 @@ export class Sparks {
   #timer = 0;
   #asking = false;
   #live = false;
+  #zones;
   #onLines;
 
-  /** `onLines(deviceIds)` is called when lines have come. */
-  constructor(onLines) {
+  /** `zones` knows the server's time; `onLines(deviceIds)` is called when lines have come. */
+  constructor(zones, onLines) {
+    this.#zones = zones;
     this.#onLines = onLines;
   }
 
@@ -73,7 +75,7 @@ export class Sparks {
     this.#asking = true;
     const query = new URLSearchParams(ids.map((id) => ["device_id", id]));
     query.set("points", POINTS);
-    query.set("start", Date.now() - HOUR_MS);
+    query.set("start", Math.round(this.#zones.now - HOUR_MS));
     const { status, body } = await getJson(`/api/telemetry/series?${query}`);
     this.#asking = false;
     for (const id of ids) this.#wanted.delete(id);
@@ -110,13 +112,13 @@ export function extent(line) {
 }
 
 /**
- * Draw the lines of zones, each a {canvas, zone, line}; without a line the canvas is empty. First all
- * sizes are read and then all is painted: between two changes a browser would lay out the page.
+ * Draw the lines of zones up to `now`, each a {canvas, zone, line}; without a line the canvas is empty.
+ * First all sizes are read and then all is painted: between two changes a browser would lay out the page.
  */
-export function drawSparks(jobs) {
+export function drawSparks(jobs, now) {
   const painted = jobs.filter(isNew);
   for (const job of painted) Object.assign(job, looksOf(job.canvas));
-  for (const job of painted) paint(job);
+  for (const job of painted) paint(job, now);
 }
 
 /** Note what the canvas is to show; whether it has to be painted. */
@@ -139,7 +141,7 @@ function looksOf(canvas) {
   return { color, width: canvas.clientWidth, height: canvas.clientHeight };
 }
 
-function paint({ canvas, zone, line, color, width, height }) {
+function paint({ canvas, zone, line, color, width, height }, now) {
   if (width === 0) {
     drawn.delete(canvas); // it has no size yet
     return;
@@ -158,7 +160,7 @@ function paint({ canvas, zone, line, color, width, height }) {
   const middle = (low + high) / 2;
   const half = Math.max(high - low, 16) / 2 + 4; // at least 2 degrees high
   const y = (temp) => height - ((temp - middle + half) / (2 * half)) * height;
-  const end = Math.max(line.at(-1)[0], Date.now() - 120_000);
+  const end = Math.max(line.at(-1)[0], now - 120_000);
   const x = (t) => width - 3 - ((end - t) / HOUR_MS) * (width - 3);
   if (band) {
     context.fillStyle = color;

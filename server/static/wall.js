@@ -5,6 +5,7 @@ import { connectionWords } from "./connection_words.js";
 import { arrange, nameOrder } from "./listing.js";
 import { subscribe, zones } from "./live.js";
 import { celsius, timeShort } from "./units.js";
+import { watchVersion } from "./updated.js";
 import { condition, countConditions, isProblem, siteWords, stateWords } from "./zone_words.js";
 
 const TICK_MS = 1000;
@@ -94,9 +95,10 @@ subscribe({
     set(part("who"), kind === "display" ? user.username.replace(/^display:/, "Display ") : "");
   },
 });
+watchVersion(() => {}); // it loads itself again
 addEventListener("resize", plan);
 setInterval(() => {
   seconds += 1;
-  set(part("clock"), timeShort(Date.now()));
+  set(part("clock"), timeShort(zones.now)); // the screen's own clock may be wrong
   plan();
 }, TICK_MS);

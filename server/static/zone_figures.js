@@ -1,13 +1,12 @@
-// What a zone did in the span that its chart shows: figures, a table of the values, a CSV file.
+// What a zone did in the span that its chart shows: figures, and a CSV file.
 
 import { getJson } from "./api.js";
 import { finite } from "./chart_rows.js";
-import { statistics, tabled } from "./chart_source.js";
+import { statistics } from "./chart_source.js";
 import { element } from "./elements.js";
 import { below } from "./root.js";
-import { celsius, timeShort } from "./units.js";
+import { celsius } from "./units.js";
 
-const ROWS = 24;
 const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const part = (id) => document.getElementById(id);
 
@@ -42,35 +41,6 @@ export async function showFigures(deviceId, span) {
   const shown = figureWords(found).map(([name, words]) =>
     element("div", "", {}, [element("dt", name), element("dd", words)]));
   part("figures").replaceChildren(...shown);
-}
-
-function percent(share) {
-  return share === null ? "–" : `${Math.round(share * 100)} %`;
-}
-
-/** Fill the table that has the chart's values for people who do not see it. */
-export async function showTable(deviceId, span) {
-  const series = await tabled(getJson, deviceId, span, ROWS);
-  const heads = ["From", "Mean", "Least", "Most", "Cooler on", "Heat on", "Readings"];
-  const head = element("tr", "", {}, heads.map((name) => element("th", name, { scope: "col" })));
-  const rows = series.points.map((point) => {
-    const [mean, min, max] = ["mean", "min", "max"].map((name) => finite(point[name]));
-    const cells = [
-      celsius(mean === null ? null : Math.round(mean)),
-      celsius(min),
-      celsius(max),
-      percent(finite(point.cool)),
-      percent(finite(point.heat)),
-      String(point.count),
-    ];
-    return element("tr", "", {}, [
-      element("th", timeShort(point.t), { scope: "row" }),
-      ...cells.map((text) => element("td", text)),
-    ]);
-  });
-  const caption = element("caption", "Values of the chart", { class: "screen-reader-only" });
-  part("table").replaceChildren(
-    caption, element("thead", "", {}, [head]), element("tbody", "", {}, rows));
 }
 
 export function linkFile(deviceId, span) {

@@ -202,7 +202,7 @@ export class ZoneList {
       setAttribute(view.element, ordinal, from + index + 1);
       if (this.#view !== "table") setAttribute(view.element, "aria-setsize", this.#entries.length);
     }
-    drawSparks(sparks);
+    drawSparks(sparks, this.#zones.now);
     // A browser takes the focus from an element that is moved.
     if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
   }

@@ -9,7 +9,7 @@ import { subscribe, zones } from "./live.js";
 import { onPreference } from "./preferences.js";
 import { CHOICES, toQuery } from "./spans.js";
 import { beginnings, showAlarms } from "./zone_alarms.js";
-import { linkFile, showFigures, showTable } from "./zone_figures.js";
+import { linkFile, showFigures } from "./zone_figures.js";
 import { namesForm, setpointForm, showUnit } from "./zone_forms.js";
 import { ZoneHistory } from "./zone_history.js";
 import { showNames, showNow } from "./zone_now.js";
@@ -43,6 +43,11 @@ function keep(span) {
 /** Only admins may read the audit log, so only they load what shows it. */
 async function showAudit(...about) {
   return (await import("./zone_audit.js")).showAudit(...about);
+}
+
+/** The same for the table of values, which few people open. */
+async function showTable(...about) {
+  return (await import("./zone_values.js")).showTable(...about);
 }
 
 /** The chart shows this span: everything that is about a span follows. */

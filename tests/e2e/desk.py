@@ -20,7 +20,8 @@ STREAM = "/api/sse/telemetry"
 # A page without a session asks for its status, is refused and opens the log-in page.
 NO_SESSION = r"status of 40[01] .*/auth/status$"
 # The browser logs these errors while the server does not answer.
-_ASKED = r"/auth/status|/api/health|/api/zones|/api/telemetry/series|/static/\w+/icon(_alarm)?\.svg"
+_FILES = r"/static/\w+/(icon(_alarm)?\.svg|updated\.js)"
+_ASKED = rf"/auth/status|/api/health|/api/zones|/api/telemetry/series|{_FILES}"
 SERVER_AWAY = rf"net::ERR_.* .*({_ASKED}|{STREAM})(\?.*)?$"
 
 # A page in a browser without SharedWorkers asks for the stream itself, where a test sees it.

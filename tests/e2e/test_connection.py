@@ -228,6 +228,7 @@ async def test_the_page_retries_a_full_server_with_its_last_event_id(
     desk.expect_complaint(SERVER_AWAY)
     desk.expect_complaint(rf"status of 503 .*{STREAM}")
     server = desk.serve(tmp_path / "data", BAS_SSE_MAX_STREAMS="1")
+    await post_reading(server.url, "office", 200)  # the page of an empty site loads more
     async with Wire(server.port) as wire:
         page = await admin_at(desk, server, wire.url)
         asked = StreamRequests(page)
