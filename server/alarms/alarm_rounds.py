@@ -29,6 +29,7 @@ from server.alarms.rules import (
     shelf_is_over,
 )
 from server.alarms.steps import slot_id
+from server.alarms.zone_limits import ZoneLimits
 from server.common.errors import Conflict
 from server.services.firestore.base import in_parts
 from server.services.firestore.zones_store import Versioned, ZonesStore
@@ -46,6 +47,7 @@ class AlarmRounds:
         self,
         zones: ZonesStore,
         alarms: AlarmsStore,
+        limits: ZoneLimits,
         board: AlarmBoard,
         watch: AlarmWatch,
         writer: AlarmWriter,
@@ -53,6 +55,7 @@ class AlarmRounds:
     ) -> None:
         self._zones = zones
         self._alarms = alarms
+        self._limits = limits
         self._board = board
         self._watch = watch
         self._writer = writer
@@ -137,7 +140,8 @@ class AlarmRounds:
                 await self._compare_family(tenant_id, family)
 
     async def know_all(self) -> None:
-        """Read all open alarms: other processes begin and end alarms too."""
+        """Read all open alarms, and new thresholds: other processes change them too."""
+        await self._limits.read()
         uptime_ms = self._writer.moment().uptime_ms
         found = [one async for some in self._alarms.all_open() for one in some]
         self._board.replace(found, uptime_ms)
@@ -198,6 +202,7 @@ class AlarmRounds:
             for some in in_parts(devices):
                 found = await self._zones.get_many(tenant_id, some)
                 records |= {(tenant_id, name): one for name, one in found.items()}
+                await self._limits.read_again(tenant_id, some)
         for key in keys:
             held, record = self._board.get(key), records.get(key[:2])
             if not isinstance(held, HeldCondition):
@@ -221,6 +226,7 @@ class AlarmRounds:
         if not isinstance(entry, KnownAlarm):
             return
         record = await self._zones.get(*key[:2])
+        await self._limits.read_again(key[0], [key[1]])
         sign = self._watch.sign_of(record.zone, key[2], moment)
         if record.version is None or sign is None or sign.on is False:
             await self.end(entry.stored)

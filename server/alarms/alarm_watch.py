@@ -10,7 +10,8 @@ import asyncio
 from typing import NamedTuple
 
 from server.alarms.board import AlarmBoard, AlarmKey, HeldCondition, KnownAlarm
-from server.alarms.rules import LONG_MS, AlarmMoment, AlarmRules, Sign, kind_of, quiet_ms, signs
+from server.alarms.rules import LONG_MS, AlarmMoment, Sign, kind_of, quiet_ms, signs
+from server.alarms.zone_limits import ZoneLimits
 from server.common.clock import Clock
 from server.common.metrics import Metrics
 from server.services.firestore.models import STARTS_KEPT, ZoneRecord
@@ -37,18 +38,17 @@ class AlarmWatch:
     """What has happened to zones and is not compared with the alarms yet."""
 
     def __init__(
-        self, board: AlarmBoard, rules: AlarmRules, clock: Clock, metrics: Metrics
+        self, board: AlarmBoard, limits: ZoneLimits, clock: Clock, metrics: Metrics
     ) -> None:
         self._board = board
-        self._rules = rules
+        self._limits = limits
         self._clock = clock
         self._metrics = metrics
         self._noted: dict[ZoneId, _Noted] = {}
         self._setpoints: dict[ZoneId, int] = {}
         # Until when `high` and `low` of a zone are quiet, by uptime.
         self._quiet: dict[ZoneId, int] = {}
-        self._warms = rules.high_tenths is not None or rules.low_tenths is not None
-        self._cools = bool(rules.kinds & {"long_running", "short_cycling"})
+        self._cools = bool(limits.site.kinds & {"long_running", "short_cycling"})
         self.wake = asyncio.Event()
         """Set when there is something to compare."""
         self.is_full = False
@@ -67,7 +67,8 @@ class AlarmWatch:
         """
         key = after.tenant_id, after.device_id
         same = before is not None and before.trust_state == after.trust_state
-        if self._warms and setpoint is not None and self._setpoints.get(key) != setpoint:
+        has_limits = self._limits.has_any
+        if has_limits and setpoint is not None and self._setpoints.get(key) != setpoint:
             self._set(key, setpoint, after)
         elif same and key not in self._board.zones and not self._is_notable(after):
             return
@@ -101,7 +102,7 @@ class AlarmWatch:
     ) -> None:
         """Compare a zone's record with its alarms, and note what must change."""
         entries = self._board.zones.get(zone_id, {})
-        found = signs(zone, self._rules, moment)
+        found = signs(zone, self._limits.of(zone_id), moment)
         for kind in entries.keys() - found.keys():
             self.ending[(*zone_id, kind)] = None  # the settings do not have this kind any more
         for kind, sign in found.items():
@@ -122,13 +123,14 @@ class AlarmWatch:
 
     def sign_of(self, zone: ZoneRecord, kind: str, moment: AlarmMoment) -> Sign | None:
         """What the zone's record says about a kind; None for a kind that the rules lack."""
-        return signs(zone, self._rules, moment).get(kind)
+        rules = self._limits.of((zone.tenant_id, zone.device_id))
+        return signs(zone, rules, moment).get(kind)
 
     def delay_ms(self, key: AlarmKey, moment: AlarmMoment) -> int:
         """For how long a new alarm of this zone and kind is pending."""
         if key[2] not in ("high", "low"):
             return 0
-        return self._rules.delay_ms + self._quiet_rest(key[:2], moment)
+        return self._limits.site.delay_ms + self._quiet_rest(key[:2], moment)
 
     def forget_past(self, moment: AlarmMoment) -> None:
         """Drop quiet times that are over."""
@@ -138,8 +140,9 @@ class AlarmWatch:
 
     def _is_notable(self, zone: ZoneRecord) -> bool:
         """Whether this reading alone may begin an alarm."""
-        temp, rules = zone.temp_tenths, self._rules
-        if self._warms and temp is not None:
+        temp = zone.temp_tenths
+        if temp is not None:
+            rules = self._limits.of((zone.tenant_id, zone.device_id))
             if rules.high_tenths is not None and temp > rules.high_tenths:
                 return True
             if rules.low_tenths is not None and temp < rules.low_tenths:
@@ -169,4 +172,4 @@ class AlarmWatch:
         rest = self._quiet_rest(key[:2], moment)
         began_ms = entry.alarm.pending_uptime_ms
         if rest and began_ms + entry.alarm.delay_ms < moment.uptime_ms + rest:
-            self.delayed[key] = rest + self._rules.delay_ms
+            self.delayed[key] = rest + self._limits.site.delay_ms

@@ -16,6 +16,7 @@ from server.alarms.notices_factory import NoticeParts, notice_parts
 from server.alarms.rules import AlarmRules
 from server.alarms.server_checks import ServerChecks
 from server.alarms.site_alarms import SiteAlarms
+from server.alarms.zone_limits import ZoneLimits
 from server.common.background_task import BackgroundTask
 from server.common.clock import Clock
 from server.common.metrics import Metrics
@@ -65,13 +66,14 @@ def create_alarms(
     """
     rules, keep_ms = alarm_rules(config), config.audit_days * DAY_MS
     board, store = AlarmBoard(), AlarmsStore(stores.client)
-    watch = AlarmWatch(board, rules, clock, metrics)
+    limits = ZoneLimits(stores.zone_settings, rules, clock)
+    watch = AlarmWatch(board, limits, clock, metrics)
     sending = notice_parts(config, stores, notices, clock, metrics)
     to = listener or sending.listener
     writer = AlarmWriter(stores.client, board, sse, clock, metrics, to)
     site = SiteAlarms(writer, stores.watch, keep_ms)
     sending.reports.to = site
-    rounds = AlarmRounds(stores.zones, store, board, watch, writer, keep_ms)
+    rounds = AlarmRounds(stores.zones, store, limits, board, watch, writer, keep_ms)
     service = AlarmService(rules, rounds, board, watch, site, stores.watch, clock, metrics)
     actions = AlarmActions(store, board, writer, site, stores.watch, stores.audit)
     checks = ServerChecks(config, site, clock)

@@ -135,23 +135,31 @@ class SetpointEvent(msgspec.Struct, frozen=True, kw_only=True):
 class ZoneSettingsView(msgspec.Struct, frozen=True, kw_only=True):
     """What operators say of a zone; `name` and `location` are null if they are not set.
 
+    `high_tenths` and `low_tenths` are its own thresholds for alarms, null for the site's.
     `version` counts the changes, `updated_at` is the time of the last one: Unix ms, null for none.
     """
 
     device_id: str
     name: str | None
     location: str | None
+    high_tenths: int | None
+    low_tenths: int | None
     version: int
     updated_at: int | None
     updated_by: str | None
 
 
 class SettingsEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A zone's new name and location. Of two events that of the higher `version` is newer."""
+    """A zone's new name, location and thresholds.
+
+    Of two events that of the higher `version` is newer.
+    """
 
     device_id: str
     name: str | None
     location: str | None
+    high_tenths: int | None
+    low_tenths: int | None
     version: int
     timestamp: int
 
@@ -169,6 +177,8 @@ def settings_view(settings: ZoneSettings) -> ZoneSettingsView:
         device_id=settings.device_id,
         name=settings.name or None,
         location=settings.location or None,
+        high_tenths=settings.high_tenths,
+        low_tenths=settings.low_tenths,
         version=settings.version,
         updated_at=settings.updated_at or None,
         updated_by=settings.updated_by or None,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from server.routes.models import Limit, Milliseconds
+from server.services.history.measured import TEMP_MAX, TEMP_MIN
 
 ZoneText = Annotated[
     str,
@@ -14,6 +15,16 @@ ZoneText = Annotated[
         max_length=80,
         pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$(?!\n)",
         description="up to 80 printable characters",
+    ),
+]
+
+
+Threshold = Annotated[
+    int,
+    Meta(
+        ge=TEMP_MIN,
+        le=TEMP_MAX,
+        description="tenths of °C beyond which the zone has an alarm",
     ),
 ]
 
@@ -26,19 +37,23 @@ class ZonesQuery(Struct):
 
 
 class ZonePatch(Struct):
-    """The texts to set; null or "" clears one, a missing one stays. At least one is needed.
+    """What to set; a missing field stays, and at least one is needed.
 
+    Null or "" clears a text. A threshold is in tenths of °C; null stands for the site's.
     With `version`, only the settings of this version are changed; else the answer is 409.
     """
 
     name: ZoneText | UnsetType | None = UNSET
     location: ZoneText | UnsetType | None = UNSET
+    high_tenths: Threshold | UnsetType | None = UNSET
+    low_tenths: Threshold | UnsetType | None = UNSET
     version: Milliseconds | None = None
 
 
 class ZoneView(Struct):
     """A zone: what operators say of it, and what is known of its device.
 
+    `high_tenths` and `low_tenths` are its own thresholds for alarms, null for the site's.
     `version` is that of its settings, 0 if it never had any. `received` is when its newest present
     reading came, null for never; `trust_state` is its trust as it was stored last.
     """
@@ -46,6 +61,8 @@ class ZoneView(Struct):
     device_id: str
     name: str | None
     location: str | None
+    high_tenths: int | None
+    low_tenths: int | None
     version: int
     has_key: bool
     received: int | None
@@ -99,8 +116,8 @@ class ImportQuery(Struct):
 class ZonesFile(Struct):
     """The text of a CSV file: its first line names the columns, at least `device_id`.
 
-    The others are `name`, `location`, `setpoint_c` and `deadband_c`. A column that is missing
-    changes nothing, an empty `name` or `location` clears it.
+    The others are `name`, `location`, `setpoint_c`, `deadband_c`, `high_c` and `low_c`. A column
+    that is missing changes nothing, an empty cell clears all but setpoint and deadband.
     """
 
     csv: Annotated[str, Meta(max_length=2_000_000)]

@@ -80,7 +80,7 @@ def blueprint(
     @guard.require_auth("operator")
     @validate_response(ZoneSettingsView)
     @fails_with(400, 401, 403, 404, 409, 413, 415, 503)
-    @json_body(ZonePatch, check=_names_a_text)
+    @json_body(ZonePatch, check=_names_a_field)
     async def change(device_id: str, data: ZonePatch, principal: Principal) -> ZoneSettingsView:
         check_device_id(device_id)
         principal.check_zone(device_id)
@@ -89,7 +89,12 @@ def blueprint(
         return await settings.change(
             principal.tenant_id,
             device_id,
-            SettingsChange(version=data.version, **wanted),
+            SettingsChange(
+                high_tenths=data.high_tenths,
+                low_tenths=data.low_tenths,
+                version=data.version,
+                **wanted,
+            ),
             principal.username,
             address(),
         )
@@ -120,9 +125,11 @@ def check_device_id(device_id: str) -> None:
         raise InvalidField("device_id", str(error)) from None
 
 
-def _names_a_text(data: ZonePatch, _: bool) -> None:
-    if data.name is UNSET and data.location is UNSET:
-        raise Invalid("Nothing to change", "NOTHING_TO_CHANGE", "name name or location")
+def _names_a_field(data: ZonePatch, _: bool) -> None:
+    wanted = data.name, data.location, data.high_tenths, data.low_tenths
+    if all(one is UNSET for one in wanted):
+        fields = "name, location, high_tenths or low_tenths"
+        raise Invalid("Nothing to change", "NOTHING_TO_CHANGE", f"name {fields}")
 
 
 def _view(one: ListedZone) -> ZoneView:
@@ -131,6 +138,8 @@ def _view(one: ListedZone) -> ZoneView:
         device_id=one.device_id,
         name=one.settings.name or None,
         location=one.settings.location or None,
+        high_tenths=one.settings.high_tenths,
+        low_tenths=one.settings.low_tenths,
         version=one.settings.version,
         has_key=one.device is not None and one.device.needs_key,
         received=(record.received_ms if record else 0) or None,

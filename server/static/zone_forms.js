@@ -1,8 +1,8 @@
-// The forms of a zone's page: a new setpoint, and the name and location.
+// The forms of a zone's page: a new setpoint; the name, location and thresholds.
 
 import { errorWords, goToLogin, postJson, sendJson } from "./api.js";
 import { say } from "./elements.js";
-import { celsius, spread, tenths, tenthsOfSpread, unit } from "./units.js";
+import { celsius, degrees, spread, tenths, tenthsOfSpread, unit } from "./units.js";
 
 const part = (id) => document.getElementById(id);
 const REFUSALS = new Map([
@@ -10,6 +10,8 @@ const REFUSALS = new Map([
   ["Invalid deadband", "The deadband must be from 0.0 to 5.0 °C."],
   ["DEVICE_NOT_FOUND", "This zone is not known to the server any more."],
 ]);
+
+const LIMITS = [["high_tenths", "high"], ["low_tenths", "low"]];
 
 function isLoggedOut({ status }) {
   if (status === 401 || status === 423) goToLogin(status === 423 ? "locked" : "ended");
@@ -75,7 +77,22 @@ export function showUnit() {
   for (const word of document.querySelectorAll(".unit")) word.textContent = unit();
 }
 
-/** The form for name and location. `known()` are those of now, `onSaved(document)` gets new ones. */
+/** The thresholds in the form, null for an empty field; `wrong` is the first that is no temperature. */
+function readLimits() {
+  const body = {};
+  let wrong = null;
+  for (const [name, id] of LIMITS) {
+    const field = part(id);
+    const isEmpty = field.value.trim() === "";
+    body[name] = isEmpty ? null : tenths(field.value);
+    const isWrong = !isEmpty && body[name] === null;
+    field.setAttribute("aria-invalid", String(isWrong));
+    if (isWrong) wrong ??= field;
+  }
+  return { body, wrong };
+}
+
+/** The form for name, location and thresholds. `known()` are those of now, `onSaved(document)` gets new ones. */
 export function namesForm(deviceId, known, onSaved) {
   const form = part("names");
   const message = part("names-message");
@@ -87,6 +104,11 @@ export function namesForm(deviceId, known, onSaved) {
   part("rename").addEventListener("click", () => {
     name.value = known().name ?? "";
     location.value = known().location ?? "";
+    for (const [field, id] of LIMITS) {
+      const limit = known()[field] ?? null;
+      part(id).value = limit === null ? "" : degrees(limit);
+      part(id).removeAttribute("aria-invalid");
+    }
     say(message, "");
     form.hidden = false;
     name.focus();
@@ -98,8 +120,14 @@ export function namesForm(deviceId, known, onSaved) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (save.disabled) return;
+    const { body: limits, wrong } = readLimits();
+    if (wrong) {
+      say(message, "Write a temperature such as 23.5, or nothing.", "error");
+      wrong.focus();
+      return;
+    }
     save.disabled = true;
-    const body = { name: name.value.trim(), location: location.value.trim() };
+    const body = { name: name.value.trim(), location: location.value.trim(), ...limits };
     if (known().version !== undefined) body.version = known().version;
     const answer = await sendJson("PATCH", `/api/zones/${encodeURIComponent(deviceId)}`, body);
     save.disabled = false;

@@ -46,10 +46,14 @@ function showWarning(zone, kind) {
   part("since").hidden = since === "";
 }
 
-/** The zone's name with its location and its device, as far as they are known. */
-export function showNames(deviceId, { name = null, location = null } = {}) {
+/** The zone's name with its location and its device, and its own thresholds, as far as they are known. */
+export function showNames(deviceId, { name = null, location = null, ...limits } = {}) {
   show(part("zone-name"), name || deviceId);
   const where = [location, name ? `device ${deviceId}` : null].filter(Boolean).join(" · ");
   show(part("zone-where"), where);
+  const { high_tenths: high = null, low_tenths: low = null } = limits;
+  const words = [low === null ? "" : `below ${celsius(low)}`, high === null ? "" : `above ${celsius(high)}`];
+  show(part("fact-limits"), words.filter(Boolean).join(", "));
+  part("limits").hidden = high === null && low === null;
   titled({ name: `${name || deviceId} – Building automation` });
 }

@@ -184,6 +184,8 @@ if (comparedWith) compare(comparedWith);
 onPreference((name) => {
   if (name !== "units") return;
   showUnit();
+  showNames(deviceId, names);
+  part("names").hidden = true; // it has temperatures in the other unit
   showZone();
   showAlarms(deviceId);
   history.restyle();

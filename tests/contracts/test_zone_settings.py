@@ -46,6 +46,24 @@ async def test_a_change_keeps_unknown_fields_and_replaces_only_the_version_that_
     assert (await store.get("here", "a/b")).document is None
 
 
+async def test_thresholds_that_were_changed_since_a_time_are_found_for_all_tenants(
+    client: DocumentClient,
+) -> None:
+    store = ZoneSettingsStore(client, client)
+    for tenant, device, limits_at in (("a", "x", 5), ("b", "y", 7), ("a", "never", 0)):
+        before = await store.get(tenant, device)
+        one = msgspec.structs.replace(before.settings, high_tenths=80, limits_at=limits_at)
+        await client.write([store.settings_write(one, before)])
+
+    async def found(since_ms: int) -> list[tuple[str, str]]:
+        parts = [some async for some in store.limits_since(since_ms)]
+        return [(one.tenant_id, one.device_id) for some in parts for one in some]
+
+    assert await found(0) == [("a", "x"), ("b", "y")]
+    assert await found(5) == [("b", "y")]
+    assert await found(7) == []
+
+
 async def test_zones_and_registered_devices_are_listed_once_and_page_by_page(
     client: DocumentClient,
 ) -> None:

@@ -112,13 +112,21 @@ async def test_an_admin_sets_renames_and_reads_who_did_so(desk: Desk, zone_site:
     await expect(page.locator("#fact-setpoint")).to_have_text("21.5\N{NO-BREAK SPACE}°C")
     await expect(page.locator("#audit")).to_contain_text("changed the setpoint")
 
-    await page.get_by_role("button", name="Rename").click()
+    await page.get_by_role("button", name="Name and alarms").click()
     await page.get_by_label("Name").fill("Meeting room")
     await page.get_by_label("Location").fill("First floor")
+    await page.get_by_label("Alarm above").fill("warm")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_label("Alarm above")).to_be_focused()
+    await page.get_by_label("Alarm above").fill("8")
+    await page.get_by_label("Alarm below").fill("-2,5")
     await page.get_by_role("button", name="Save").click()
     await expect(page.locator("#zone-name")).to_have_text("Meeting room")
     await expect(page.locator("#zone-where")).to_have_text("First floor · device a/b c")
-    await expect(page.get_by_role("button", name="Rename")).to_be_focused()
+    await expect(page.locator("#fact-limits")).to_have_text(
+        re.compile("below \N{MINUS SIGN}2.5.°C, above 8.0.°C")
+    )
+    await expect(page.get_by_role("button", name="Name and alarms")).to_be_focused()
 
     await page.get_by_label("Compare with").select_option(label="hall")
     await expect(page.locator("#key-other")).to_have_text("hall")
@@ -133,7 +141,7 @@ async def test_a_guest_on_a_phone_sees_all_and_may_change_nothing(
     await page.goto(f"{zone_site}/zone?device_id=lab")
     await expect(page.locator(".uplot")).to_be_visible()
     await expect(page.get_by_label("New setpoint")).to_be_hidden()
-    await expect(page.get_by_role("button", name="Rename")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Name and alarms")).to_be_hidden()
     await expect(page.locator("#audit-title")).to_be_hidden()
     assert await overflow(page) == 0
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 from server.common.errors import Invalid
 from server.services.history.csv_lines import cell, degrees
 
-COLUMNS = ("device_id", "name", "location", "setpoint_c", "deadband_c")
+COLUMNS = ("device_id", "name", "location", "setpoint_c", "deadband_c", "high_c", "low_c")
 ROWS_MAX = 10_000
 # A spreadsheet takes such a text for a formula. It gets an apostrophe more, which is taken away
 # when the file is read; so a text that has one itself is the same afterwards.
 _FORMULA = re.compile(r"'*\s*[=+\-@]")
-_DEGREES = re.compile(r"([0-9]{1,3})(?:[.,]([0-9])0*)?")
+_DEGREES = re.compile(r"(-?)([0-9]{1,3})(?:[.,]([0-9])0*)?")
 
 
 class ZoneLine(NamedTuple):
@@ -28,14 +28,30 @@ class ZoneLine(NamedTuple):
     location: str | None
     setpoint_c: str | None
     deadband_c: str | None
+    high_c: str | None
+    low_c: str | None
 
 
-def lines_of(rows: Iterable[tuple[str, str, str, int, int]]) -> Iterator[str]:
-    """The lines of a file; a row is device id, name, location, setpoint and deadband in tenths."""
+class ZoneRow(NamedTuple):
+    """A zone to write; temperatures are tenths of °C, None for a threshold that it lacks."""
+
+    device_id: str
+    name: str
+    location: str
+    setpoint_tenths: int
+    deadband_tenths: int
+    high_tenths: int | None
+    low_tenths: int | None
+
+
+def lines_of(rows: Iterable[ZoneRow]) -> Iterator[str]:
+    """The lines of a file."""
     yield ",".join(COLUMNS) + "\n"
-    for *texts, setpoint, deadband in rows:
-        cells = [_guarded(str(text)) for text in texts]
-        yield ",".join((*cells, degrees(int(setpoint)), degrees(int(deadband)))) + "\n"
+    for row in rows:
+        cells = [_guarded(text) for text in (row.device_id, row.name, row.location)]
+        values = row.setpoint_tenths, row.deadband_tenths, row.high_tenths, row.low_tenths
+        cells += ["" if value is None else degrees(value) for value in values]
+        yield ",".join(cells) + "\n"
 
 
 def read_lines_of(text: str) -> list[ZoneLine]:
@@ -59,7 +75,7 @@ def read_lines_of(text: str) -> list[ZoneLine]:
             if len(found) == ROWS_MAX:
                 raise _no_csv(f"at most {ROWS_MAX:,} lines")
             of = dict(zip(names, map(_bare, cells), strict=True))
-            found.append(ZoneLine(reader.line_num, *_cells(of)))
+            found.append(ZoneLine(reader.line_num, of.pop("device_id"), *map(of.get, COLUMNS[1:])))
     except csv.Error as error:
         raise _no_csv(f"line {reader.line_num}: {error}") from None
     return found
@@ -68,12 +84,10 @@ def read_lines_of(text: str) -> list[ZoneLine]:
 def tenths(text: str) -> int | None:
     """Degrees with at most one decimal in tenths; None if the text is no such number."""
     found = _DEGREES.fullmatch(text.strip())
-    return None if found is None else int(found[1]) * 10 + int(found[2] or 0)
-
-
-def _cells(of: dict[str, str]) -> tuple[str, str | None, str | None, str | None, str | None]:
-    rest = (of.get(name) for name in COLUMNS[1:])
-    return (of["device_id"], *rest)  # type: ignore[return-value]
+    if found is None:
+        return None
+    size = int(found[2]) * 10 + int(found[3] or 0)
+    return -size if found[1] else size
 
 
 def _check_header(names: list[str]) -> None:

@@ -12,9 +12,13 @@ from server.common.errors import BasError, Invalid
 from server.control.rules.setpoint_rules import SetpointChange, in_force
 from server.control.setpoint_service import SetpointService
 from server.control.zone_cache import ZoneCache
-from server.control.zones.csv_file import ZoneLine, lines_of, read_lines_of, tenths
-from server.control.zones.settings_service import SettingsChange, ZoneSettingsService
-from server.services.firestore.models import TenantSettings, ZoneRecord
+from server.control.zones.csv_file import ZoneLine, ZoneRow, lines_of, read_lines_of, tenths
+from server.control.zones.settings_service import (
+    SettingsChange,
+    ZoneSettingsService,
+    check_limits,
+)
+from server.services.firestore.models import TenantSettings, ZoneRecord, ZoneSettings
 from server.services.firestore.zone_directory import ListedZone, ZoneDirectory
 
 # A caller waits for the changes this long, and then sends the file again for the rest.
@@ -23,13 +27,16 @@ PAGE = 1000
 # Lines that are compared in one go, some milliseconds; then other work has its turn.
 AT_ONCE = 250
 
-CellValue = str | int
+CellValue = str | int | None
 CheckText = Callable[[str], str | None]
 """Why a text may not be a zone's name or location; None if it may."""
 
 
 class CellChange(msgspec.Struct, frozen=True):
-    """A value of a zone as it is, and as the file has it; temperatures are tenths of °C."""
+    """A value of a zone as it is, and as the file has it; temperatures are tenths of °C.
+
+    A threshold of null is the site's.
+    """
 
     old: CellValue
     new: CellValue
@@ -99,13 +106,15 @@ class ZoneImport:
     async def export(self, tenant_id: str) -> str:
         """The file with all zones, in a fixed order."""
         settings = await self._cache.fresh_settings(tenant_id)
-        rows: list[tuple[str, str, str, int, int]] = []
+        rows: list[ZoneRow] = []
         cursor: str | None = None
         while True:
             zones, cursor = await self._directory.page_of_zones(tenant_id, PAGE, cursor)
             for one in zones:
-                texts = one.device_id, one.settings.name, one.settings.location
-                rows.append((*texts, *_values(one, settings)))
+                own = one.settings
+                texts = one.device_id, own.name, own.location
+                limits = own.high_tenths, own.low_tenths
+                rows.append(ZoneRow(*texts, *_values(one, settings), *limits))
             if cursor is None:
                 return "".join(lines_of(rows))
 
@@ -150,7 +159,7 @@ class ZoneImport:
                 return len(lines) - number
             new = {field: change.new for field, change in line.changes.items()}
             texts = msgspec.convert(new, SettingsChange)
-            if texts.texts:
+            if texts.fields:
                 await self._settings.change(tenant_id, line.device_id, texts, by, address)
             if values := msgspec.convert(new, SetpointChange):
                 await self._setpoints.set(tenant_id, line.device_id, values, by, address)
@@ -181,6 +190,7 @@ def _result(
         setpoint, deadband = _values(known, settings)
         _add(changes, "setpoint_tenths", "setpoint_c", line.setpoint_c, setpoint)
         _add(changes, "deadband_tenths", "deadband_c", line.deadband_c, deadband)
+        _add_limits(changes, line, known.settings)
     except BasError as error:
         return LineResult(line.number, line.device_id, {}, error.message or error.error)
     return LineResult(line.number, line.device_id, changes)
@@ -192,12 +202,33 @@ def _add(
     """Note the change of a temperature; an empty cell changes nothing. Raises Invalid."""
     if text is None or not text.strip():
         return
-    new = tenths(text)
-    if new is None:
-        raise Invalid(message=f"{column}: degrees with at most one decimal, such as 21.5")
+    new = _tenths(column, text)
     SetpointChange(**{field: new}).check()
     if new != old:
         changes[field] = CellChange(old, new)
+
+
+def _add_limits(changes: dict[str, CellChange], line: ZoneLine, own: ZoneSettings) -> None:
+    """Note changes of thresholds; an empty cell stands for the site's. Raises Invalid."""
+    high, low = own.high_tenths, own.low_tenths
+    if line.high_c is not None:
+        high = _tenths("high_c", line.high_c) if line.high_c.strip() else None
+    if line.low_c is not None:
+        low = _tenths("low_c", line.low_c) if line.low_c.strip() else None
+    check_limits(high, low)
+    for field, old, new in (
+        ("high_tenths", own.high_tenths, high),
+        ("low_tenths", own.low_tenths, low),
+    ):
+        if new != old:
+            changes[field] = CellChange(old, new)
+
+
+def _tenths(column: str, text: str) -> int:
+    new = tenths(text)
+    if new is None:
+        raise Invalid(message=f"{column}: degrees with at most one decimal, such as 21.5")
+    return new
 
 
 def _summed(results: list[LineResult], dry_run: bool) -> ImportResult:

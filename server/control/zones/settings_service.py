@@ -1,4 +1,7 @@
-"""Lets operators name the zones: a versioned document for each zone, audited and announced."""
+"""Lets operators name zones and set their thresholds.
+
+Each zone has a versioned document; a change is audited and announced.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ import logging
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from server.common.clock import Clock
-from server.common.errors import Conflict
+from server.common.errors import Conflict, InvalidField
 from server.common.keyed_locks import KeyedLocks
 from server.common.retries import tries
 from server.common.shielded_tasks import ShieldedTasks
@@ -18,10 +22,13 @@ from server.control.zone_cache import ZoneCache, given_up
 from server.services.firestore.models import ZoneSettings
 from server.services.firestore.service_factory import Stores
 from server.services.firestore.zone_settings_store import KeptSettings
+from server.services.history.measured import TEMP_MAX, TEMP_MIN
 from server.services.ports.documents import AlreadyExists, VersionConflict, Write
 from server.services.sse_service.service import SSEService
 
 log = logging.getLogger(__name__)
+
+SET_BY_OPERATORS = ("name", "location", "high_tenths", "low_tenths")
 
 
 class StaleVersion(Conflict):
@@ -38,18 +45,25 @@ class StaleVersion(Conflict):
 class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
     """The change that an operator asks for; None leaves a text as it is, "" clears it.
 
+    A threshold (tenths of °C) that is missing stays; None stands for the site's.
     With `version`, only the settings of this version are changed.
     """
 
     name: str | None = None
     location: str | None = None
+    high_tenths: int | UnsetType | None = UNSET
+    low_tenths: int | UnsetType | None = UNSET
     version: int | None = None
 
     @property
-    def texts(self) -> dict[str, str]:
-        """The texts to set, by field."""
-        wanted = {"name": self.name, "location": self.location}
-        return {field: text for field, text in wanted.items() if text is not None}
+    def fields(self) -> dict[str, str | int | None]:
+        """What to set, by field."""
+        texts = {"name": self.name, "location": self.location}
+        limits = {"high_tenths": self.high_tenths, "low_tenths": self.low_tenths}
+        found: dict[str, str | int | None] = {}
+        found |= {field: text for field, text in texts.items() if text is not None}
+        found |= {field: limit for field, limit in limits.items() if limit is not UNSET}
+        return found
 
 
 class ZoneSettingsService:
@@ -75,7 +89,8 @@ class ZoneSettingsService:
     ) -> ZoneSettingsView:
         """Change a zone's settings and return them.
 
-        Raises NotFound for an unknown device, StaleVersion, and ZoneBusy; nothing is changed then.
+        Raises NotFound for an unknown device, StaleVersion, Invalid for thresholds that exclude
+        every temperature, and ZoneBusy; nothing is changed then.
         """
         work = self._change(tenant_id, device_id, change, by, address)
         return settings_view(await self._work.finish(work))
@@ -91,12 +106,10 @@ class ZoneSettingsService:
                 old = before.settings
                 if change.version is not None and change.version != old.version:
                     raise StaleVersion(settings_view(old))
-                new = msgspec.structs.replace(old, **change.texts)
+                new = msgspec.structs.replace(old, **change.fields)
                 if new == old:
                     return old
-                new = msgspec.structs.replace(
-                    new, version=old.version + 1, updated_at=self._clock.now_ms(), updated_by=by
-                )
+                new = _stamped(old, new, self._clock.now_ms(), by)
                 write = self._stores.zone_settings.settings_write(new, before)
                 try:
                     await self._stores.client.write([write, self._entry(old, new, address)])
@@ -122,6 +135,8 @@ class ZoneSettingsService:
             device_id=view.device_id,
             name=view.name,
             location=view.location,
+            high_tenths=view.high_tenths,
+            low_tenths=view.low_tenths,
             version=view.version,
             timestamp=settings.updated_at,
         )
@@ -140,10 +155,32 @@ class ZoneSettingsService:
         )
 
 
-def _changes(old: ZoneSettings, new: ZoneSettings) -> dict[str, tuple[str, str]]:
-    """The texts that differ, as they were and as they are."""
-    texts = {"name": (old.name, new.name), "location": (old.location, new.location)}
-    return {field: (was, now) for field, (was, now) in texts.items() if was != now}
+def _changes(old: ZoneSettings, new: ZoneSettings) -> dict[str, tuple[Any, Any]]:
+    """The texts and thresholds that differ, as they were and as they are."""
+    values = {field: (getattr(old, field), getattr(new, field)) for field in SET_BY_OPERATORS}
+    return {field: (was, now) for field, (was, now) in values.items() if was != now}
+
+
+def _stamped(old: ZoneSettings, new: ZoneSettings, now_ms: int, by: str) -> ZoneSettings:
+    """The new settings with version and times. Raises Invalid."""
+    limits = new.high_tenths, new.low_tenths
+    if limits == (old.high_tenths, old.low_tenths):
+        limits_at = old.limits_at
+    else:
+        check_limits(*limits)
+        limits_at = now_ms
+    return msgspec.structs.replace(
+        new, version=old.version + 1, limits_at=limits_at, updated_at=now_ms, updated_by=by
+    )
+
+
+def check_limits(high_tenths: int | None, low_tenths: int | None) -> None:
+    """Raise Invalid for thresholds that no temperature can be between."""
+    for field, limit in (("high_tenths", high_tenths), ("low_tenths", low_tenths)):
+        if limit is not None and not TEMP_MIN <= limit <= TEMP_MAX:
+            raise InvalidField(field, f"from {TEMP_MIN} to {TEMP_MAX}, or null")
+    if high_tenths is not None and low_tenths is not None and low_tenths >= high_tenths:
+        raise InvalidField("low_tenths", "less than high_tenths")
 
 
 def _log_change(old: ZoneSettings, new: ZoneSettings, address: str) -> None:

@@ -100,18 +100,22 @@ ZONES: Operations = {
     ),
     "GET /api/zones/<device:device_id>": Operation(
         "get_zone",
-        "Show a zone's name and location",
+        "Show a zone's name, location and thresholds",
         "A slash in the path is a part of the device's name.",
         path={"device_id": "lab"},
     ),
     "PATCH /api/zones/<device:device_id>": Operation(
         "change_zone",
-        "Name a zone, or say where it is",
+        "Name a zone, say where it is, set its thresholds",
         "With a `version` that is not the present one the answer is 409 `STALE_VERSION`, and `zone`"
         " in it has the present settings. Clients of the stream get an event `settings`.",
         path={"device_id": "lab"},
-        body={"name": "Laboratory", "location": "Ground floor"},
-        body_rule={"anyOf": [{"required": ["name"]}, {"required": ["location"]}]},
+        body={"name": "Laboratory", "location": "Ground floor", "high_tenths": 280},
+        body_rule={
+            "anyOf": [
+                {"required": [field]} for field in ("name", "location", "high_tenths", "low_tenths")
+            ]
+        },
     ),
     "DELETE /api/zones/<device:device_id>": Operation(
         "delete_zone",
@@ -123,7 +127,8 @@ ZONES: Operations = {
     "GET /api/zones.csv": Operation(
         "export_zones",
         "Get all zones as a CSV file",
-        "Name, location, setpoint and deadband of each; a spreadsheet calculates nothing in it.",
+        "Name, location, setpoint, deadband and thresholds of each; a spreadsheet calculates"
+        " nothing in it.",
         content=CSV,
         headers={"Content-Disposition": "The file's name"},
     ),

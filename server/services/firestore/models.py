@@ -122,7 +122,9 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
 class ZoneSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What operators say of a zone. `version` counts the changes; `updated_by` made the last one.
 
-    A document may have further fields; a change of these keeps them.
+    `high_tenths` and `low_tenths` are its own thresholds for alarms, in tenths of °C; None for the
+    site's. `limits_at` is when they were changed last (Unix ms), 0 for never. A document may have
+    further fields; a change of these keeps them.
     """
 
     tenant_id: Name
@@ -130,6 +132,9 @@ class ZoneSettings(msgspec.Struct, frozen=True, kw_only=True):
     version: Integer = 0
     name: str = ""
     location: str = ""
+    high_tenths: Integer | None = None
+    low_tenths: Integer | None = None
+    limits_at: Integer = 0
     updated_at: Integer = 0
     updated_by: str = ""
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 
 from server.services.firestore.base import document_id, in_parts
 from server.services.firestore.models import ZoneSettings, fields_of
-from server.services.ports.documents import Create, Delete, Document, DocumentClient, Put, Reads
+from server.services.ports.documents import (
+    Create,
+    Delete,
+    Document,
+    DocumentClient,
+    Filter,
+    Put,
+    Query,
+    Reads,
+)
 
 ZONE_SETTINGS = "zone_settings"
+READ_AT_ONCE = 500
 
 
 class KeptSettings(msgspec.Struct, frozen=True):
@@ -43,6 +53,17 @@ class ZoneSettingsStore:
                 kept = _kept(documents.get(doc_id), tenant_id, device_id)
                 found[device_id] = kept.settings
         return found
+
+    async def limits_since(self, since_ms: int) -> AsyncIterator[list[ZoneSettings]]:
+        """The settings of all tenants' zones whose thresholds were changed after this (Unix ms)."""
+        query = Query(ZONE_SETTINGS, (Filter("limits_at", ">", since_ms),), "limits_at")
+        cursor: str | None = None
+        while True:
+            page = await self._client.query(query, READ_AT_ONCE, cursor)
+            yield [msgspec.convert(one.fields, ZoneSettings) for one in page.documents]
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     @staticmethod
     def settings_write(settings: ZoneSettings, before: KeptSettings) -> Create | Put:

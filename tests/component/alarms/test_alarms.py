@@ -165,6 +165,40 @@ async def test_a_temperature_is_an_alarm_after_its_delay_whatever_the_clock_does
     assert [step for step, *_ in await steps(site)] == ["pending", "raised", "cleared"]
 
 
+async def test_a_zone_s_own_threshold_counts_in_all_processes_until_it_is_taken_away(
+    site: Site, clock: ManualClock
+) -> None:
+    config = ServerConfig(alarm_delay_s=0)  # the site has no thresholds
+    first, other = await site.start(config=config), await site.start(config=config)
+
+    async def set_high(tenths: int | None) -> None:
+        before = await first.stores.zone_settings.get(TENANT, LAB)
+        new = msgspec.structs.replace(before.settings, high_tenths=tenths, limits_at=clock.now_ms())
+        await first.store.write([first.stores.zone_settings.settings_write(new, before)])
+        clock.advance(11)  # until thresholds are read again
+
+    await first.post(COLD)
+    await rounds(first, other)
+    await set_high(COLD - 10)
+    await rounds(other)
+    await other.post(COLD)
+    await rounds(other)
+    (alarm,) = await stored(other, state="active")
+    assert (alarm.kind, alarm.limit_tenths) == ("high", COLD - 10)
+    await set_high(None)
+    await rounds(other)
+    await other.post(COLD)
+    await rounds(other)
+    assert [step for step, *_ in await steps(site)] == ["raised", "cleared"]
+    # A zone that is deleted, and comes again under its name, has no threshold left.
+    await set_high(COLD - 10)
+    await rounds(other)
+    await first.store.write([first.stores.zone_settings.deletion(TENANT, LAB)])
+    await other.post(COLD)
+    await rounds(other)
+    assert await steps(site) == []
+
+
 async def test_a_temperature_that_is_back_before_its_delay_leaves_nothing(site: Site) -> None:
     process = await site.start(config=WARM)
     for tenths in (270, 285):

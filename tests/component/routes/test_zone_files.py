@@ -26,11 +26,11 @@ async def test_an_exported_file_changes_nothing_and_a_changed_one_does_what_the_
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     text = answer.body.decode()
     assert sorted(text.splitlines()[1:]) == sorted(
-        [f"{name},,,23.0,1.0" for name in ('"\'=1+1"', '"a,b"', "lab")]
+        [f"{name},,,23.0,1.0,," for name in ('"\'=1+1"', '"a,b"', "lab")]
     )
     same = (await sent(admin, text)).json()
     assert (same["unchanged"], same["changed"], same["lines"]) == (3, 0, [])
-    changed = text.replace("lab,,,23.0", "lab,-Lab-,Roof,21.5").replace("1.0\n", "1.0\r\n")
+    changed = text.replace("lab,,,23.0", "lab,-Lab-,Roof,21.5").replace(",,\n", ",,\r\n")
     before = await admin.get("/api/zones.csv")
     dry = (await sent(admin, changed, "?dry_run=true")).json()
     assert (await admin.get("/api/zones.csv")).body == before.body
@@ -42,13 +42,26 @@ async def test_an_exported_file_changes_nothing_and_a_changed_one_does_what_the_
     }
     done = (await sent(admin, changed)).json()
     assert done == dry | {"dry_run": False}
-    assert 'lab,"\'-Lab-",Roof,21.5,1.0' in (await admin.get("/api/zones.csv")).body.decode()
+    assert 'lab,"\'-Lab-",Roof,21.5,1.0,,' in (await admin.get("/api/zones.csv")).body.decode()
     assert (await admin.get("/api/config?device_id=lab")).json()["setpoint_tenths"] == 215
     assert len(await audited(container, "ZONE_SETTINGS_CHANGE")) == 1
     assert len(await audited(container, "SETPOINT_CHANGE")) == 1
     cleared = await sent(admin, "device_id,location\nlab,\n")
     assert cleared.json()["changed"] == 1
     assert (await admin.get("/api/zones/lab")).json()["location"] is None
+
+
+async def test_thresholds_are_in_the_file_and_an_empty_cell_takes_them_away(admin):
+    text = "device_id,high_c,low_c\nlab,-15,-22.5\n"
+    assert (await sent(admin, text)).json()["changed"] == 1
+    assert "lab,,,23.0,1.0,-15.0,-22.5" in (await admin.get("/api/zones.csv")).body.decode()
+    for cells in ("-30,", "-15,-15", "125.1,", "x,", "1.55,"):
+        high, low = cells.split(",")
+        refused = await sent(admin, f"device_id,high_c,low_c\nlab,{high},{low or -22.5}\n")
+        assert refused.json()["code"] == "IMPORT_REFUSED", cells
+    (line,) = (await sent(admin, "device_id,low_c\nlab,\n")).json()["lines"]
+    assert line["changes"] == {"low_tenths": {"old": -225, "new": None}}
+    assert (await admin.get("/api/zones/lab")).json()["high_tenths"] == -150
 
 
 async def test_one_refused_line_refuses_the_file_and_each_has_its_reason(admin):

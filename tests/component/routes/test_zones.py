@@ -63,6 +63,8 @@ async def test_a_zone_is_named_audited_listed_and_its_version_counts(container, 
         "device_id": "lab",
         "name": "Laboratory",
         "location": "Ground floor",
+        "high_tenths": None,
+        "low_tenths": None,
         "version": 1,
         "updated_at": clock.now_ms(),
         "updated_by": "operator",
@@ -76,6 +78,8 @@ async def test_a_zone_is_named_audited_listed_and_its_version_counts(container, 
                 "device_id": "lab",
                 "name": None,
                 "location": "Ground floor",
+                "high_tenths": None,
+                "low_tenths": None,
                 "version": 2,
                 "has_key": False,
                 "received": clock.now_ms(),
@@ -99,6 +103,30 @@ async def test_a_zone_is_named_audited_listed_and_its_version_counts(container, 
         "version": 2,
         "name": "",
         "old_name": "Laboratory",
+    }
+
+
+async def test_a_zone_has_thresholds_of_its_own_until_they_are_taken_away(container, operator):
+    await seen(container, "lab")
+    first = await patch(operator, "lab", {"high_tenths": 80, "low_tenths": -20})
+    assert (first.json()["high_tenths"], first.json()["low_tenths"]) == (80, -20)
+    assert (await listed(operator))["zones"][0]["low_tenths"] == -20
+    for wrong in (
+        *({"low_tenths": 80}, {"high_tenths": -20}, {"high_tenths": 1251}, {"low_tenths": -551}),
+        *({"high_tenths": 8.5}, {"high_tenths": "80"}, {"high_tenths": True}, {"version": 1}),
+    ):
+        answer = await patch(operator, "lab", wrong)
+        assert answer.status == 400, wrong
+        assert answer.json()["code"] in ("INVALID_FIELD", "NOTHING_TO_CHANGE")
+    change = patch(operator, "lab", {"high_tenths": None})
+    frame = await frame_after(container, b"snapshot=0", change)
+    assert '"high_tenths":null,"low_tenths":-20,"version":2' in frame
+    newest, *_ = await audited(container, "ZONE_SETTINGS_CHANGE")
+    assert newest.details == {
+        "device_id": "lab",
+        "version": 2,
+        "high_tenths": None,
+        "old_high_tenths": 80,
     }
 
 
@@ -234,6 +262,8 @@ async def test_a_change_is_an_event_of_the_stream_but_not_for_pages_without_name
             "device_id": "lab",
             "name": "Lab",
             "location": None,
+            "high_tenths": None,
+            "low_tenths": None,
             "version": 1,
             "timestamp": clock.now_ms(),
         },

@@ -98,6 +98,7 @@ CALLS: dict[str, list[Callable[[Stores], Awaitable[object]]]] = {
     "page_of_zones": [lambda s: s.zone_directory.page_of_zones("t", 5)],
     "in_state": [lambda s: _first(s.zones.in_state("fault"))],
     "all_open": [lambda s: _first(AlarmsStore(s.client).all_open())],
+    "limits_since": [lambda s: _first(s.zone_settings.limits_since(1))],
     "count_open": [lambda s: AlarmsStore(s.client).count_open("t")],
     "page_of_alarms": [
         partial(_page_of_alarms, state=state, device_id=device_id)
