@@ -10,6 +10,11 @@ export function isOpen(alarm) {
   return OPEN.has(alarm.state);
 }
 
+/** Whether an alarm's condition is there and its delay is over. */
+export function isActive({ state }) {
+  return state === "active" || state === "acknowledged";
+}
+
 /** Whether an alarm sends no notices at this moment (Unix ms). */
 export function isShelved(alarm, now) {
   return (alarm.shelved_until ?? 0) > now;

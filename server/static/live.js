@@ -61,7 +61,8 @@ function notify(method, ...values) {
 function receive(name, data) {
   let changed = null;
   if (STATES.includes(name)) zones[name](data);
-  if (STATES.includes(name) || name === "alarm") alarms[name](data);
+  if (STATES.includes(name)) alarms[name](data);
+  if (name === "alarm" && alarms.alarm(data)) changed = zones.alarm(data);
   if (CHANGES.includes(name)) changed = zones[name](data);
   notify("onEvent", name, data, changed);
   if (name === "snapshot") loadNames();

@@ -3,6 +3,7 @@
 // Temperatures are tenths of °C, times Unix milliseconds of the server. A reading's `timestamp` is
 // the device's date, which may be wrong by hours: age and order depend on the time of receipt.
 
+import { isActive, isShelved } from "./alarms.js";
 import { stopwatch } from "./units.js";
 import { STALE_MS } from "./watch.js";
 
@@ -10,6 +11,9 @@ import { STALE_MS } from "./watch.js";
 const SILENT_MS = 3_600_000;
 // The shortest time for which a cooler is on or off.
 const MIN_TIME_MS = 10_000;
+
+// Alarms of conditions that no trust shows, the worst first.
+const ALARMS = ["high", "low", "short_cycling"];
 
 // The trust of an event that has none.
 export const TRUSTED = { state: "ok", since: 0, reason: null };
@@ -37,6 +41,7 @@ export class Zone {
   catchingUp = null; // a stopwatch while older readings may be replayed
   name = ""; // a person's name for it, and where it is; "" if nobody gave one
   location = "";
+  #alarms = new Map(); // its active alarms of ALARMS, by kind
   #held = null; // what the server said that holds a relay: {by, until}
   #switched = 0; // when this page saw the cooler switch, by the server's clock; 0: it did not
   #watch;
@@ -68,6 +73,23 @@ export class Zone {
     const until = this.#switched + MIN_TIME_MS;
     if (wanted === this.cool_active || until <= now) return null;
     return { by: this.cool_active ? "minimum_on_time" : "minimum_off_time", until };
+  }
+
+  /** The worst active alarm of a condition that no trust shows; null if there is none that is not shelved. */
+  get alarm() {
+    if (this.#alarms.size === 0) return null;
+    const found = ALARMS.map((kind) => this.#alarms.get(kind));
+    return found.find((alarm) => alarm && !isShelved(alarm, this.#watch.now)) ?? null;
+  }
+
+  takeAlarm(alarm) {
+    const { id, kind } = alarm;
+    if (isActive(alarm) && ALARMS.includes(kind)) this.#alarms.set(kind, alarm);
+    else if (this.#alarms.get(kind)?.id === id) this.#alarms.delete(kind);
+  }
+
+  forgetAlarms() {
+    this.#alarms.clear();
   }
 
   get hasReading() {

@@ -3,10 +3,10 @@
 import { show } from "./elements.js";
 import { titled } from "./page_title.js";
 import { celsius, span, spread, timeOfDay, timeShort } from "./units.js";
-import { condition, heldWords, relayWords, stateWords, warningSince, warningWords } from "./zone_words.js";
+import { condition, heldWords, isPresent, relayWords, stateWords, warningSince, warningWords } from "./zone_words.js";
 
 const part = (id) => document.getElementById(id);
-const BAD = new Set(["fault", "silent fault", "refused", "stuck"]);
+const BAD = new Set(["fault", "silent fault", "refused", "stuck", "high", "low"]);
 const CALM = new Set(["well", "new"]);
 
 function kindOf(zone) {
@@ -22,7 +22,7 @@ export function showNow(zone, now) {
   show(part("zone-state"), stateWords(zone));
   part("zone-state").dataset.kind = kind;
   show(part("temperature"), zone.hasReading ? celsius(zone.temp_tenths) : "–");
-  part("temperature").dataset.old = String(kind === "warn" || kind === "bad");
+  part("temperature").dataset.old = String(!isPresent(condition(zone)));
   show(part("fact-setpoint"), celsius(zone.setpoint_tenths));
   show(part("fact-deadband"), spread(zone.deadband_tenths));
   show(part("fact-cooler"), relayWords(zone, zone.cool_active));

@@ -1,6 +1,6 @@
 // Describes a zone in words that an operator understands.
 
-import { span } from "./units.js";
+import { celsius, span } from "./units.js";
 import { doubtWords, faultFound, refusedWords, silentWords, stuckWords } from "./trust_words.js";
 
 const STATES = new Map([
@@ -21,6 +21,8 @@ const PROBLEMS = new Map([
   ["silent fault", { counted: "with a fault" }],
   ["refused", { name: "Refused", announced: "the device's posts are refused", counted: "refused" }],
   ["stuck", { name: "Not obeyed", announced: "the device does not obey", counted: "not obeyed" }],
+  ["high", { name: "Too warm", announced: "too warm", counted: "too warm" }],
+  ["low", { name: "Too cold", announced: "too cold", counted: "too cold" }],
   ["silent", { name: "Silent", announced: "the device is silent", counted: "silent" }],
   [
     "late",
@@ -28,18 +30,30 @@ const PROBLEMS = new Map([
   ],
   ["suspect", { name: "In doubt", announced: "the readings are in doubt", counted: "in doubt" }],
   ["stale", { name: "Stale", announced: "no new readings", counted: "without new readings" }],
+  [
+    "short_cycling",
+    { name: "Starts too often", announced: "the cooler starts too often", counted: "starting too often" },
+  ],
 ]);
+
+const WITH_PRESENT = new Set(["high", "low", "short_cycling"]);
 
 /**
  * The condition of a zone: "new" (no reading yet), "well", or one of PROBLEMS. What the server
- * reports comes first, the worst before the others; the page itself finds only "stale".
+ * reports comes first, the worst before the others; the page itself finds only "stale". An active
+ * alarm that is not shelved is one too, if the zone's trust does not show it anyway.
  */
 export function condition(zone) {
   if (zone.fault) return zone.stale ? "silent fault" : "fault";
   if (zone.late) return "late";
   if (PROBLEMS.has(zone.trust.state)) return zone.trust.state;
   if (!zone.hasReading) return "new";
-  return zone.stale ? "stale" : "well";
+  return zone.stale ? "stale" : (zone.alarm?.kind ?? "well");
+}
+
+/** Whether the temperature may be taken for the zone's present one. */
+export function isPresent(now) {
+  return !PROBLEMS.has(now) || WITH_PRESENT.has(now);
 }
 
 export function stateWords(zone) {
@@ -161,7 +175,7 @@ function relayState(zone) {
   return STATES.get(zone.state) ?? zone.state;
 }
 
-function trustWords({ trust }) {
+function trustWords({ trust, alarm }) {
   switch (trust.state) {
     case "suspect":
       return doubtWords(trust);
@@ -172,8 +186,15 @@ function trustWords({ trust }) {
     case "refused":
       return refusedWords(trust);
     default:
-      return "";
+      return alarmWords(alarm);
   }
+}
+
+function alarmWords(alarm) {
+  if (!alarm) return "";
+  if (alarm.kind === "short_cycling") return "The cooler starts too often.";
+  const beyond = alarm.kind === "high" ? "Above" : "Below";
+  return `${beyond} the threshold of ${celsius(alarm.limit_tenths)}.`;
 }
 
 function faultName(zone) {

@@ -57,7 +57,7 @@ export class Zones {
    * The whole state: zones that are not in it are gone. After "recovered" the replay follows, so a
    * zone with a new reading in the snapshot ignores older readings until that one comes.
    */
-  snapshot({ zones }) {
+  snapshot({ zones, alarms = [] }) {
     const before = this.#zones;
     this.#zones = new Map();
     this.#watch.readSnapshot(zones);
@@ -71,8 +71,16 @@ export class Zones {
       zone.takeSettings(status);
       zone.setAt = this.#helloTs;
       zone.catchingUp = this.#resume === "recovered" && moved ? stopwatch() : null;
+      zone.forgetAlarms();
       this.#zones.set(zone.deviceId, zone);
     }
+    for (const alarm of alarms) this.alarm(alarm);
+  }
+
+  alarm(event) {
+    const zone = this.#zones.get(event.device_id);
+    zone?.takeAlarm(event);
+    return zone?.deviceId ?? null;
   }
 
   telemetry(reading) {

@@ -6,7 +6,7 @@ import { beforeEach, test } from "node:test";
 import { prefer } from "../../server/static/preferences.js";
 import { previewWords, undoBodies, valueWords } from "../../server/static/setpoint_words.js";
 import { celsius, degrees, spread, tenths, tenthsOfSpread } from "../../server/static/units.js";
-import { countConditions, heldWords, siteWords } from "../../server/static/zone_words.js";
+import { condition, countConditions, heldWords, siteWords, warningWords } from "../../server/static/zone_words.js";
 import { Zones } from "../../server/static/zones.js";
 
 const kept = new Map();
@@ -96,6 +96,33 @@ test("the site's state is one line, and its counts are filters", () => {
   assert.equal(siteWords(counts), "3 zones of 4 need attention");
   assert.equal(siteWords(countConditions([[{}, "well"]])), "All well: 1 zone, 0 cooling");
   assert.equal(siteWords(countConditions([])), "");
+});
+
+test("an active alarm that is not shelved is a problem of a zone that is trusted", () => {
+  const zones = new Zones();
+  const reading = { device_id: "lab", timestamp: 1e12, temp_tenths: 290, sensor_ok: true, state: "IDLE" };
+  const alarm = { id: "a-1", device_id: "lab", kind: "high", state: "active", limit_tenths: 280 };
+  const now = () => condition(zones.get("lab"));
+  zones.hello({ resume: "fresh", ts: 1e12 });
+  zones.telemetry(reading);
+  assert.equal(zones.alarm({ ...alarm, state: "pending" }), "lab");
+  assert.equal(now(), "well");
+  zones.alarm(alarm);
+  zones.alarm({ ...alarm, id: "b-1", kind: "long_running" });
+  assert.deepEqual([now(), warningWords(zones.get("lab"))], ["high", "Above the threshold of 28.0\u00a0°C."]);
+  zones.alarm({ ...alarm, shelved_until: zones.now + 60_000 });
+  assert.equal(now(), "well");
+  zones.alarm({ ...alarm, state: "acknowledged", shelved_until: null });
+  assert.equal(now(), "high");
+  const trust = { state: "fault", since: 5, reason: "no_value" };
+  zones.zone({ ...reading, trust, timestamp: 2e12, cool_active: false, heat_active: false });
+  assert.equal(now(), "fault");
+  zones.telemetry({ ...reading, timestamp: 3e12 });
+  zones.alarm({ ...alarm, state: "cleared" });
+  assert.equal(now(), "well");
+  assert.equal(zones.alarm({ ...alarm, device_id: null }), null);
+  zones.snapshot({ zones: [zones.get("lab").status()], alarms: [alarm] });
+  assert.equal(now(), "high");
 });
 
 test("a zone has the name of the newest settings, and of old events none", () => {
