@@ -29,6 +29,7 @@ RUNS_THE_TESTS = "it runs these tests"
 EMULATORS = "tests/integration/test_setup_emulators.py runs it"
 FIRMWARE = "it runs on a controller; tests/component/http/test_bytes_of_devices.py sends its bytes"
 MATRIX = "scripts/matrix/proxies.sh runs the proxy with it"
+LOOP = "scripts/matrix/stream_clients.sh runs the loop"
 TARGETS = "tests/component/routes/test_notice_targets.py sends such requests"
 NOT_RUN = {
     "docs/alarms.md": {"./scripts/run.sh alarms": "tests/integration/test_alarms.py runs it"},
@@ -69,6 +70,16 @@ NOT_RUN = {
     "docs/migration.md": {
         "BAS_LEGACY_WSGI=/srv/old": "tests/integration/test_existing_application.py",
         'sessions = request.environ["bas.services"]': "tests/support/existing/bas_server.py",
+    },
+    "docs/api/clients.md": {
+        "url=https://": LOOP,
+        "ids=$(mktemp)": LOOP,
+        "while :; do": LOOP,
+        "    curl -sSNf": LOOP,
+        "    newest=": LOOP,
+        "    id=${newest": LOOP,
+        "    sleep 2": LOOP,
+        "done": LOOP,
     },
     "docs/notices.md": {
         "curl -b jar -X POST localhost:8080/api/notice-targets -H": TARGETS,
