@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.bench import firestore, host, ingest, lifetime, live, shared
+from scripts.bench import alarms, firestore, host, ingest, lifetime, live, shared
 from scripts.bench.history import measure as history
 from scripts.bench.peers import command as peers
 from scripts.bench.table import Row, as_dicts, as_text, rows
@@ -66,6 +66,11 @@ def _pages(folder: Path, quick: bool) -> Mapping[str, float]:
     return asyncio.run(pages.measure(folder))
 
 
+def _alarms(folder: Path, quick: bool) -> Mapping[str, float]:
+    count, zones = (1, 1000) if quick else (alarms.ALARMS, alarms.ZONES)
+    return asyncio.run(alarms.measure(folder, count, zones))
+
+
 def _history(folder: Path, quick: bool) -> Mapping[str, float]:
     return history.measure(folder, quick, large=False)
 
@@ -80,12 +85,14 @@ MEASURES: Mapping[str, Measure] = {
     "live": _live,
     "shared": _shared,
     "ingest": _ingest,
+    "alarms": _alarms,
     "firestore": _firestore,
     "pages": _pages,
     "history": _history,
 }
-# The history takes as long as all others together, and the pages need a browser.
-BY_DEFAULT = [name for name in MEASURES if name not in {"history", "pages"}]
+# The history takes as long as all others together, pages need a browser, and alarms come as seldom
+# as messages may.
+BY_DEFAULT = [name for name in MEASURES if name not in {"history", "pages", "alarms"}]
 
 
 def run(names: Sequence[str], runs: int, quick: bool, large: bool) -> list[Row]:

@@ -160,6 +160,13 @@ WHAT: Mapping[str, Budget] = {
     "ingest, connection a reading, p99": Budget("ms"),
     **_batches(50, 1000),
     "readings refused": Budget("", never=True),
+    "reading to webhook, p50": Budget("ms"),
+    "reading to webhook, p99": Budget("ms", 1000),
+    "silent zones, notice of the site's alarm": Budget("s", 15),
+    "a post before they are silent, p99": Budget("ms"),
+    "a post while they are, p99": Budget("ms"),
+    "a post while they are, p99 more": Budget("ms", 20),
+    "a post while they are, max": Budget("ms"),
     **_calls(20, "get", "create", "conditional put", "batch of 10", "aggregate count"),
     **_calls(
         40,
