@@ -1,4 +1,4 @@
-"""From a reading to the webhook that tells of it, and 10,000 zones that are silent at once."""
+"""From a reading to the webhook that has its notice, and 10,000 zones that are silent at once."""
 
 from __future__ import annotations
 
@@ -104,10 +104,10 @@ async def _storm(data_dir: Path, zones: int) -> dict[str, float]:
         connection.close()
         quiet = await _beside(process, SILENT_S - 2)
         loud = asyncio.create_task(_beside(process, BESIDE_S))
-        (told,) = await receiver.until("many_silent", "active", 1)
+        (arrived,) = await receiver.until("many_silent", "active", 1)
         stormy = await loud
     return {
-        "silent zones, notice of the site's alarm": told - first_ended - SILENT_S,
+        "silent zones, notice of the site's alarm": arrived - first_ended - SILENT_S,
         "a post before they are silent, p99": percentile(quiet, 99) * 1000,
         "a post while they are, p99": percentile(stormy, 99) * 1000,
         "a post while they are, p99 more": (percentile(stormy, 99) - percentile(quiet, 99)) * 1000,

@@ -33,6 +33,8 @@ def row(name: str, which: str, lines: str, data: Path) -> list[str]:
                 found = [firmware(port), *asyncio.run(_ask(port, server, session))]
         except RuntimeError as error:
             found = [f"does not start: {error}"]
+        except httpx.HTTPError as error:
+            found = [f"no: {type(error).__name__}"]
     return [f"{version(name)}, HTTP/2", which, *found]
 
 
