@@ -10,7 +10,6 @@ import { onPreference } from "./preferences.js";
 import { CHOICES, toQuery } from "./spans.js";
 import { beginnings, showAlarms } from "./zone_alarms.js";
 import { linkFile, showFigures } from "./zone_figures.js";
-import { namesForm, setpointForm, showUnit } from "./zone_forms.js";
 import { ZoneHistory } from "./zone_history.js";
 import { showNames, showNow } from "./zone_now.js";
 
@@ -24,6 +23,7 @@ const KEEP_MS = 300;
 
 let keeping = 0;
 let isAdmin = false;
+let forms = null; // the module, for who may change something
 let names = { name: null, location: null };
 const nameOf = new Map(); // of all zones, by device
 let comparedWith = query.get("with") ?? "";
@@ -43,6 +43,15 @@ function keep(span) {
 /** Only admins may read the audit log, so only they load what shows it. */
 async function showAudit(...about) {
   return (await import("./zone_audit.js")).showAudit(...about);
+}
+
+/** The same for the forms of operators and admins. */
+async function loadForms() {
+  const loaded = await import("./zone_forms.js");
+  if (forms) return;
+  forms = loaded;
+  forms.setpointForm(deviceId);
+  forms.namesForm(deviceId, () => names, takeNames);
 }
 
 /** The same for the table of values, which few people open. */
@@ -174,8 +183,9 @@ showNames(deviceId);
 showUnknown(true);
 listSpans();
 listenToChart();
-setpointForm(deviceId);
-namesForm(deviceId, () => names, takeNames);
+for (const id of ["setpoint-form", "names"]) {
+  part(id).addEventListener("submit", (event) => event.preventDefault()); // before its script is there
+}
 part("values").addEventListener("toggle", () => {
   if (part("values").open) showTable(deviceId, history.span).catch(() => {});
 });
@@ -183,7 +193,7 @@ part("other").addEventListener("change", () => compare(part("other").value));
 if (comparedWith) compare(comparedWith);
 onPreference((name) => {
   if (name !== "units") return;
-  showUnit();
+  forms?.showUnit();
   showNames(deviceId, names);
   part("names").hidden = true; // it has temperatures in the other unit
   showZone();
@@ -198,6 +208,7 @@ subscribe({
   },
   onSession: ({ user }) => {
     isAdmin = user.role === "admin";
+    if (user.role !== "read-only") loadForms().catch(() => {});
   },
 });
 loadNames();
