@@ -31,6 +31,7 @@ REDIS_URL = "rediss://bas:LONG-RANDOM-PASSWORD@redis.example:6379/0"
 OWN_AUTHORITY = "?ssl_ca_certs=/etc/ssl/own.pem"
 WANTS_CERTIFICATES = "`tls-auth-clients yes` and `tls-ca-cert-file /etc/redis/clients.pem`"
 CLIENT_CERTIFICATE = "&ssl_certfile=/etc/bas/client.pem&ssl_keyfile=/etc/bas/client-key.pem"
+STOP_S = 30
 NAMED = {"Host": "bas.local"}
 READING = {"device_id": "attic", "temp_tenths": 300, "sensor_ok": True}
 
@@ -77,6 +78,13 @@ class _Nginx(Daemon):
         except httpx.TransportError:
             return False
         return True
+
+    def kill(self) -> None:
+        """SIGTERM: a master that is killed leaves its workers behind."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(STOP_S)
+            self._process = None
 
     def tested(self) -> str:
         """What `nginx -t` says; AssertionError unless it takes the file."""
