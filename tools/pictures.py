@@ -40,7 +40,7 @@ class Room(NamedTuple):
 ROOMS = (
     Room("hall-1", "Reception", "Ground floor", 228, 4),
     Room("meet-1", "Meeting room", "First floor", 234, 9),
-    Room("rack-1", "Server room", "Basement", 222, 8, 210),
+    Room("rack-1", "Server room", "Basement", 222, 8, 225),
     Room("desk-1", "Open office", "First floor", 230, 7),
     Room("cook-1", "Kitchen", "Ground floor", 226, 9),
     Room("file-1", "Archive", "Basement", 216, 2),

@@ -514,12 +514,12 @@ def test_zones_go_out_and_in_as_csv_and_a_refused_line_changes_nothing(tmp_path:
     folder = tmp_path / "data"
     assert run("register-device", "lab", data_dir=folder).returncode == 0
     out = run("export-zones", data_dir=folder)
-    assert out.stdout.splitlines()[1:] == ["lab,,,23.0,1.0"]
+    assert out.stdout.splitlines()[1:] == ["lab,,,23.0,1.0,,"]
     changed = out.stdout.replace("lab,,", "lab,Laboratory,")
     dry = run("import-zones", "-", "--dry-run", data_dir=folder, stdin=changed)
     assert "1 zones would change" in dry.stdout
     assert run("export-zones", data_dir=folder).stdout == out.stdout
-    wrong = run("import-zones", "-", data_dir=folder, stdin=changed + "nowhere,x,,,\n")
+    wrong = run("import-zones", "-", data_dir=folder, stdin=changed + "nowhere,x,,,,,\n")
     assert (wrong.returncode, "unknown device" in wrong.stdout) == (1, True)
     (tmp_path / "zones.csv").write_text(changed)
     done = run("import-zones", str(tmp_path / "zones.csv"), data_dir=folder)

@@ -43,6 +43,7 @@ NOT_RUN = {
         "./scripts/drills/two_machines.sh": "it takes minutes",
         "./scripts/drills/quiet_outages.sh": "it takes minutes",
         "./scripts/drills/crowd.sh": "it takes minutes",
+        "./scripts/drills/service.sh": "it takes minutes",
         "./scripts/drills/redis_versions.sh": "it takes minutes",
         "./scripts/drills/kill_while_sealing.sh": "it takes minutes",
         ".venv/bin/python -m scripts.bench": "tests/integration/test_bench.py runs its parts",
