@@ -148,16 +148,27 @@ def _mend_target(body: dict[str, Any]) -> None:
         body["url"] = "https://192.0.2.1/topic"
 
 
+def _mend_zone(body: dict[str, Any]) -> None:
+    """Thresholds of which the low one is less than the high one, there before or given now."""
+    limits = [body.get(name) for name in THRESHOLDS]
+    given = sorted(limit for limit in limits if isinstance(limit, int))
+    if given:
+        high, low = given[-1], given[0] if len(given) > 1 else None
+        body |= dict(zip(THRESHOLDS, (high, None if low == high else low), strict=True))
+
+
 def _leave(body: dict[str, Any]) -> None:
     """The schema says all."""
 
 
+THRESHOLDS = ("high_tenths", "low_tenths")
 OF_KINDS = {"url", "host", "port", "username", "sender", "recipients", "secret"}
 MENDED = {
     "create_user": _mend_password,
     "set_user_password": _mend_password,
     "change_own_password": _mend_password,
     "create_token": _mend_token,
+    "change_zone": _mend_zone,
     "create_notice_target": _mend_target,
     "replace_notice_target": _mend_target,
 }
