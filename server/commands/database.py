@@ -121,8 +121,12 @@ async def _recover(options: argparse.Namespace, config: ServerConfig, openers: O
         )
     for table in tables:
         say(_line(table))
-    lost = sum(table.lost for table in tables)
-    say(f"{target}: {sum(table.rows for table in tables)} rows, read back; rows lost: {lost}")
+    # No sum: a lost row of one table is a reading, of another two hours of them.
+    lost = ", ".join(table.name for table in tables if table.lost)
+    rows = sum(table.rows for table in tables)
+    say(
+        f"{target}: {rows} rows, read back; {f'rows were lost of: {lost}' if lost else 'none lost'}"
+    )
     return 0
 
 
