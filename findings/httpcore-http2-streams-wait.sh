@@ -7,7 +7,7 @@
 # Seen: all readers queue for one lock. The first one reads the head of the third and lets go of the lock; the second takes
 #   it and waits for new bytes, and the third waits behind it, although its bytes are there. With two streams all is well.
 # Why it matters: of several Server-Sent Event streams of one AsyncClient with http2=True, some show an event only with
-#   the next heartbeat. Give each stream a client of its own, or read it over HTTP/1.1.
+#   the next heartbeat. Remedy: one client for each stream, or HTTP/1.1.
 # Exit code: 0 while this is so, 1 when it has changed.
 set -euo pipefail
 folder=$(mktemp -d)

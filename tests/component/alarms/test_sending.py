@@ -93,6 +93,7 @@ async def test_interim_answers_and_a_slow_body_are_no_failure(sender):
         await sender.send(webhook(receiver.url), a_message())
         receiver.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nx"
         await sender.send(webhook(receiver.url), a_message())
+    assert len(receiver.posted) == 2
 
 
 async def test_a_receiver_that_hangs_is_given_up_in_time(sender, monkeypatch):
