@@ -124,13 +124,22 @@ async def open_streams(server: ServerProcess) -> int:
         return int((await figures(client))["bas_streams_open"])
 
 
-async def no_stream_is_open(server: ServerProcess) -> None:
-    """Wait until the server has closed the streams of the pages that the user left."""
+async def no_stream_is_open(server: ServerProcess, but: int = 0) -> None:
+    """Wait until the streams of the pages that the user left are closed, `but` for some."""
 
     async def is_so() -> bool:
-        return await open_streams(server) == 0
+        return await open_streams(server) <= but
 
-    await eventually(is_so, "no stream of a page that was left is open")
+    await eventually(is_so, f"no stream of a page that was left is open, but for {but}")
+
+
+async def one_stream_is_open(server: ServerProcess) -> None:
+    """Wait until the pages share one stream: one of before may still be closing."""
+
+    async def is_so() -> bool:
+        return await open_streams(server) == 1
+
+    await eventually(is_so, "exactly one stream is open")
 
 
 def card(page: Page, device_id: str) -> Any:

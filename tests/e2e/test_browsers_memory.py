@@ -1,4 +1,8 @@
-"""Pages in the browser's back/forward cache hold no stream and are live when they are restored."""
+"""Pages in the browser's back/forward cache hold no stream and are live when they are restored.
+
+Their SharedWorker may hold one: Chromium stops a worker with its last page, at times before the
+worker has read that the page leaves. It goes on, and ends that stream, when it gets a page again.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from tests.e2e.desk import (
     is_live,
     log_in,
     no_stream_is_open,
-    open_streams,
+    one_stream_is_open,
     post_reading,
 )
 from tools.process import ServerProcess
@@ -34,29 +38,30 @@ async def desk(remembering_browser: Browser) -> AsyncIterator[Desk]:
     assert desk.complaints == []
 
 
-async def at_the_dashboard(desk: Desk, server: ServerProcess) -> Page:
+async def at_the_dashboard(desk: Desk, server: ServerProcess, workers: bool = True) -> Page:
     assert server.password is not None
-    page = await desk.logged_in(server.url, "admin", server.password)
+    page = await desk.logged_in(server.url, "admin", server.password, workers=workers)
     await page.evaluate("window.isThisVeryPage = true")
     return page
 
 
+@pytest.mark.parametrize("workers", [False, True], ids=["alone", "with a worker"])
 async def test_cached_pages_hold_no_stream_and_are_live_again_when_restored(
-    desk: Desk, own_server: ServerProcess
+    desk: Desk, own_server: ServerProcess, workers: bool
 ) -> None:
-    page = await at_the_dashboard(desk, own_server)
+    page = await at_the_dashboard(desk, own_server, workers)
     for _ in range(VISITS):
         await page.goto(f"{own_server.url}/auth/login")
-        await no_stream_is_open(own_server)
+        await no_stream_is_open(own_server, but=int(workers))
         await page.goto(own_server.url)
         await is_live(page)
-        assert await open_streams(own_server) == 1
+        await one_stream_is_open(own_server)
     await post_reading(own_server.url, "office", 215)
     await expect(card(page, "office").locator(".temperature")).to_have_text("21.5 °C")
     await page.evaluate("window.isThisVeryPage = true")
 
     await page.goto(f"{own_server.url}/auth/login")
-    await no_stream_is_open(own_server)
+    await no_stream_is_open(own_server, but=int(workers))
     await post_reading(own_server.url, "office", 219)
     await go_back(page)
 
@@ -65,7 +70,7 @@ async def test_cached_pages_hold_no_stream_and_are_live_again_when_restored(
     await expect(card(page, "office").locator(".temperature")).to_have_text("21.9 °C")
     await post_reading(own_server.url, "office", 223)
     await expect(card(page, "office").locator(".temperature")).to_have_text("22.3 °C")
-    assert await open_streams(own_server) == 1
+    await one_stream_is_open(own_server)
 
 
 async def test_a_restored_page_shows_that_it_is_not_live_until_it_has_reconnected(

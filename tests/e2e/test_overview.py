@@ -10,9 +10,16 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.conftest import PASSWORD
-from tests.e2e.desk import Desk, card, go_back, is_live, open_streams, post_reading
+from tests.e2e.desk import (
+    Desk,
+    card,
+    go_back,
+    is_live,
+    no_stream_is_open,
+    one_stream_is_open,
+    post_reading,
+)
 from tests.e2e.looks import violations
-from tests.support.stream import eventually
 from tools.process import ServerProcess, run_command
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -131,7 +138,7 @@ async def test_ten_tabs_share_one_stream_and_each_can_command(
         tabs.append(tab)
     for tab in tabs:
         await is_live(tab)
-    assert await open_streams(own_server) == 1
+    await one_stream_is_open(own_server)
 
     await tabs[-1].get_by_role("button", name="Change setpoint of office").click()
     await tabs[-1].get_by_label("Setpoint in °C").fill("19.5")
@@ -145,7 +152,7 @@ async def test_ten_tabs_share_one_stream_and_each_can_command(
     for tab in tabs[1:]:
         await expect(card(tab, "office").locator(".temperature")).to_have_text("21.7 °C")
         await is_live(tab)
-    assert await open_streams(own_server) == 1
+    await one_stream_is_open(own_server)
 
 
 async def test_two_tabs_that_walk_between_pages_have_one_stream(
@@ -166,16 +173,12 @@ async def test_two_tabs_that_walk_between_pages_have_one_stream(
                 else:
                     await tab.goto(server.url)
                 await is_live(tab)
-            assert await open_streams(server) == 1
+            await one_stream_is_open(server)
         # Pages that are only left stay in the back/forward cache, and Chromium may stop their
         # worker before it has closed the stream: then that ends with the cache, after 10 minutes.
         for tab in (one, other):
             await tab.close()
-
-        async def is_closed() -> bool:
-            return await open_streams(server) == 0
-
-        await eventually(is_closed, "no stream of a page that was left is open")
+        await no_stream_is_open(server)
         assert desk.complaints == []
     finally:
         await desk.close()

@@ -375,7 +375,7 @@ async def test_ten_thousand_silent_zones_are_one_alarm_of_the_site(
     await rounds(process)
     assert await steps(site) == [("raised", "many_silent", None)]
     (alarm,) = await stored(process)
-    assert alarm.zones > 5_000
+    assert alarm.zones >= 5_000  # from half of them on, before all are known to be silent
     assert process.alarms.watch._board.held == {}
     watching.cancel()
 
