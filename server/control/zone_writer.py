@@ -244,7 +244,8 @@ class ZoneWriter:
 
     def _merge(self, slot: Slot, record: Versioned) -> Versioned:
         """Put a zone that was just read into the slot, merged with the commands sent since."""
-        if slot.commanded is None and record.zone.last_seen_ms < self._cache.doubted_ms:
+        if self._cache.may_be_off(record.zone, slot.commanded):
+            slot.commanded = None
             slot.divergences += 1
         if record.version is None and slot.commanded is not None and not slot.divergences:
             record = Versioned(new_zone(slot.commanded), None)  # it was deleted, or has expired

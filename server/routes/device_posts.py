@@ -302,9 +302,10 @@ class DevicePosts:
         """The command for a device that cannot be identified; another process may know it."""
         self._metrics.readings_unstored.inc()
         if not isinstance(sender.caller, BasError):
-            self._relays.commanded_off(
-                self._keys.sender_text(sender.device_key, named, sender.caller)
-            )
+            # A device with a key need not name itself.
+            device_id = named if sender.device_key else named or UNNAMED
+            text = self._keys.sender_text(sender.device_key, named, sender.caller)
+            self._relays.commanded_off(text, device_id)
         return OFF
 
     def _limited(self, sender: Sender) -> Limited:

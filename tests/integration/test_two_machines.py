@@ -117,7 +117,8 @@ class Device:
         if self._switched_at is not None and (on or stored):
             since = time.monotonic() - self._switched_at
             if since < MINIMUM_S:
-                self.wrong.append(f"{self.name} switched {on=} after {since:.2f} s: {self._trail}")
+                self.wrong.append(f"{self.name} switched {on=} after {since:.2f} s")
+                print(self.wrong[-1], *self._trail, sep="\n", flush=True)
         self.switches += 1
         self._on, self._switched_at = on, asked
 

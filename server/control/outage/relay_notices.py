@@ -22,8 +22,9 @@ from server.services.site.ports import Notices
 
 # The notices. SWITCHED: one line for a zone whose relays changed in the store. CUT: one line per
 # zone that was switched off without the store; each has a number, since it is sent repeatedly.
-# UNKNOWN: a process commanded a device off without knowing its zone. BACK: the store is reachable
-# again for one process.
+# UNKNOWN: a process commanded a device off without knowing its zone. Each of these has the time of
+# the command, as a notice may arrive late: it says nothing of a zone that was seen since. BACK: the
+# store is reachable again for one process.
 SWITCHED, CUT, UNKNOWN, BACK = "switched", "cut", "told-off", "store-back"
 # Redis may lose a notice while it goes down: a cut is sent again every second for 10 s, and those
 # 10 s begin when Redis is back.
@@ -55,7 +56,7 @@ class RelayNotices:
         self._find_device: Callable[[str], tuple[str, str] | None] = lambda _: None
         self._on_cut: Callable[[tuple[str, str]], None] = lambda _: None
         if watch.away:
-            cache.commanded_off = True  # the process before this one may have done so
+            cache.told_off(None)  # the process before this one may have done so
             self._start_resending()
         watch.on_lost(self._start_resending)
         notices.listen(SWITCHED, self._receive_switched)
@@ -79,15 +80,16 @@ class RelayNotices:
         self._notices.publish(CUT, line)
         self._cuts[line] = self._clock.monotonic()
 
-    def commanded_off(self, post: str) -> None:
+    def commanded_off(self, post: str, device_id: str | None) -> None:
         """Notify the others that a device was commanded off whose zone this process does not know.
 
-        `post` identifies the device by what its post contained.
+        `post` identifies the device by what its post contained; `device_id` is the name in it, None
+        if that is not known.
         """
-        self._cache.commanded_off = True
+        self._cache.told_off(device_id)
         if self._watch.away and post not in self._unknown and len(self._unknown) < UNKNOWN_MAX:
             self._unknown.add(post)
-            self._notices.publish(UNKNOWN, post)
+            self._notices.publish(UNKNOWN, f"{self._clock.steady_ms()} {post}")
 
     def on_cut(self, listener: Callable[[tuple[str, str]], None]) -> None:
         """Call `listener` with the (tenant, device) of a cut that the store does not have.
@@ -162,16 +164,19 @@ class RelayNotices:
                 self._received[number] = None
                 self._cut_here(*_parsed(cut))
 
-    def _receive_unknown(self, post: str) -> None:
+    def _receive_unknown(self, notice: str) -> None:
+        at_ms, _, post = notice.partition(" ")
         found = self._find_device(post)
         if found is not None:
-            self._cut_here(*found, Relays(), self._clock.steady_ms())
+            self._cut_here(*found, Relays(), int(at_ms))
 
     def _cut_here(self, tenant_id: str, device_id: str, relays: Relays, at_ms: int) -> None:
         """Note that another process cut a zone that this one may think is on, or does not know."""
         slot = self._cache.slot_if_room(tenant_id, device_id)
         if slot is None:
             return
+        if slot.commanded is not None and slot.commanded.last_seen_ms > at_ms:
+            return  # its device got another command since
         moment = moment_of(self._clock)
         if slot.commanded is None:
             # The store may have other relays; the device's last command was this one.

@@ -15,7 +15,13 @@ from server.control.rules.reading import NewReading, Timing, stored_reading
 from server.control.rules.relay_rule import Relays, decide_post, without
 from server.control.rules.setpoint_rules import Setpoints
 from server.control.rules.trust_state import Report, must_publish, report_of
-from server.control.rules.zone_record import Moment, command_of, relays_now, zone_after
+from server.control.rules.zone_record import (
+    Moment,
+    command_of,
+    relays_now,
+    still_running,
+    zone_after,
+)
 from server.services.firestore.models import ZoneRecord
 from server.services.ports.readings import NewRow, Reading
 
@@ -120,6 +126,8 @@ def plan(
     if share.last:
         report = report_of(before, taken, verdict, moment.steady_ms, rules.trusting)
     was = relays_now(before, report, moment)
+    if limits.may_start:
+        was = still_running(was, report, moment)
     relays = _relays_after(was, bool(faults), report, timing, values, moment, limits)
     rows = []
     for one in taken:

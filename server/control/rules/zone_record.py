@@ -166,6 +166,23 @@ def relays_now(zone: ZoneRecord, report: Report | None, moment: Moment) -> Relay
     return msgspec.structs.replace(relays, cool_changed_ms=changed_ms)
 
 
+def still_running(relays: Relays, report: Report | None, moment: Moment) -> Relays:
+    """The relays with the cooler on if the device did not hear that it was stopped a moment ago.
+
+    It says that its cooler has been on since before that. So the cooler runs, and its minimum on
+    time goes on. Only a reading that is believed tells this.
+    """
+    if report is None or report.new.cool is not True or report.new.relay_ms is None or relays.cool:
+        return relays
+    stopped_ms, started_ms = relays.cool_changed_ms, moment.uptime_ms - report.new.relay_ms
+    if stopped_ms is None or moment.uptime_ms - stopped_ms >= MIN_OFF_MS:
+        return relays
+    believed = report.belief is not None and report.belief.believed
+    if started_ms >= stopped_ms or not (believed and report.verdict.timing.present):
+        return relays
+    return msgspec.structs.replace(relays, cool=True, fault=False, cool_changed_ms=started_ms)
+
+
 def _interval_ms(zone: ZoneRecord, seen_ms: int, present_ms: int) -> int:
     """The time between the zone's last post and this one; 0 if it is at most `present_ms`."""
     interval_ms = seen_ms - zone.last_seen_ms if zone.last_seen_ms else 0

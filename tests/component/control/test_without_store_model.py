@@ -74,7 +74,7 @@ class Run:
         self.number = 0
         self.copy = None
         self.lost_s = None
-        # Whether a process ended that knew the device's last answer.
+        # Whether no process knows the device's last answer.
         self.forgotten = False
         # Numbers of readings that were called stored, and of those that may be stored nevertheless.
         self.stored, self.unsure = set(), set()
@@ -86,7 +86,9 @@ class Run:
         if self.lost_s is not None and self.clock.monotonic() - self.lost_s >= GRACE_S:
             self.device.excused = True
         if how != "works" and not chosen.keys._last:
-            self.device.excused = True  # this process does not know the device
+            # This process does not know the device. If its write took effect without an answer, the
+            # record is wrong until the next post.
+            self.device.excused = self.forgotten = True
         # The device sends the number as its time, and it is stored with the reading.
         command = await chosen.post(temp, ok, timestamp=self.number)
         self.device.obey(command, fault=not ok)

@@ -182,6 +182,71 @@ async def test_a_notice_of_a_cut_is_repeated_for_a_while_and_applied_once(site, 
     assert {name for _, name in a.notices.sent} == {""}
 
 
+async def test_a_notice_of_a_cut_that_comes_after_the_next_command_does_not_stop_the_cooler(
+    site, pair, clock
+):
+    a, b = pair
+    for process in pair:
+        assert outcome(await process.post(COLD)) == RESTS
+    third = await site.start()
+    a.lose()
+    site.wire.up = False  # each notice arrives when the test delivers it
+    assert outcome(await a.post(None, False)) == OFF
+    cut = next(one for one in a.notices.sent if one[0] == relay_notices.CUT and LAB in one[1])
+    clock.advance(10)
+    assert outcome(await third.post(HOT)) == RUNS
+    start = third.notices.sent[-1]
+    clock.advance(1)
+    for topic, text in (start, cut):
+        b.notices.listeners[topic](text)
+    assert outcome(await b.post(HOT)) == RUNS
+
+
+@pytest.mark.parametrize("told_off", [True, False], ids=["told off", "not asked"])
+async def test_a_cooler_that_a_restarted_process_told_off_rests_for_its_minimum_time(
+    site, pair, clock, told_off
+):
+    assert outcome(await pair[0].post(HOT)) == RUNS
+    restarted = await site.start()
+    restarted.lose()
+    clock.advance(1)
+    site.wire.lose = 1  # no other process hears of it
+    device_id = LAB if told_off else "cellar"
+    assert outcome(await restarted.post(HOT, device_id=device_id)) == OFF
+    await restarted.come_back()
+    assert outcome(await restarted.post(HOT)) == (RESTS if told_off else RUNS)
+
+
+async def test_a_start_after_a_restarted_process_refused_the_device_is_kept(site, pair, clock):
+    a, _ = pair
+    assert outcome(await a.post(COLD)) == RESTS
+    restarted = await site.start(how="gone")
+    clock.advance(1)
+    assert outcome(await restarted.post(HOT)) == OFF
+    clock.advance(1)
+    assert outcome(await a.post(HOT)) == RUNS
+    clock.advance(1)
+    assert outcome(await restarted.post(HOT, device_id="cellar")) == OFF
+    await restarted.come_back()
+    assert outcome(await restarted.post(HOT)) == RUNS
+
+
+async def test_a_late_notice_about_an_unknown_device_does_not_stop_the_cooler(site, pair, clock):
+    a, b = pair
+    for process in pair:
+        assert outcome(await process.post(COLD)) == RESTS
+    restarted = await site.start(how="gone")
+    site.wire.up = False
+    assert outcome(await restarted.post(HOT)) == OFF
+    late = next(notice for notice in restarted.notices.sent if LAB in notice[1])
+    site.wire.up = True
+    clock.advance(10)
+    assert outcome(await a.post(HOT)) == RUNS
+    clock.advance(1)
+    b.notices.listeners[late[0]](late[1])
+    assert outcome(await b.post(HOT)) == RUNS
+
+
 async def test_a_cut_during_a_long_outage_of_the_notices_arrives_after_it(site, pair, clock):
     a, b = pair
     await both_know(pair, clock, 10)

@@ -266,6 +266,32 @@ def test_a_cooler_that_went_off_unknown_to_the_server_rests_for_its_minimum_time
     assert seen == [(OK, False)] * 4 + [(OK, True)]
 
 
+def test_a_cooler_that_did_not_hear_that_it_was_stopped_runs_for_its_minimum_time(resting):
+    resting.temps(HOT)
+    assert resting.seen == (OK, True)
+    resting.post({"sensor_ok": False}, every_s=1)
+    assert resting.seen == ("fault", False)
+    # The answer to the fault was lost: the device says so two seconds after its cooler started.
+    says_on = {"temp_tenths": COOL, "cool_active": True}
+    seen = [resting.post(says_on | {"relay_since_ms": 3000 + 2000 * more}) for more in range(5)]
+    assert [on for _, on in seen] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"cool_active": True},
+        {"cool_active": True, "relay_since_ms": 500},  # it started after the stop
+        {"cool_active": False, "relay_since_ms": 5000},
+        {"cool_active": True, "relay_since_ms": 5000, "temp_tenths": 850},  # not believed
+    ],
+)
+def test_a_cooler_that_was_stopped_stays_off_unless_its_device_says_it_has_run_on(resting, says):
+    resting.temps(HOT)
+    resting.post({"sensor_ok": False}, every_s=1)
+    assert resting.post({"temp_tenths": HOT, **says})[1] is False
+
+
 def test_invalid_relay_states_in_a_post_are_ignored(resting):
     body = {"temp_tenths": COOL, "cool_active": 1, "heat_active": "no", "relay_since_ms": -5}
     assert [resting.post(body) for _ in range(20)] == [(OK, False)] * 20
