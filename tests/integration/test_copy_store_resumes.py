@@ -24,7 +24,7 @@ from tests.support.histories import START_MS, contents, reading, rows_of, scan_a
 from tools.firestore_emulator import FirestoreEmulator, fresh_project
 from tools.process import kill_when_shown
 
-MANY = amount(3000, 20_000)  # several pages
+MANY = amount(3000, 100_000)  # many pages
 FEW, KILLED_AT = 6000, 1000
 TO_FIRESTORE = ("copy-store", "--from", "sqlite", "--to", "firestore")
 TO_SQLITE = ("copy-store", "--from", "firestore", "--to", "sqlite")

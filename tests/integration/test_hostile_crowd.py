@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.forms import amount
+from tests.support.forms import amount, is_long
 from tests.support.stream import figures
 from tools.process import REPOSITORY, ServerProcess
 
@@ -118,3 +118,5 @@ async def test_no_post_is_refused_while_a_crowd_holds_connections_streams_and_bo
     assert counted["bas_connections_refused_total"] > 0
     assert counted["bas_bodies_refused_total"] > 0
     print(f"p99 of a post: {quiet_s * 1000:.1f} ms alone, {crowded_s * 1000:.1f} ms in the crowd")
+    # In the short form there are too few posts to compare.
+    assert not is_long() or crowded_s <= 2 * quiet_s
