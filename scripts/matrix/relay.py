@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
@@ -16,7 +17,7 @@ import httpx
 from tools.process import ServerProcess
 from tools.redis_server import RedisServer
 
-WAIT_S = 25.0
+WAIT_S = 60.0
 REFUSALS = {
     "401": b"HTTP/1.1 401 Unauthorized\r\n",
     "503": b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\n",
@@ -118,6 +119,20 @@ class Client:
     def readings(self) -> list[int]:
         return [int(line.split()[1]) for line in self.lines if line.startswith("reading")]
 
+    @property
+    def ended(self) -> bool:
+        return any(line.startswith("ended") for line in self.lines)
+
+    async def says(self, line: str) -> bool:
+        """Whether it prints this line, before it ends or the time is over."""
+        await until(lambda: line in self.lines or self.ended)
+        return line in self.lines
+
+    async def gets(self, number: int) -> bool:
+        """Whether it gets this many readings, before it ends or the time is over."""
+        await until(lambda: len(self.readings) >= number or self.ended)
+        return len(self.readings) >= number
+
     async def stop(self) -> None:
         with suppress(ProcessLookupError):  # also what it started: a shell, a browser
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -143,6 +158,7 @@ class Site:
         self.server, self.redis, self.relay = server, redis, relay
         self._temperatures = count(1)
         self.posted: list[int] = []
+        self.away_s: list[float] = []
 
     async def post(self, number: int) -> None:
         """Post readings one by one."""
@@ -155,19 +171,20 @@ class Site:
 
     async def restart(self, *commands: str) -> None:
         """SIGTERM, a command of Redis in between, and a start on the same port."""
+        began = time.monotonic()
         await asyncio.to_thread(self.server.terminate)
         for command in commands:
             self.redis.command(command)
         await asyncio.to_thread(self.server.start)
+        self.away_s.append(time.monotonic() - began)
 
     def outcome(self, client: Client) -> str:
         """What the client got of the readings posted since this case began."""
         seen = client.readings
         lost = [one for one in self.posted if one not in seen]
-        if lost and not any(line.startswith("hello") for line in client.lines[-4:]):
-            ended = [line for line in client.lines if line.startswith("ended")]
-            if ended:
-                return "ends: the caller starts it again"
+        came_back = any(line.startswith("hello") for line in client.lines[-4:])
+        if lost and client.ended and not came_back:
+            return "ends"
         if lost:
             return f"no: {len(lost)} lost"
         return "each once" if seen == self.posted else "no: twice or out of order"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Clients of the live stream in wide use, each through a drop, a `bye`, a `reset`, an outage of Redis, a 401
-# and a 503: prints the table of docs/api/clients.md. Takes about 40 minutes; needs node, npm and redis-server.
+# and a 503: prints the table of docs/api/clients.md. Takes about 20 minutes; needs node, npm and redis-server.
 # Parts of names choose some of the clients.
 set -euo pipefail
 # shellcheck source=scripts/lib/venv.sh
