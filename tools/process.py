@@ -40,6 +40,7 @@ def run_command(
     stdin: str | bytes = "",
     python: str = sys.executable,
     folder: Path | None = None,
+    timeout_s: float = COMMAND_S,
     **settings: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run `bas_server.py ARGUMENTS` with these settings to its end."""
@@ -51,7 +52,7 @@ def run_command(
             words,
             input=given,
             capture_output=True,
-            timeout=COMMAND_S,
+            timeout=timeout_s,
             check=False,
             cwd=folder,
             env=environment,
@@ -65,7 +66,7 @@ def run_command(
             numbers = [file.fileno() for file in files]
             process = warm_start().start(arguments, environment, folder, numbers)
             opened.callback(process.kill)
-            code = process.wait(COMMAND_S)
+            code = process.wait(timeout_s)
             for file in files:
                 file.seek(0)
             out, errors = files[1].read(), files[2].read()

@@ -8,9 +8,11 @@ import subprocess
 import sys
 
 from server.config.config import ServerConfig
-from tools.process import REPOSITORY, run_command
+from tests.support.forms import amount
+from tools.process import COMMAND_S, REPOSITORY, run_command
 
 Result = subprocess.CompletedProcess[str]
+LONG_S = 3600
 # The settings that say where the data are: the commands need no others.
 NAMES = {"data_dir", "use_emulators", "firestore_emulator_host", "google_cloud_project"}
 NAMES |= {"use_firestore_telemetry", "use_firestore_auth", "use_firestore_audit"}
@@ -29,7 +31,10 @@ def command(*arguments: str) -> list[str]:
 
 def run(config: ServerConfig, *arguments: str) -> Result:
     """Run `bas_server.py ARGUMENTS` to its end."""
-    return run_command(*arguments, data_dir=config.data_dir, **settings(config))
+    timeout_s = amount(COMMAND_S, LONG_S)
+    return run_command(
+        *arguments, data_dir=config.data_dir, timeout_s=timeout_s, **settings(config)
+    )
 
 
 def results(done: Result, *, code: int = 0) -> list[str]:
