@@ -18,6 +18,9 @@ from tests.e2e.desk import Desk
 from tools.process import ServerProcess, run_command
 
 CHROMIUM = shutil.which("chromium")
+# The same Chromium without windows and back/forward cache. Windows take a third to a half of the
+# processor time of these tests, although nobody sees them.
+SHELL = shutil.which("chromium-headless-shell") or CHROMIUM
 REQUIRED = bool(os.environ.get("CI") or os.environ.get("BAS_TEST_REQUIRE"))
 MISSING = "NO BROWSER TESTS: there is no chromium here (Debian: apt-get install chromium)"
 ARGUMENTS = [
@@ -42,15 +45,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @asynccontextmanager
-async def launched(**options: Any) -> AsyncIterator[Browser]:
+async def launched(program: str | None = SHELL, **options: Any) -> AsyncIterator[Browser]:
     """Debian's Chromium, driven by Playwright."""
-    if CHROMIUM is None:
+    if program is None:
         if REQUIRED:
             pytest.fail(MISSING, pytrace=False)
         pytest.skip(MISSING)
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=ARGUMENTS, **options
+            executable_path=program, args=ARGUMENTS, **options
         )
         yield chromium
         await chromium.close()
@@ -66,7 +69,8 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def remembering_browser() -> AsyncIterator[Browser]:
     """A browser with a back/forward cache, which Playwright turns off by default."""
-    async with launched(ignore_default_args=["--disable-back-forward-cache"]) as chromium:
+    options = {"ignore_default_args": ["--disable-back-forward-cache"]}
+    async with launched(CHROMIUM, **options) as chromium:
         yield chromium
 
 
