@@ -15,6 +15,7 @@ from bas_server import Container, open_container
 from server.common import tracebacks
 from server.common.seldom import Seldom
 from server.config.config import ServerConfig
+from server.container import Base
 from server.http import error_answers
 from tests.support.clock import ManualClock
 from tests.support.collecting import keep_what_is_there
@@ -22,6 +23,7 @@ from tests.support.dealing import Dealing
 from tests.support.firestore import SHORT_LIVED, SharedEmulator, need_firestore, on_firestore
 from tests.support.forms import is_long
 from tests.support.hashing import install as hash_cheaply
+from tests.support.made_once import lay
 from tests.support.parsing import install as parse_undisturbed
 from tests.support.patience import install as wait_patiently
 from tests.support.redis import need_redis
@@ -135,16 +137,23 @@ def clock() -> ManualClock:
 @pytest.fixture
 async def container(config: ServerConfig, clock: ManualClock) -> AsyncIterator[Container]:
     """The whole server without its socket; it has an account per role and one of another tenant."""
+    await lay(config, clock, _make_accounts)
     async with open_container(config, clock) as opened:
-        password_hash = await opened.base.auth.passwords.hash(PASSWORD)
-        for name, role, tenant in (
-            ("reader", "read-only", "default"),
-            ("operator", "operator", "default"),
-            ("admin", "admin", "default"),
-            ("stranger", "admin", "elsewhere"),
-        ):
-            await opened.base.stores.users.create_user(name, password_hash, role, tenant)
+        if not await opened.base.stores.users.any():
+            await _make_accounts(opened.base)
         yield opened
+
+
+async def _make_accounts(base: Base) -> None:
+    """The accounts, without a trace of their making in the audit."""
+    password_hash = await base.auth.passwords.hash(PASSWORD)
+    for name, role, tenant in (
+        ("reader", "read-only", "default"),
+        ("operator", "operator", "default"),
+        ("admin", "admin", "default"),
+        ("stranger", "admin", "elsewhere"),
+    ):
+        await base.stores.users.create_user(name, password_hash, role, tenant)
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ from werkzeug.datastructures import Headers
 from bas_server import Container, open_container
 from server.common.clock import Clock
 from server.config.config import ServerConfig
+from server.container import Base
 from server.services.firestore.cache.client import CachingClient
 from server.services.firestore.routing import RoutingClient
 from tests.conftest import PASSWORD
+from tests.support.made_once import lay
 
 ADDRESS = "192.0.2.10"
 AGENT = "test browser"
@@ -136,11 +138,16 @@ async def lose_store(container: Container) -> None:
 async def served(config: ServerConfig, clock: Clock, **settings: Any) -> AsyncIterator[Container]:
     """A container with these settings changed, and with the accounts in USERS."""
     changed = dataclasses.replace(config, **settings)
+    await lay(changed, clock, _make_accounts)
     async with open_container(changed, clock) as container:
         if not await container.base.stores.users.any():
-            for name, role, tenant in USERS:
-                await container.base.admin.create_user(name, PASSWORD, role, tenant)
+            await _make_accounts(container.base)
         yield container
+
+
+async def _make_accounts(base: Base) -> None:
+    for name, role, tenant in USERS:
+        await base.admin.create_user(name, PASSWORD, role, tenant)
 
 
 async def exchange(
