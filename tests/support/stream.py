@@ -265,7 +265,10 @@ async def figures(client: httpx.AsyncClient) -> dict[str, float]:
 async def eventually(
     check: Callable[[], Awaitable[object] | object], what: str, timeout_s: float = WAIT_S
 ) -> float:
-    """Repeat the check until it is true; returns the seconds. AssertionError after `timeout_s`."""
+    """Repeat the check until it is true; returns the seconds. AssertionError after `timeout_s`.
+
+    What is slow is asked less often: a check may be a request, which keeps the server busy too.
+    """
     began = time.monotonic()
     while True:
         answer = check()
@@ -275,4 +278,4 @@ async def eventually(
         if answer:
             return waited_s
         assert waited_s < timeout_s, f"not within {timeout_s:g} s: {what}"
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(min(max(waited_s / 10, 0.005), 0.05))
