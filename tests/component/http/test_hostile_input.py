@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.forms import amount
 from tests.support.http import AGENT, exchange, logged_in
 from tests.support.kept import kept
 
@@ -21,7 +22,7 @@ GROUPS = {
 }
 PROMISED = ("X-Content-Type-Options", "X-Frame-Options", "Content-Security-Policy")
 FEW = settings(
-    max_examples=60,
+    max_examples=amount(25, 1000),
     deadline=None,
     derandomize=True,
     database=None,

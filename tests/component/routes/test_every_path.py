@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from server.control.rules.posted_body import is_key
 from tests.support.bodies import bodies, measurements, says_good, written, wrong_options
+from tests.support.forms import amount
 from tests.support.paths import OFF, ON, PATHS, SINGLES, Sender, relays
 
 pytestmark = pytest.mark.sqlite_only("thousands of posts, which differ in what is read alone")
 HOT = '{"temp_tenths": 300, "sensor_ok": true}'
 FEW = settings(
-    max_examples=30,
+    max_examples=amount(12, 300),
     deadline=None,
     derandomize=True,
     database=None,
