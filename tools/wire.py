@@ -72,6 +72,14 @@ async def log_in(port: int, password: str) -> str:
     return cookie[1].decode()
 
 
+async def new_token(port: int, session: str) -> str:
+    """A token of an operator, made with an admin's session."""
+    body = json.dumps({"name": "bench", "role": "operator"}).encode()
+    headers = {"X-Session-ID": session}
+    _, content = await Connection(port).request("POST", "/api/tokens", body, headers, close=True)
+    return str(json.loads(content)["secret"])
+
+
 class Stream(asyncio.Protocol):
     """One open live stream: when which stamp was read."""
 

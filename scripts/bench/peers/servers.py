@@ -61,9 +61,13 @@ def get(path: str, **headers: str) -> Callable[[bytes], bytes]:
     return request
 
 
-def post(path: str, body: Callable[[int, int], bytes]) -> Callable[[int, int], bytes]:
+def post(
+    path: str, body: Callable[[int, int], bytes], **headers: str
+) -> Callable[[int, int], bytes]:
     """The request of an event."""
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    head = "".join(f"{line}\r\n" for line in lines).encode()
 
     def request(stamp: int, producer: int) -> bytes:
         content = body(stamp, producer)
@@ -94,8 +98,10 @@ def telemetry(stamp: int, producer: int) -> bytes:
 
 
 @contextmanager
-def this_server(folder: Path, **settings: str) -> Iterator[Running]:
+def this_server(folder: Path, *, by_token: bool = False, **settings: str) -> Iterator[Running]:
     """This server as one process on SQLite, unless `settings` say otherwise.
+
+    Streams are a user's, and devices have no key; all are a token's with `by_token`.
 
     One address may hold a quarter of the connections: this makes room for 10,000 from here.
     """
@@ -105,6 +111,10 @@ def this_server(folder: Path, **settings: str) -> Iterator[Running]:
         session = asyncio.run(wire.log_in(process.port, process.password))
         stream = get("/api/sse/telemetry", X_Session_ID=session)
         event = post("/api/sensor_data", reading)
+        if by_token:
+            bearer = f"Bearer {asyncio.run(wire.new_token(process.port, session))}"
+            stream = get("/api/sse/telemetry", Authorization=bearer)
+            event = post("/api/sensor_data", reading, Authorization=bearer)
         yield Running(process.port, Watched([process.pid]), stream, event)
 
 
@@ -117,7 +127,7 @@ def _on_firestore(folder: Path) -> Iterator[Running]:
         settings = {"USE_EMULATORS": "1", "FIRESTORE_EMULATOR_HOST": emulator.host}
         settings |= {f"USE_FIRESTORE_{switch.upper()}": "1" for switch in SWITCHES}
         settings["GOOGLE_CLOUD_PROJECT"] = fresh_project()
-        yield stack.enter_context(this_server(folder, **settings))
+        yield stack.enter_context(this_server(folder, by_token=False, **settings))
 
 
 def _floor(*pause_s: str) -> Callable[[Path], AbstractContextManager[Running]]:

@@ -1,4 +1,4 @@
-"""Clients come, read and go for minutes: does the server then hold what it held before?"""
+"""Clients with a token come, read and go for minutes: does the server hold more afterwards?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HISTORY = 200
 
 def measure(folder: Path, seconds: float) -> Figures:
     """By how much memory, files and threads have grown, and the deliveries lost."""
-    with this_server(folder, BAS_SSE_HISTORY_EVENTS=str(HISTORY)) as running:
+    with this_server(folder, by_token=True, BAS_SSE_HISTORY_EVENTS=str(HISTORY)) as running:
         watched = running.processes
         cycle_s = min(CYCLE_S, seconds)
         idle_s = min(IDLE_MAX_S, 2 * seconds)
