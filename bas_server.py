@@ -93,7 +93,7 @@ async def open_site(
         clock, metrics = clock or SystemClock(), Metrics()
         bounds = {"max_events": config.sse_history_events, "max_bytes": config.sse_history_bytes}
         redis = await enter(shared_redis(config.shared_redis_url, clock, metrics, serving))
-        common_log = await enter(shared_log(redis, clock, metrics, **bounds))
+        common_log = await enter(shared_log(redis, clock, metrics, config.data_dir, **bounds))
         event_log = common_log or MemoryLog(**bounds)
         shared = redis.shared if redis else single_process_site(event_log)
         base = await enter(open_base(config, clock, metrics, shared, serving))

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import json
 import sys
+import tempfile
 import time
 import tracemalloc
+from pathlib import Path
 
 import uvloop
 
@@ -35,7 +37,8 @@ async def measure(url: str, seconds: float) -> dict[str, float]:
     began = time.perf_counter()
     bounds = {"max_events": 20_000, "max_bytes": 8_000_000}
     opening = redis_site(client, url, clock, metrics)
-    async with opening as site, redis_log(site, clock, metrics, **bounds) as log:
+    folder = Path(tempfile.gettempdir())
+    async with opening as site, redis_log(site, clock, metrics, folder, **bounds) as log:
         init_s = time.perf_counter() - began
         service = sse_service(
             log,

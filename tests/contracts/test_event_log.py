@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
@@ -47,7 +49,10 @@ class OnRedis:
             redis_site(redis_client(url), url, clock, metrics)
         )
         bounds = {"max_events": max_events, "max_bytes": max_bytes}
-        return await resources.enter_async_context(redis_log(site, clock, metrics, **bounds))
+        folder = Path(resources.enter_context(TemporaryDirectory()))
+        return await resources.enter_async_context(
+            redis_log(site, clock, metrics, folder, **bounds)
+        )
 
 
 @pytest.fixture(

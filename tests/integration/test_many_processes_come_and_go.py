@@ -4,6 +4,7 @@ process, and every process knows the sessions and the streams of the others."""
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from pathlib import Path
@@ -158,3 +159,18 @@ async def test_health_counts_the_streams_of_all_servers_and_drops_those_of_a_kil
         for opened in at_a + at_b:
             await opened.close()
         await count(0, 0, a, b)
+
+
+async def test_a_server_that_is_killed_while_its_events_wait_for_redis_resets_every_stream(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    a, b = two_servers(tmp_path, redis, BAS_AUTH_MODE="disabled")
+    async with open_site(a, b, expected="Redis does not answer|a process ended while") as site:
+        async with site.load():
+            redis.pause()
+            await site.more()
+        a.kill()
+        redis.resume()
+        await site.all_reset()
+        assert not any(name.endswith(".waiting") for name in os.listdir(tmp_path))
+        await asyncio.to_thread(a.start)

@@ -7,10 +7,11 @@ import logging
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from server.common.clock import SystemClock
+from server.common.clock import Clock, SystemClock
 from server.common.metrics import Metrics
 from server.services.ports.event_log import LogUnavailable
 from server.services.site.factory import shared_redis
@@ -61,10 +62,15 @@ def _is_free(port: int) -> bool:
 async def start(url: str) -> None:
     """Open the site and the log as a server does, and close them."""
     clock, metrics = SystemClock(), Metrics()
+    with TemporaryDirectory() as folder:
+        await _start(url, clock, metrics, Path(folder))
+
+
+async def _start(url: str, clock: Clock, metrics: Metrics, folder: Path) -> None:
     async with (
         asyncio.timeout(20),
         shared_redis(url, clock, metrics) as site,
-        shared_log(site, clock, metrics, max_events=100, max_bytes=10**6) as log,
+        shared_log(site, clock, metrics, folder, max_events=100, max_bytes=10**6) as log,
     ):
         assert log is not None
         await log.ping()
@@ -162,14 +168,14 @@ async def test_a_redis_that_does_not_tell_its_policy_is_used_and_the_right_is_na
 
 
 async def test_a_full_redis_delays_no_start(
-    redis: RedisServer, caplog: pytest.LogCaptureFixture
+    redis: RedisServer, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     await start(redis.url)
     redis.command("CONFIG", "SET", "maxmemory", "1")
     clock, metrics = SystemClock(), Metrics()
     async with (
         shared_redis(redis.url, clock, metrics) as site,
-        shared_log(site, clock, metrics, max_events=100, max_bytes=10**6) as log,
+        shared_log(site, clock, metrics, tmp_path, max_events=100, max_bytes=10**6) as log,
     ):
         assert log is not None
         with pytest.raises(LogUnavailable):

@@ -124,10 +124,12 @@ async def test_300_concurrent_reads_use_one_connection(caches, sites):
     assert len(await sites[0]._client.client_list()) == before
 
 
-async def test_the_tip_of_a_tenant_changes_with_each_of_its_events_and_no_others(caches, sites):
+async def test_the_tip_of_a_tenant_changes_with_each_of_its_events_and_no_others(
+    caches, sites, tmp_path
+):
     read_tip = sites[1].shared.history_tip
     bounds = {"max_events": 100, "max_bytes": 100_000}
-    async with redis_log(sites[0], SystemClock(), Metrics(), **bounds) as log:
+    async with redis_log(sites[0], SystemClock(), Metrics(), tmp_path, **bounds) as log:
         before = await read_tip("here")
         assert await read_tip("here") == before
         await log.append("there", Event("telemetry", "{}", "roof"))

@@ -7,6 +7,8 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from server.common.clock import SystemClock
@@ -131,6 +133,7 @@ class Site:
     """Several members on one Redis, and their browsers."""
 
     url: str
+    folder: Path
     resources: AsyncExitStack
     stored: list[str] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
@@ -143,7 +146,9 @@ class Site:
         part = await self.resources.enter_async_context(
             redis_site(redis_client(self.url), self.url, clock, metrics)
         )
-        log = await self.resources.enter_async_context(redis_log(part, clock, metrics, **settings))
+        log = await self.resources.enter_async_context(
+            redis_log(part, clock, metrics, self.folder, **settings)
+        )
         sse = await self.resources.enter_async_context(
             sse_service(
                 log,
@@ -211,7 +216,8 @@ class Site:
 async def open_site(url: str, members: int, **bounds: int) -> AsyncIterator[Site]:
     """A site with this many members on the Redis at `url`."""
     async with AsyncExitStack() as resources:
-        site = Site(url, resources)
+        folder = resources.enter_context(TemporaryDirectory())
+        site = Site(url, Path(folder), resources)
         for _ in range(members):
             await site.join(**bounds)
         yield site

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.common.clock import Clock
@@ -53,7 +54,13 @@ async def sse_service(
 
 @asynccontextmanager
 async def redis_log(
-    site: RedisSite, clock: Clock, metrics: Metrics, *, max_events: int, max_bytes: int
+    site: RedisSite,
+    clock: Clock,
+    metrics: Metrics,
+    folder: Path,
+    *,
+    max_events: int,
+    max_bytes: int,
 ) -> AsyncIterator[RedisLog]:
     """The log that all processes share, running until the context ends; `site` closes later.
 
@@ -62,7 +69,7 @@ async def redis_log(
     """
     from server.services.sse_service.redis_backend import RedisLog
 
-    log = RedisLog(site, clock, metrics, max_events=max_events, max_bytes=max_bytes)
+    log = RedisLog(site, clock, metrics, folder, max_events=max_events, max_bytes=max_bytes)
     log.start()
     try:
         if not site.opened_without_redis:
@@ -74,12 +81,18 @@ async def redis_log(
 
 @asynccontextmanager
 async def shared_log(
-    site: RedisSite | None, clock: Clock, metrics: Metrics, *, max_events: int, max_bytes: int
+    site: RedisSite | None,
+    clock: Clock,
+    metrics: Metrics,
+    folder: Path,
+    *,
+    max_events: int,
+    max_bytes: int,
 ) -> AsyncIterator[RedisLog | None]:
     """The log on the site's Redis, running until the context ends; None without a site."""
     if site is None:
         yield None
         return
     bounds = {"max_events": max_events, "max_bytes": max_bytes}
-    async with redis_log(site, clock, metrics, **bounds) as log:
+    async with redis_log(site, clock, metrics, folder, **bounds) as log:
         yield log

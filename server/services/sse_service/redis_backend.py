@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from server.common.clock import Clock
 from server.common.metrics import Metrics
@@ -21,6 +22,7 @@ from server.services.sse_service.redis.probe import LogProbe, check_log
 from server.services.sse_service.redis.records import parse_records
 from server.services.sse_service.redis.sender import OutboxSender
 from server.services.sse_service.redis.stream_counts import StreamCounts
+from server.services.sse_service.redis.waiting_notes import WaitingNotes
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,16 @@ class RedisLog:
     """
 
     def __init__(
-        self, site: RedisSite, clock: Clock, metrics: Metrics, *, max_events: int, max_bytes: int
+        self,
+        site: RedisSite,
+        clock: Clock,
+        metrics: Metrics,
+        folder: Path,
+        *,
+        max_events: int,
+        max_bytes: int,
     ) -> None:
+        """`folder` is where processes of this machine note that their events wait."""
         self._site = site
         self._metrics = metrics
         self._breaker, self._calls = site.breaker, site.calls
@@ -58,10 +68,12 @@ class RedisLog:
         self._probe = LogProbe(self._calls.run, site.listener.subscribe, site.run)
         self._followed: dict[str, Followed] = {}
         self._unfollowed: set[str] = set()
+        self._notes = WaitingNotes(folder, site.run)
         self._sender = OutboxSender(
             Outbox(max_events, max_bytes),
             self._append,
             self._probe.append,
+            self._notes,
             self._deliver_ahead,
             lambda: self._tasks.begin(self._join_again()),
             self._breaker,
@@ -276,10 +288,25 @@ class RedisLog:
                     await self._site.listener.unsubscribe(self._unfollowed)
                     self._unfollowed.clear()
                 await self._compare()
+                await self._tell_of_lost()
             except LogUnavailable as error:
                 log.debug("the event histories could not be compared: %s", error)
+            except OSError as error:
+                log.debug("the notes of waiting events could not be read: %s", error)
             else:
                 await self._join_again()
+
+    async def _tell_of_lost(self) -> None:
+        """Reset the streams of tenants whose events a process of this machine took with it."""
+        async with self._notes.left() as tenants:
+            for tenant_id in tenants:
+                await self._histories.begin_anew(tenant_id)
+                self._metrics.histories_lost.inc()
+                log.error(
+                    "tenant %s: a process ended while events waited for Redis: their readings are "
+                    "stored, and all clients reload",
+                    tenant_id,
+                )
 
     async def _compare(self) -> None:
         """Find histories that miss records of the log, or that the log has replaced."""

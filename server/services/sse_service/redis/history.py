@@ -88,6 +88,26 @@ class Histories:
                 held.append(item)
         return held
 
+    async def begin_anew(self, tenant_id: str) -> None:
+        """Start a new epoch: events are missing, so that every client has to reload."""
+        await self._run(
+            APPEND,
+            self._keys(tenant_id),
+            [
+                channel_name(tenant_id),
+                new_epoch(),
+                "1",
+                self._max_events,
+                self._max_bytes,
+                self._producer,
+                0,
+                0,
+                PRODUCER_S,
+                KEY_S,
+                HISTORY_S,
+            ],
+        )
+
     async def entries(self, tenant_id: str, cursor: Cursor, limit: int) -> list[Entry] | None:
         """The next entries for a client at `cursor`; None if this history does not continue it."""
         producer, last = origin(cursor.ahead)

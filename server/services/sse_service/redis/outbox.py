@@ -16,7 +16,10 @@ TOTAL_BYTES = 32_000_000
 
 
 class Item:
-    """One event. The publisher waits on `done` for the event's cursor; None once it is settled."""
+    """One event. The publisher waits on `done` for the event's cursor; None once it is settled.
+
+    `ahead`: the streams of this process got it before the log.
+    """
 
     def __init__(self, seq: int, event: Event) -> None:
         self.seq = seq
@@ -24,6 +27,7 @@ class Item:
         self.parts = parts_of(event)
         self.size = sum(map(len, self.parts)) + ENTRY_OVERHEAD_BYTES
         self.done: asyncio.Future[Cursor | None] | None = asyncio.get_running_loop().create_future()
+        self.ahead = False
 
     def settle(self, cursor: Cursor | None) -> None:
         """Give the cursor to the publisher that waits; None if the event has no cursor."""

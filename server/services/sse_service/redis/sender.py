@@ -20,6 +20,7 @@ from server.services.ports.event_log import (
 )
 from server.services.site.redis_listener import jittered
 from server.services.sse_service.redis.outbox import BATCH_MAX, Item, Outbox, Queue
+from server.services.sse_service.redis.waiting_notes import WaitingNotes
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class OutboxSender:
 
     `send` appends a queue's oldest events in one step or raises LogUnavailable; `works` raises it
     if Redis takes no events at all. A tenant whose events alone are refused waits by itself, and
-    all others go on. `on_ahead` gets each event that has to wait, in order; `on_back` is called
-    when no event waits any more.
+    all others go on. No publisher goes on before `notes` has that its event waits. `on_ahead` gets
+    each event that has to wait, in order; `on_back` is called when no event waits any more.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class OutboxSender:
         outbox: Outbox,
         send: SendEvents,
         works: Callable[[], Awaitable[None]],
+        notes: WaitingNotes,
         on_ahead: Callable[[str, Item], None],
         on_back: Callable[[], None],
         breaker: Breaker,
@@ -57,6 +59,7 @@ class OutboxSender:
         self._outbox = outbox
         self._send = send
         self._works = works
+        self._notes = notes
         self._on_ahead = on_ahead
         self._on_back = on_back
         self._breaker = breaker
@@ -78,12 +81,14 @@ class OutboxSender:
         self._work.set()
         if self.is_away(tenant_id):
             self._deliver_ahead(tenant_id, item)
-        if item.done is None:
-            return None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(APPEND_S):
-                return await item.done
-        return None
+        cursor = None
+        if item.done is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(APPEND_S):
+                    cursor = await item.done
+        if item.ahead or item.done is not None:  # it still waits
+            await self._notes.note(tenant_id)
+        return cursor
 
     def is_away(self, tenant_id: str) -> bool:
         """Whether this tenant's events wait for Redis."""
@@ -97,6 +102,7 @@ class OutboxSender:
             if not due:
                 if next_s is None:
                     self._set_reachable()
+                    await self._notes.clear()
                     self._idle.set()
                 self._work.clear()
                 with contextlib.suppress(TimeoutError):
@@ -126,6 +132,8 @@ class OutboxSender:
             if self._outbox.waiting - self._held_events() <= BATCH_MAX:
                 # Under a steady load the outbox is never empty, but no event waits for long.
                 self._set_reachable()
+                if not self._held_events():
+                    await self._notes.clear()
 
     def _due(self) -> tuple[list[Queue], float | None]:
         """The queues to send now, and the seconds until the next one if there are none."""
@@ -242,6 +250,7 @@ class OutboxSender:
     def _deliver_ahead(self, tenant_id: str, item: Item) -> None:
         self._metrics.events_deferred.inc()
         self._on_ahead(tenant_id, item)
+        item.ahead = True
         item.settle(None)
 
     def _count(self) -> None:
