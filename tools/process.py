@@ -21,7 +21,7 @@ REPOSITORY = Path(PROGRAM).parent
 START_S = 60.0
 KILL_S = 60.0
 COMMAND_S = 120.0
-STDIN = 0
+STDIN, STDERR = 0, 2
 NOWHERE = f"{os.devnull}/nowhere"
 # Settings of the developer's own shell must not reach the server under test.
 FOREIGN = re.compile(r"BAS_|USE_|REDIS_|EMULATOR_|FIRESTORE_|GOOGLE_CLOUD_|TENANT_ID_")
@@ -79,11 +79,13 @@ def kill_when_shown(arguments: Sequence[str], text: str, **settings: str) -> str
     What it showed; AssertionError if it ended before.
     """
     leader, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, PROGRAM, *arguments],
-        stdout=terminal,
-        env=clean_environment(**settings),
-    )
+    environment = clean_environment(**settings)
+    process: subprocess.Popen[bytes] | WarmProcess
+    if starts_warm(environment):
+        process = warm_start().start(arguments, environment, None, (STDIN, terminal, STDERR))
+    else:
+        words = [sys.executable, PROGRAM, *arguments]
+        process = subprocess.Popen(words, stdout=terminal, env=environment)
     os.close(terminal)
     watchdog = threading.Timer(KILL_S, process.kill)
     watchdog.start()
