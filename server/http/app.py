@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from markupsafe import Markup
 from quart import Blueprint, Quart, Response, request
 from quart.json.provider import DefaultJSONProvider
 from quart_schema import Info, QuartSchema
@@ -44,6 +45,9 @@ log = logging.getLogger(__name__)
 
 BODY_MAX_BYTES = 256 * 1024
 BODY_TIMEOUT_S = 10
+
+MODULE = Markup('<script type="module" src="{}"></script>')
+PRELOAD = Markup('<link rel="modulepreload" href="{}">')
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -82,11 +86,16 @@ class _App(Quart):
         super().__init__("server")
         self._threads = threads
         self.files = StaticFiles(Path(str(self.static_folder)))
-        self.jinja_env.globals["static"] = self._static_url
+        self.jinja_env.globals |= {"static": self._static_url, "module": self._module}
 
     def _static_url(self, name: str) -> str:
         """The path by which a page names a file, below the prefix of this request."""
         return request.root_path + self.files.url(name)
+
+    def _module(self, name: str) -> Markup:
+        """The elements by which a page loads its module, and all that this imports beside it."""
+        imported = (PRELOAD.format(self._static_url(one)) for one in self.files.imports(name))
+        return Markup("\n").join([MODULE.format(self._static_url(name)), *imported])
 
     def sync_to_async(self, func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         if func.__module__.split(".")[0] not in {"quart", "flask"}:

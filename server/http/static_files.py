@@ -7,12 +7,16 @@ version, and are asked for each time, so no page mixes old and new modules after
 from __future__ import annotations
 
 import hashlib
+import re
+import sys
 from pathlib import Path
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 # Each use asks whether the file has changed.
 ASKED_EACH_TIME = "no-cache"
 DIGITS = 12
+# What a module imports before it runs; not what it loads later, by `import("…")`.
+IMPORTED = re.compile(rb'^import [^"(]*"\./([\w./-]+)";', re.MULTILINE)
 
 
 class StaticFiles:
@@ -20,11 +24,28 @@ class StaticFiles:
 
     def __init__(self, folder: Path) -> None:
         digest = hashlib.sha256()
+        self._imports: dict[str, tuple[str, ...]] = {}
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                content = path.read_bytes()
-                digest.update(f"{path.relative_to(folder)} {len(content)}\n".encode() + content)
+                content, name = path.read_bytes(), str(path.relative_to(folder))
+                digest.update(f"{name} {len(content)}\n".encode() + content)
+                if path.parent == folder and path.suffix == ".js":
+                    found = (one.decode() for one in IMPORTED.findall(content))
+                    self._imports[sys.intern(name)] = tuple(map(sys.intern, found))
         self.version = digest.hexdigest()[:DIGITS]
+
+    def imports(self, name: str) -> list[str]:
+        """All modules that a module imports, and those that these import, nearest first.
+
+        If a page names them, a browser asks for all at once, not for one depth after the other.
+        """
+        found: dict[str, None] = {}
+        depth: tuple[str, ...] = (name,)
+        while depth:
+            named = [one for of in depth for one in self._imports.get(of, ())]
+            depth = tuple(one for one in dict.fromkeys(named) if one not in found)
+            found |= dict.fromkeys(depth)
+        return list(found)
 
     def url(self, name: str) -> str:
         """The path by which a page names a file."""

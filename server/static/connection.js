@@ -3,6 +3,7 @@
 
 import { askSession } from "./api.js";
 import { Election } from "./election.js";
+import { sharedWorker } from "./head_start.js";
 import { below } from "./root.js";
 import { StreamHub } from "./stream_hub.js";
 import { stopwatch } from "./units.js";
@@ -80,25 +81,26 @@ class Alone {
 /** A page that gets its events from a SharedWorker. It notices that a worker is gone by its silence. */
 class Worked {
   #port;
+  #name;
   #lastId;
   #handlers;
   #quiet = stopwatch();
   #asked = null;
   #welcomed = false;
+  #isClosed = false;
   #timer;
 
   constructor(name, lastId, handlers) {
     this.#handlers = handlers;
+    this.#name = name;
     this.#lastId = lastId;
-    try {
-      const url = new URL("stream_worker.js", import.meta.url);
-      const worker = new SharedWorker(url, { type: "module", name });
-      worker.addEventListener("error", () => this.#fail());
-      this.#port = worker.port;
-    } catch {
+    const worker = sharedWorker();
+    this.#port = worker.port;
+    if (worker.hasFailed) {
       queueMicrotask(() => this.#fail());
       return;
     }
+    worker.onError = () => this.#fail();
     this.#port.onmessage = ({ data }) => this.#receive(data);
     this.#join();
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
@@ -109,14 +111,15 @@ class Worked {
     this.#port?.postMessage({ leave: true });
     this.#port?.close();
     this.#port = null;
+    this.#isClosed = true;
   }
 
   #join() {
-    this.#port.postMessage({ join: true, lastId: this.#lastId });
+    this.#port.postMessage({ join: this.#name, lastId: this.#lastId });
   }
 
   #fail() {
-    if (this.#port === null) return;
+    if (this.#isClosed) return;
     this.close();
     this.#handlers.failed();
   }

@@ -7,6 +7,7 @@
 import { Alarms } from "./alarms.js";
 import { askSession, getJson, goToLogin } from "./api.js";
 import { Connection } from "./connection.js";
+import { askedBefore } from "./head_start.js";
 import { preference } from "./preferences.js";
 import { Zones } from "./zones.js";
 
@@ -133,7 +134,7 @@ function join(lastId) {
 }
 
 async function begin() {
-  const [health, session] = await Promise.all([getJson("/api/health"), askSession()]);
+  const [health, session] = await askedBefore();
   if (session.out) {
     goToLogin(session.status === 400 ? "" : session.status === 423 ? "locked" : "ended");
   } else if (health.status !== 200 || !session.user) {

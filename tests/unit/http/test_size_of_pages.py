@@ -6,12 +6,13 @@ import re
 
 import pytest
 
+from server.http.static_files import StaticFiles
 from tools.process import REPOSITORY
 
 STATIC, TEMPLATES = REPOSITORY / "server" / "static", REPOSITORY / "server" / "templates"
 MAX_BYTES = 200 * 1024
-NAMED = re.compile(r"""static\('([^']+)'\)""")
-IMPORTED = re.compile(r"""(?:from|import) "\./([\w./]+)"|new URL\("([\w.]+)\"""")
+NAMED = re.compile(r"""(?:static|module)\('([^']+)'\)""")
+IMPORTED = re.compile(r"""(?:from|import) "\./([\w./-]+)"|new URL\("([\w.]+)\"""")
 PAGES = sorted(path.name for path in TEMPLATES.glob("*.html") if path.name != "base.html")
 
 
@@ -30,7 +31,7 @@ def files_of(page: str) -> set[str]:
     if "extends" in text:
         text += (TEMPLATES / "base.html").read_text()
     names = NAMED.findall(text)
-    if "static(" in NAMED.sub("", text):  # a page of administration names its script by its section
+    if "module(" in NAMED.sub("", text):  # a page of administration names its script by its section
         names += [path.name for path in STATIC.glob("admin_*.js")]
     found: set[str] = set()
     for name in names:
@@ -44,3 +45,12 @@ def test_a_page_loads_at_most_200_kib_of_scripts_and_styles(page):
     sizes = {name: (STATIC / name).stat().st_size for name in names}
     assert sizes
     assert sum(sizes.values()) <= MAX_BYTES, sizes
+
+
+def test_a_page_names_each_module_that_its_own_imports_once_and_the_nearest_first():
+    named = StaticFiles(STATIC).imports("dashboard.js")
+
+    assert set(named) == with_imports("dashboard.js", set()) - {"dashboard.js", "stream_worker.js"}
+    assert len(named) == len(set(named))
+    assert named.index("live.js") < named.index("zones.js") < named.index("zone.js")
+    assert "first_run.js" not in named
