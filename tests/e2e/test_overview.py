@@ -30,6 +30,20 @@ TABS = 10
 WALKS = 8
 NODES_MAX = 4000
 
+# Of each row in the table: its device, and those that its name, its link and its button are of.
+ROWS = """() => [...document.querySelectorAll("#zone-rows .zone")].map((row) => [
+  row.dataset.device,
+  row.querySelector(".link").textContent,
+  new URL(row.querySelector(".link").href).searchParams.get("device_id"),
+  row.querySelector(".edit").getAttribute("aria-label").replace("Change setpoint of ", ""),
+])"""
+ROWS_ARE_IN_SIGHT = """() => [300, 500].every(
+  (y) => document.elementFromPoint(400, y)?.closest("#zone-rows .zone"))"""
+LINES_ARE_DRAWN = """() => [...document.querySelectorAll("#zone-rows canvas:not([hidden])")].every(
+  (canvas) => canvas.width > 0 && canvas.getContext("2d")
+    .getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))
+  && document.querySelectorAll("#zone-rows canvas:not([hidden])").length > 5"""
+
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
@@ -84,6 +98,47 @@ async def test_of_a_thousand_zones_the_problems_are_in_sight_and_the_others_are_
     await page.reload()
     await is_live(page)
     await expect(page.locator("ul .zone").first).to_be_visible()  # the choice is remembered
+
+
+async def test_rows_are_in_sight_wherever_one_scrolls_and_show_nothing_of_zones_before(
+    desk: Desk, plant: ServerProcess
+) -> None:
+    page = await desk.logged_in(plant.url, "operator")
+    await expect(page.get_by_role("table")).to_be_visible()
+    for share in (0.05, 0.5, 1, 0.7, 0):
+        await page.evaluate(
+            "(share) => scrollTo(0, share * document.documentElement.scrollHeight)", share
+        )
+        await page.wait_for_function(ROWS_ARE_IN_SIGHT)
+        await page.wait_for_function(LINES_ARE_DRAWN)
+
+    rows = await page.evaluate(ROWS)
+    assert {row[0] for row in rows} >= FAULTY
+    assert [row for row in rows if len(set(row)) > 1] == []
+
+
+async def test_the_focus_never_goes_from_a_zones_form_to_another_zone(
+    desk: Desk, plant: ServerProcess
+) -> None:
+    page = await desk.logged_in(plant.url, "operator")
+    first = page.locator("#zone-rows .zone").first
+    device = await first.get_attribute("data-device")
+    await first.get_by_role("button").click()
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    for share in (1, 0.5, 1, 0.5):
+        before = await page.locator("#zone-rows .zone").first.get_attribute("data-device")
+        await page.evaluate(
+            "(share) => scrollTo(0, share * document.documentElement.scrollHeight)", share
+        )
+        await expect(page.locator("#zone-rows .zone").first).not_to_have_attribute(
+            "data-device", str(before)
+        )
+
+    await page.keyboard.press("Escape")
+
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    focused = "document.activeElement.closest('.zone')?.dataset.device"
+    assert await page.evaluate(focused) in {None, device}
 
 
 async def test_a_person_sees_and_writes_fahrenheit(desk: Desk, plant: ServerProcess) -> None:
