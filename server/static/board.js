@@ -11,12 +11,12 @@ export class Board {
   }
 
   /**
-   * Look at the zones with these ids; null looks at all. Returns {changed, renamed, started}: whether a
-   * condition or a cooler changed, whether zones came, went or have other names, and the zones whose
-   * condition changed since they came.
+   * Look at the zones with these ids; null looks at all. Returns {changed, switched, renamed, started}:
+   * whether a condition changed, whether a cooler did, whether zones came, went or have other names, and
+   * the zones whose condition changed since they came.
    */
   update(zones, ids) {
-    const found = { changed: false, renamed: false, started: [] };
+    const found = { changed: false, switched: false, renamed: false, started: [] };
     for (const id of ids ?? this.#seen.keys()) {
       if (zones.get(id) === undefined && this.#seen.delete(id)) found.renamed = true;
     }
@@ -35,7 +35,8 @@ export class Board {
     } else if (before.now === now && before.cooling === cooling) {
       return;
     }
-    found.changed = true;
+    found.switched ||= before?.cooling !== cooling;
+    found.changed ||= before?.now !== now;
     if (before !== undefined && before.now !== now) found.started.push(zone);
     this.#seen.set(deviceId, { now, cooling, title, location });
   }

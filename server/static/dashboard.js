@@ -78,7 +78,8 @@ subscribe({
       change.showCurrent();
     }
     if (changed === null) return;
-    list.touch(changed);
+    if (name === "telemetry") list.touchSoon(changed);
+    else list.touch(changed);
     if (name === "setpoint") {
       change.showCurrent();
       announcer.say(zones.get(changed).title, `set by ${data.updated_by}`);

@@ -100,10 +100,20 @@ export class Sparks {
 }
 
 let look = 0; // counts changes of the colours
+let colour = { of: -1, text: "" }; // the colour of lines at a look
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (look += 1));
 onPreference(() => (look += 1));
 
 const drawn = new WeakMap(); // canvas: what it shows, so that it is not drawn twice
+const jobs = new WeakMap(); // canvas: the job that it shows, or will show once it has a size
+const sizes = new WeakMap(); // canvas: {width, height}; to ask the canvas would lay out the page
+
+const observer = new ResizeObserver((entries) => {
+  for (const { target, contentRect } of entries) {
+    sizes.set(target, contentRect);
+    paint(target);
+  }
+});
 
 /** The lowest and the highest temperature of a line; null if it has none. */
 export function extent(line) {
@@ -111,14 +121,15 @@ export function extent(line) {
   return temps.length ? [Math.min(...temps), Math.max(...temps)] : null;
 }
 
-/**
- * Draw the lines of zones up to `now`, each a {canvas, zone, line}; without a line the canvas is empty.
- * First all sizes are read and then all is painted: between two changes a browser would lay out the page.
- */
-export function drawSparks(jobs, now) {
-  const painted = jobs.filter(isNew);
-  for (const job of painted) Object.assign(job, looksOf(job.canvas));
-  for (const job of painted) paint(job, now);
+/** Draw the lines of zones up to `now`, each a {canvas, zone, line}; without a line the canvas is empty. */
+export function drawSparks(wanted, now) {
+  for (const job of wanted) {
+    if (!isNew(job)) continue;
+    const { canvas } = job;
+    jobs.set(canvas, { ...job, now });
+    if (sizes.has(canvas)) paint(canvas);
+    else observer.observe(canvas); // before the next picture it tells the size, and paints
+  }
 }
 
 /** Note what the canvas is to show; whether it has to be painted. */
@@ -130,22 +141,25 @@ function isNew({ canvas, zone, line }) {
   drawn.set(canvas, what);
   const range = extent(line);
   canvas.hidden = range === null;
-  if (range === null) return false;
+  if (range === null) {
+    jobs.delete(canvas);
+    return false;
+  }
   const [lowest, highest] = range.map((temp) => celsius(Math.round(temp)));
   canvas.setAttribute("aria-label", `Last hour: ${lowest} to ${highest}`);
   return true;
 }
 
-function looksOf(canvas) {
-  const { color } = getComputedStyle(canvas);
-  return { color, width: canvas.clientWidth, height: canvas.clientHeight };
+function colourOf(canvas) {
+  if (colour.of !== look) colour = { of: look, text: getComputedStyle(canvas).color };
+  return colour.text;
 }
 
-function paint({ canvas, zone, line, color, width, height }, now) {
-  if (width === 0) {
-    drawn.delete(canvas); // it has no size yet
-    return;
-  }
+function paint(canvas) {
+  const { width, height } = sizes.get(canvas);
+  if (width === 0 || !jobs.has(canvas)) return; // hidden, or not in the page
+  const { zone, line, now } = jobs.get(canvas);
+  const color = colourOf(canvas);
   const scale = devicePixelRatio || 1;
   const context = canvas.getContext("2d");
   const whole = [Math.round(width * scale), Math.round(height * scale)];

@@ -14,6 +14,8 @@ const MARGIN_PX = 400;
 const CARD_REM = { width: 16, gap: 0.9, item: 21.5, group: 2.5 };
 const ROW_REM = { item: 3.25, group: 2.25 };
 const RESORT_TICKS = 5; // orders by temperature follow it this often, in seconds
+const TOGETHER_MS = 200; // readings of that time are drawn together
+const SPARE_MAX = 60; // views kept for other zones
 
 const part = (id) => document.getElementById(id);
 
@@ -28,10 +30,14 @@ export class ZoneList {
   #order = new Map();
   #board = new Board();
   #views = new Map(); // entry key: the view in the page
+  #spare = []; // views of zones that are out of sight
+  #opened = null; // the element of the zone whose form was opened last: a browser gives the focus back to its button
+  #shown = 0; // how many zones the list shows
   #changed = new Set();
   #all = false; // whether all zones may have changed
   #chosen = true; // whether the order may have changed
   #frame = 0;
+  #timer = 0;
   #hasSnapshot = false;
   #mayEdit = false;
   #layout = rowsOf([], {});
@@ -49,7 +55,9 @@ export class ZoneList {
     for (const list of [part("zones"), part("zone-table")]) {
       list.addEventListener("click", (event) => {
         const element = event.target.closest(".edit")?.closest(".zone");
-        if (element) onEdit(element.dataset.device, element);
+        if (!element) return;
+        this.#opened = element;
+        onEdit(element.dataset.device, element);
       });
     }
     addEventListener("scroll", () => this.#plan(), { passive: true });
@@ -81,6 +89,12 @@ export class ZoneList {
     this.#plan();
   }
 
+  /** Draw a zone that has a new reading, within a moment and together with others. */
+  touchSoon(deviceId) {
+    this.#changed.add(deviceId);
+    this.#planSoon();
+  }
+
   snapshot() {
     this.#hasSnapshot = this.#chosen = true;
     this.touch();
@@ -90,22 +104,32 @@ export class ZoneList {
   tick() {
     if (!this.#hasSnapshot) return;
     this.#ticks += 1;
-    this.touch();
+    this.#all = true;
+    this.#planSoon();
   }
 
   #plan() {
     if (!document.hidden) this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
+  #planSoon() {
+    this.#timer ||= setTimeout(() => this.#plan(), TOGETHER_MS);
+  }
+
   #draw() {
-    this.#frame = 0;
+    clearTimeout(this.#timer);
+    this.#frame = this.#timer = 0;
     if (!this.#hasSnapshot) return;
     this.#look();
-    const { changed, renamed, started } = this.#board.update(this.#zones, this.#all ? null : this.#changed);
+    const { changed, switched, renamed, started } = this.#board.update(
+      this.#zones, this.#all ? null : this.#changed);
     for (const zone of started) this.#announce(zone);
     if (renamed) this.#order = nameOrder(this.#zones);
-    const byValue = !["problems", "name"].includes(this.#choice.sort);
-    if (changed || this.#chosen || (byValue && this.#ticks % RESORT_TICKS === 0)) this.#arrange();
+    const { sort, filter } = this.#choice;
+    const byValue = !["problems", "name"].includes(sort) && this.#ticks % RESORT_TICKS === 0;
+    const moved = changed || (switched && filter === "cooling");
+    if (moved || this.#chosen || byValue) this.#arrange();
+    if (moved || this.#chosen || switched) this.#count();
     this.#drawWindow();
     this.#changed.clear();
     this.#all = this.#chosen = false;
@@ -127,8 +151,12 @@ export class ZoneList {
     const conditionOf = (zone) => this.#board.of(zone);
     this.#entries = arrange(this.#zones, this.#choice, this.#order, conditionOf);
     this.#layout = this.#measure();
-    const shown = this.#entries.filter(({ zone }) => zone !== undefined).length;
-    this.#onCounts(countConditions([...this.#zones].map((zone) => [zone, conditionOf(zone)])), shown);
+    this.#shown = this.#entries.filter(({ zone }) => zone !== undefined).length;
+  }
+
+  #count() {
+    const pairs = [...this.#zones].map((zone) => [zone, this.#board.of(zone)]);
+    this.#onCounts(countConditions(pairs), this.#shown);
   }
 
   #measure() {
@@ -183,8 +211,11 @@ export class ZoneList {
     const keys = new Set(shown.map(({ key }) => key));
     for (const [key, view] of this.#views) {
       if (keys.has(key)) continue;
+      const isKept = view instanceof ZoneView && view.element !== this.#opened &&
+        !view.element.contains(focused) && this.#spare.length < SPARE_MAX;
       view.element.remove();
       this.#views.delete(key);
+      if (isKept) this.#spare.push(view);
     }
     const ordinal = this.#view === "table" ? "aria-rowindex" : "aria-posinset";
     const sparks = [];
@@ -209,9 +240,11 @@ export class ZoneList {
 
   #make(entry) {
     const kind = this.#view === "table" ? "row" : "card";
-    return entry.zone === undefined
+    const spare = entry.zone && this.#spare.pop();
+    if (spare) spare.of(entry.zone.deviceId);
+    return spare ?? (entry.zone === undefined
       ? new GroupView(entry, part(`group-${kind}`))
-      : new ZoneView(entry.zone.deviceId, part(`zone-${kind}`));
+      : new ZoneView(entry.zone.deviceId, part(`zone-${kind}`)));
   }
 
   /** Show a zone; returns what drawSparks() is to draw. */
@@ -223,5 +256,6 @@ export class ZoneList {
   #clear() {
     for (const view of this.#views.values()) view.element.remove();
     this.#views.clear();
+    this.#spare = [];
   }
 }

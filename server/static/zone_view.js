@@ -24,12 +24,16 @@ export class ZoneView {
   #isRow;
 
   constructor(deviceId, template) {
-    this.deviceId = deviceId;
     this.element = template.content.cloneNode(true).firstElementChild;
     this.#isRow = this.element.tagName === "TR";
     for (const part of this.element.querySelectorAll("[class]")) {
       this.#parts[part.classList[0]] = part;
     }
+    this.of(deviceId);
+  }
+
+  /** Be the view of this zone from now on; show() is to follow. */
+  of(deviceId) {
     this.element.dataset.device = deviceId;
     this.#parts.link.href = zonePage(deviceId);
   }
