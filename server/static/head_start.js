@@ -1,5 +1,5 @@
 // Asks for what a page behind the log-in needs first, while the page's other modules are still coming:
-// the page names this file as a script of its own.
+// the page names this file besides its module.
 
 import { askSession, getJson } from "./api.js";
 
