@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from itertools import islice
+from typing import Protocol
 
 from server.common.breaker import Breaker
 from server.common.clock import Clock
@@ -20,7 +21,6 @@ from server.services.ports.event_log import (
 )
 from server.services.site.redis_listener import jittered
 from server.services.sse_service.redis.outbox import BATCH_MAX, Item, Outbox, Queue
-from server.services.sse_service.redis.waiting_notes import WaitingNotes
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,14 @@ HOLD_MAX_S = 30.0
 APPEND_S = 3.0
 
 SendEvents = Callable[[Queue, list[Item]], Awaitable[None]]
+
+
+class Notes(Protocol):
+    """What outlives this process: the tenants whose events wait."""
+
+    async def note(self, tenant_id: str) -> None: ...
+
+    async def clear(self) -> None: ...
 
 
 class OutboxSender:
@@ -49,7 +57,7 @@ class OutboxSender:
         outbox: Outbox,
         send: SendEvents,
         works: Callable[[], Awaitable[None]],
-        notes: WaitingNotes,
+        notes: Notes,
         on_ahead: Callable[[str, Item], None],
         on_back: Callable[[], None],
         breaker: Breaker,

@@ -25,6 +25,7 @@ class Log:
         self.taken: list[str] = []
         self.ahead: list[str] = []
         self.asked = self.backs = self.judged = 0
+        self.noted: set[str] = set()
         # Redis refuses the events of this tenant alone.
         self.refused: str | None = None
         self.open = asyncio.Event()
@@ -40,12 +41,19 @@ class Log:
             self._outbox,
             self._send,
             self._works,
+            self,
             self._on_ahead,
             self._on_back,
             self.breaker,
             clock,
             self.metrics,
         )
+
+    async def note(self, tenant_id: str) -> None:
+        self.noted.add(tenant_id)
+
+    async def clear(self) -> None:
+        self.noted.clear()
 
     async def _send(self, queue: Queue, items: list[Item]) -> None:
         self.asked += 1
@@ -99,6 +107,7 @@ async def test_appended_events_get_their_cursors_in_the_order_of_their_arrival(l
     assert log.asked == 1
     assert not log.sender.away
     assert log.ahead == []
+    assert log.noted == set()
 
 
 async def test_events_that_the_log_refuses_are_sent_ahead_in_order_and_stored_later_once(
@@ -109,12 +118,13 @@ async def test_events_that_the_log_refuses_are_sent_ahead_in_order_and_stored_la
     assert log.sender.away
     assert await log.append(3) == [None]
     assert log.ahead == ["1", "2", "3"]
+    assert log.noted == {"here"}
     assert (log.figure("bas_events_waiting"), log.figure("bas_events_deferred_total")) == (3, 3)
     log.open.set()
     log.sender.retry_now()
     await eventually(lambda: not log.sender.away, "the log is back")
     assert log.taken == ["1", "2", "3"]
-    assert (log.backs, log.figure("bas_events_waiting")) == (1, 0)
+    assert (log.backs, log.figure("bas_events_waiting"), log.noted) == (1, 0, set())
     assert await log.append(4) == [Cursor("abcdefgh", 4)]
     assert log.ahead == ["1", "2", "3"]
 
