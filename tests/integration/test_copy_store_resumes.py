@@ -48,7 +48,8 @@ async def fill_entries(client: DocumentClient, count: int) -> None:
 
 
 async def holds_exactly(history: ReadingHistory, count: int) -> bool:
-    return contents(await scan_all(history)) == contents(ROWS[:count])
+    # A busy emulator answers for 500 of 100,000 readings too late.
+    return contents(await scan_all(history, 100)) == contents(ROWS[:count])
 
 
 def all_of(count: int, written: int) -> str:
