@@ -121,6 +121,8 @@ async def test_the_page_reconnects_once_and_not_too_early_after_a_bye_event(
 ) -> None:
     desk.expect_complaint(SERVER_AWAY)
     page = await admin_at(desk, own_server)
+    # The last module that a page of a new server loads.
+    await expect(page.locator("#first-run")).to_be_visible()
     asked = StreamRequests(page)
     loop = asyncio.get_running_loop()
 
