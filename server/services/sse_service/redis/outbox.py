@@ -18,7 +18,7 @@ TOTAL_BYTES = 32_000_000
 class Item:
     """One event. The publisher waits on `done` for the event's cursor; None once it is settled.
 
-    `ahead`: the streams of this process got it before the log.
+    `ahead`: its publisher went on before the log had it.
     """
 
     def __init__(self, seq: int, event: Event) -> None:

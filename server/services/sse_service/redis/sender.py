@@ -94,7 +94,8 @@ class OutboxSender:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(APPEND_S):
                     cursor = await item.done
-        if item.ahead or item.done is not None:  # it still waits
+        item.ahead = item.ahead or item.done is not None
+        if item.ahead:
             await self._notes.note(tenant_id)
         return cursor
 
@@ -140,7 +141,7 @@ class OutboxSender:
             if self._outbox.waiting - self._held_events() <= BATCH_MAX:
                 # Under a steady load the outbox is never empty, but no event waits for long.
                 self._set_reachable()
-                if not self._held_events():
+                if not any(queue.items[0].ahead for queue in self._outbox.queues()):
                     await self._notes.clear()
 
     def _due(self) -> tuple[list[Queue], float | None]:

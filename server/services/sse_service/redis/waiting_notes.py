@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 SUFFIX = ".waiting"
 # A disk that does not answer holds up no answer to a device.
-NOTE_S = 0.5
+NOTE_S = 1.0
 
 
 class WaitingNotes:

@@ -10,6 +10,7 @@ import pytest
 from server.common.breaker import Breaker
 from server.common.metrics import Metrics
 from server.services.ports.event_log import Cursor, Event, LogForbidden, LogUnavailable
+from server.services.sse_service.redis import sender
 from server.services.sse_service.redis.outbox import Item, Outbox, Queue
 from server.services.sse_service.redis.sender import OutboxSender
 from tests.support.clock import ManualClock
@@ -35,6 +36,8 @@ class Log:
         self.breaker = Breaker(clock)
         self.metrics = Metrics()
         self._outbox = Outbox(10, 10**9)
+        # Redis goes away again once it has so many events.
+        self.room = -1
         self.trickle = False
         self.refusal: LogUnavailable = LogForbidden(message="no right to it")
         self.sender = OutboxSender(
@@ -66,6 +69,9 @@ class Log:
         self.breaker.succeeded()
         if queue.tenant_id == self.refused:
             raise self.refusal
+        if self.room == len(self.taken):
+            self.open.clear()
+            raise LogUnavailable
         for item in items:
             self.taken.append(item.event.data)
             item.settle(Cursor("abcdefgh", len(self.taken)))
@@ -156,6 +162,25 @@ async def test_a_try_now_during_a_failing_attempt_is_not_lost(log: Log) -> None:
     log.answering.set()
     assert await appending == [None]
     await eventually(lambda: log.asked >= 2, "the second attempt came at once", BOUND_S)
+
+
+async def test_a_tenant_is_noted_for_as_long_as_one_of_its_events_waits(log: Log) -> None:
+    """Not all go in one turn, and Redis goes away again in between."""
+    log.open.clear()
+    tenants = [f"t{number}" for number in range(sender.TENANTS_AT_ONCE + 1)]
+    for tenant in tenants:
+        await log.append(1, tenant=tenant)
+    log.room = sender.TENANTS_AT_ONCE
+    log.open.set()
+    log.sender.retry_now()
+    await eventually(lambda: not log.open.is_set() and log.sender.away, "it is away again")
+    assert len(log.taken) == sender.TENANTS_AT_ONCE
+    assert log.noted >= {tenants[-1]}
+    log.room = -1
+    log.open.set()
+    log.sender.retry_now()
+    await eventually(lambda: not log.noted, "none waits")
+    assert len(log.taken) == len(tenants)
 
 
 async def test_a_queue_that_becomes_too_long_is_dropped_and_counted_and_gets_a_new_epoch(
