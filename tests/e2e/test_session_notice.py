@@ -17,8 +17,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 SOON = {"BAS_SESSION_TIMEOUT": "130"}
 NOTICE_MS = 30_000
 # The page's own module, whose path has the version of the files.
-ASK = r"""import(document.querySelector("script[type=module]").src.replace(/[a-z_]+[.]js$/, "api.js"))
-    .then(({ askSession }) => askSession())"""
+ASK = r"""import(
+    document.querySelector("script[type=module]").src.replace(/[a-z_]+[.]js$/, "api.js")
+).then(({ askSession }) => askSession())"""
 
 
 async def admin_at(desk: Desk, server: ServerProcess) -> Page:
