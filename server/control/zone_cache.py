@@ -98,8 +98,8 @@ class ZoneCache:
         self._slots: dict[tuple[str, str], Slot] = {}
         # When (steady time) devices whose zones are not cached were commanded off last: by the name
         # in their posts, and those whose name is not known or no longer kept.
-        self._told_off: dict[str, int] = {}
-        self._all_told_off_ms = 0
+        self._commanded_off_ms: dict[str, int] = {}
+        self._all_commanded_off_ms = 0
         self._settings: dict[str, _Known] = {}
         self._counts: dict[str, tuple[int, float]] = {}
         self._counting: dict[str, asyncio.Task[None]] = {}
@@ -205,26 +205,26 @@ class ZoneCache:
             if owner == tenant_id and slot.commanded and (all_of_them or slot.unstored)
         }
 
-    def told_off(self, device_id: str | None) -> None:
+    def commanded_off(self, device_id: str | None) -> None:
         """Note that a device was commanded off whose zone is not cached; None: any device."""
         now_ms = self._clock.steady_ms()
-        if device_id is None or len(self._told_off) >= ZONES_MAX:
-            self._all_told_off_ms = now_ms
-            self._told_off.clear()
+        if device_id is None or len(self._commanded_off_ms) >= ZONES_MAX:
+            self._all_commanded_off_ms = now_ms
+            self._commanded_off_ms.clear()
         else:
-            self._told_off[device_id] = now_ms
+            self._commanded_off_ms[device_id] = now_ms
 
     def may_be_off(self, read: ZoneRecord, commanded: ZoneRecord | None) -> bool:
         """Whether a device was commanded off since the zone that was read, and the last command.
 
         Without a command in memory it may also be one of those whose name is not known.
         """
-        told_ms = self._told_off.get(read.device_id, 0)
+        off_ms = self._commanded_off_ms.get(read.device_id, 0)
         if commanded is None:
-            told_ms = max(told_ms, self._all_told_off_ms)
-        elif commanded.last_seen_ms > told_ms:
+            off_ms = max(off_ms, self._all_commanded_off_ms)
+        elif commanded.last_seen_ms > off_ms:
             return False
-        return bool(told_ms) and read.last_seen_ms <= told_ms
+        return bool(off_ms) and read.last_seen_ms <= off_ms
 
     def doubt_all(self) -> None:
         """Mark every cached zone as possibly older or newer than in the store, which was away."""

@@ -20,7 +20,7 @@ STREAM = "/api/sse/telemetry"
 # A page without a session asks for its status, is refused and opens the log-in page.
 NO_SESSION = r"status of 40[01] .*/auth/status$"
 # The browser logs these errors while the server does not answer.
-_FILES = r"/static/\w+/(icon(_alarm)?\.svg|updated\.js)"
+_FILES = r"/static/\w+/[\w./-]+"
 _ASKED = rf"/auth/status|/api/health|/api/zones|/api/telemetry/series|{_FILES}"
 SERVER_AWAY = rf"net::ERR_.* .*({_ASKED}|{STREAM})(\?.*)?$"
 

@@ -65,16 +65,16 @@ def parsing_once(parse: Parse) -> Parse:
 
 
 def reading_once(make: Make) -> Make:
-    """The same constructor with a cache of the version of the program's own folder."""
-    versions: list[str] = []
+    """The same constructor with a cache of what it finds in the program's own folder."""
+    known: dict[str, Any] = {}
 
     def make_once(files: StaticFiles, folder: Path) -> None:
-        if folder == OWN and versions:
-            (files.version,) = versions
+        if folder == OWN and known:
+            vars(files).update(known)
             return
         make(files, folder)
         if folder == OWN:
-            versions.append(files.version)
+            known.update(vars(files))
 
     return make_once
 

@@ -56,7 +56,7 @@ class RelayNotices:
         self._find_device: Callable[[str], tuple[str, str] | None] = lambda _: None
         self._on_cut: Callable[[tuple[str, str]], None] = lambda _: None
         if watch.away:
-            cache.told_off(None)  # the process before this one may have done so
+            cache.commanded_off(None)  # the process before this one may have done so
             self._start_resending()
         watch.on_lost(self._start_resending)
         notices.listen(SWITCHED, self._receive_switched)
@@ -86,7 +86,7 @@ class RelayNotices:
         `post` identifies the device by what its post contained; `device_id` is the name in it, None
         if that is not known.
         """
-        self._cache.told_off(device_id)
+        self._cache.commanded_off(device_id)
         if self._watch.away and post not in self._unknown and len(self._unknown) < UNKNOWN_MAX:
             self._unknown.add(post)
             self._notices.publish(UNKNOWN, f"{self._clock.steady_ms()} {post}")

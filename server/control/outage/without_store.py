@@ -70,7 +70,7 @@ class WithoutStore:
         self._metrics.readings_unstored.inc(len(rows))
         slot = self._cache.slot_if_room(tenant_id, device_id)
         if slot is None:
-            self._cache.told_off(device_id)
+            self._cache.commanded_off(device_id)
             return OFF
         zone = slot.commanded or ZoneRecord(tenant_id=tenant_id, device_id=device_id)
         values = in_force(zone, self._cache.known_settings(tenant_id))

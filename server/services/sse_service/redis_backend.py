@@ -288,7 +288,7 @@ class RedisLog:
                     await self._site.listener.unsubscribe(self._unfollowed)
                     self._unfollowed.clear()
                 await self._compare()
-                await self._tell_of_lost()
+                await self._renew_broken()
             except LogUnavailable as error:
                 log.debug("the event histories could not be compared: %s", error)
             except OSError as error:
@@ -296,11 +296,11 @@ class RedisLog:
             else:
                 await self._join_again()
 
-    async def _tell_of_lost(self) -> None:
+    async def _renew_broken(self) -> None:
         """Reset the streams of tenants whose events a process of this machine took with it."""
         async with self._notes.left() as tenants:
             for tenant_id in tenants:
-                await self._histories.begin_anew(tenant_id)
+                await self._histories.begin_epoch(tenant_id)
                 self._metrics.histories_lost.inc()
                 log.error(
                     "tenant %s: a process ended while events waited for Redis: their readings are "

@@ -202,19 +202,19 @@ async def test_a_notice_of_a_cut_that_comes_after_the_next_command_does_not_stop
     assert outcome(await b.post(HOT)) == RUNS
 
 
-@pytest.mark.parametrize("told_off", [True, False], ids=["told off", "not asked"])
-async def test_a_cooler_that_a_restarted_process_told_off_rests_for_its_minimum_time(
-    site, pair, clock, told_off
+@pytest.mark.parametrize("asked", [True, False], ids=["asked", "not asked"])
+async def test_a_cooler_that_a_restarted_process_commanded_off_rests_for_its_minimum_time(
+    site, pair, clock, asked
 ):
     assert outcome(await pair[0].post(HOT)) == RUNS
     restarted = await site.start()
     restarted.lose()
     clock.advance(1)
     site.wire.lose = 1  # no other process hears of it
-    device_id = LAB if told_off else "cellar"
+    device_id = LAB if asked else "cellar"
     assert outcome(await restarted.post(HOT, device_id=device_id)) == OFF
     await restarted.come_back()
-    assert outcome(await restarted.post(HOT)) == (RESTS if told_off else RUNS)
+    assert outcome(await restarted.post(HOT)) == (RESTS if asked else RUNS)
 
 
 async def test_a_start_after_a_restarted_process_refused_the_device_is_kept(site, pair, clock):

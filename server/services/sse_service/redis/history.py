@@ -88,7 +88,7 @@ class Histories:
                 held.append(item)
         return held
 
-    async def begin_anew(self, tenant_id: str) -> None:
+    async def begin_epoch(self, tenant_id: str) -> None:
         """Start a new epoch: events are missing, so that every client has to reload."""
         await self._run(
             APPEND,
