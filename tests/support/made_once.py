@@ -28,7 +28,8 @@ async def lay(config: ServerConfig, clock: Clock, make: Make) -> None:
     no database.
     """
     is_new = clock.now_ms() == ManualClock().now_ms() and not config.database.exists()
-    if config.use_firestore_auth or not is_new:
+    on_firestore = config.use_firestore_auth or config.use_firestore_audit
+    if on_firestore or not is_new:
         return
     if make not in _made:
         _made[make] = await _database(make)
