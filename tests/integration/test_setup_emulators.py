@@ -253,7 +253,12 @@ def test_an_interrupted_start_leaves_no_process_and_no_files(emulators, number):
         assert time.monotonic() < deadline
         time.sleep(0.001)
     pids = emulators.pid("redis"), emulators.pid("firestore")
-    os.killpg(starting.pid, number)
+    # Bash does not hear an interrupt in the moment in which one of its commands ends by itself, so
+    # that people press Ctrl-C again.
+    while starting.poll() is None:
+        assert time.monotonic() < deadline
+        os.killpg(starting.pid, number)
+        time.sleep(0.1)
     output, _ = starting.communicate(timeout=READY_S)
     assert starting.returncode != 0, output
     while not all(is_gone(pid) for pid in pids):
