@@ -17,6 +17,7 @@ from tests.e2e.desk import (
     is_live,
     no_stream_is_open,
     one_stream_is_open,
+    open_streams,
     post_reading,
 )
 from tests.e2e.looks import violations
@@ -193,7 +194,7 @@ async def test_ten_tabs_share_one_stream_and_each_can_command(
         tabs.append(tab)
     for tab in tabs:
         await is_live(tab)
-    await one_stream_is_open(own_server)
+    assert await open_streams(own_server) == 1
 
     await tabs[-1].get_by_role("button", name="Change setpoint of office").click()
     await tabs[-1].get_by_label("Setpoint in °C").fill("19.5")
@@ -207,7 +208,7 @@ async def test_ten_tabs_share_one_stream_and_each_can_command(
     for tab in tabs[1:]:
         await expect(card(tab, "office").locator(".temperature")).to_have_text("21.7 °C")
         await is_live(tab)
-    await one_stream_is_open(own_server)
+    assert await open_streams(own_server) == 1
 
 
 async def test_two_tabs_that_walk_between_pages_have_one_stream(

@@ -30,7 +30,7 @@ async def kept(container: Container, *but: str) -> Kept:
     client = container.base.client
     if not isinstance(client, SqliteClient):
         return await _read(container, but)
-    # Counted before the read: what is committed meanwhile is read at the next call at the latest.
+    # The count is taken before the read: a commit during it makes the next call read again.
     commits, known = client.writer.commits, _read_last.setdefault(client, {})
     if but not in known or known[but][0] != commits:
         known[but] = commits, await _read(container, but)

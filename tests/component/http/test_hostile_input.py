@@ -22,7 +22,7 @@ GROUPS = {
 }
 PROMISED = ("X-Content-Type-Options", "X-Frame-Options", "Content-Security-Policy")
 FEW = settings(
-    max_examples=amount(25, 1000),
+    max_examples=amount(60, 1000),
     deadline=None,
     derandomize=True,
     database=None,

@@ -17,7 +17,7 @@ from tests.support.paths import OFF, ON, PATHS, SINGLES, Sender, relays
 pytestmark = pytest.mark.sqlite_only("thousands of posts, which differ in what is read alone")
 HOT = '{"temp_tenths": 300, "sensor_ok": true}'
 FEW = settings(
-    max_examples=amount(12, 300),
+    max_examples=amount(30, 300),
     deadline=None,
     derandomize=True,
     database=None,

@@ -81,9 +81,14 @@ class WaitingNotes:
             if self._fd is None:
                 # It has its name only once it is locked: nobody takes it for a dead process's.
                 new = self._path.with_suffix(".new")
-                self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
-                new.rename(self._path)
+                fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                    new.rename(self._path)
+                except OSError:
+                    os.close(fd)
+                    raise
+                self._fd = fd
             os.write(self._fd, f"{json.dumps(tenant_id)}\n".encode())
             os.fsync(self._fd)
 
