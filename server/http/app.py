@@ -36,6 +36,7 @@ from server.http.root_path import RootPath, WithRoot
 from server.http.static_files import StaticFiles
 from server.http.tls import HSTS
 from server.http.trusted_proxies import TrustedProxies
+from server.http.versioned_files import VersionedFiles
 from server.routes.stream_writer import StreamWriter
 from server.sync_api.flask_views import in_thread
 from server.sync_api.services import Services
@@ -155,14 +156,17 @@ def create_app(
     count_answers(app, metrics)
     if config.cors_origins:
         _allow_origins(app, config.cors_origins)
+    common = common_headers(config)
     asgi: App = WithRoot(StreamWriter(app.asgi_app))
+    count = metrics.requests.labels("/static/<path:filename>", "200").inc
+    files = Path(str(app.static_folder)), app.files
+    asgi = VersionedFiles(asgi, *files, common, count, shared=bool(config.cors_origins))
     if config.legacy_wsgi:
         old = _legacy(config.legacy_wsgi, services)
         asgi = BesideLegacy(app, app.files, asgi, old, config.legacy_prefix)
     # BAS_HOST too: a browser must be able to open the address that is printed at the start.
     names = {*own_names(), config.host.lower(), *config.allowed_hosts}
     refused = counting_refusals(error_answer, metrics)
-    common = common_headers(config)
     asgi = _HttpOnly(HostCheck(asgi, names, refused, common))
     asgi = RootPath(asgi, config.root_path)
     asgi = BodyRoom(asgi, config.body_bytes_max, refused, common, metrics)

@@ -20,15 +20,20 @@ IMPORTED = re.compile(rb'^import [^"(]*"\./([\w./-]+)";', re.MULTILINE)
 
 
 class StaticFiles:
-    """The files in one folder; `version` is the beginning of the digest of all of them."""
+    """The files in one folder, whose paths are `names`.
+
+    `version` is the beginning of the digest of all of them.
+    """
 
     def __init__(self, folder: Path) -> None:
         digest = hashlib.sha256()
+        self.names: set[str] = set()
         self._imports: dict[str, tuple[str, ...]] = {}
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 content, name = path.read_bytes(), str(path.relative_to(folder))
                 digest.update(f"{name} {len(content)}\n".encode() + content)
+                self.names.add(name)
                 if path.parent == folder and path.suffix == ".js":
                     found = (one.decode() for one in IMPORTED.findall(content))
                     self._imports[sys.intern(name)] = tuple(map(sys.intern, found))
@@ -46,6 +51,11 @@ class StaticFiles:
             depth = tuple(one for one in dict.fromkeys(named) if one not in found)
             found |= dict.fromkeys(depth)
         return list(found)
+
+    def named(self, path: str) -> str | None:
+        """The file that a page names by this path, as `url` makes it; None if there is none."""
+        name = path.removeprefix(self.url(""))
+        return name if name != path and name in self.names else None
 
     def url(self, name: str) -> str:
         """The path by which a page names a file."""
