@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sized
 from dataclasses import fields
 from itertools import compress
 from operator import add, sub
+from typing import cast
 
 from server.services.history.columns import Columns, Samples, Texts
 from server.services.history.lines import fit
@@ -112,10 +113,7 @@ def _samples(pack: bytes, count: int, first: int = 0) -> Samples:
     """The samples from an index on."""
     unpacker = Unpacker(pack)
     times = unpacker.integers(count, first)
-    present = unpacker.present(count)
-    there = present.count(True)
-    wanted = present[first:]
-    temps = _spread(unpacker.integers(there, there - wanted.count(True)), wanted)
+    temps = _optional(unpacker, count, first)
     samples = Samples(times, temps, unpacker.runs(count, int)[first:])
     unpacker.finish()
     return samples
@@ -137,16 +135,26 @@ def _add_times(packer: Packer, values: list[int | None], times: list[int]) -> No
 def _times(unpacker: Unpacker, times: list[int]) -> list[int | None]:
     present = unpacker.present(len(times))
     is_relative = unpacker.number()
-    values = unpacker.integers(present.count(True))
+    values = unpacker.integers(len(times) if present is None else present.count(True))
     if is_relative:
-        values = list(map(add, values, compress(times, present)))
+        values = list(map(add, values, times if present is None else compress(times, present)))
     return _spread(values, present)
 
 
-def _spread(values: list[int], present: list[bool]) -> list[int | None]:
-    """The values, and None where none is present."""
-    if len(values) == len(present):
-        return [*values]
+def _optional(unpacker: Unpacker, count: int, first: int) -> list[int | None]:
+    """Integers of which some may be None, from an index on."""
+    present = unpacker.present(count)
+    if present is None:
+        return _spread(unpacker.integers(count, first), None)
+    wanted = present[first:]
+    there = present.count(True)
+    return _spread(unpacker.integers(there, there - wanted.count(True)), wanted)
+
+
+def _spread(values: list[int], present: list[bool] | None) -> list[int | None]:
+    """The values, and None where none is present; without `present`, all are."""
+    if present is None:
+        return cast("list[int | None]", values)
     if not values:
         return [None] * len(present)
     rest = iter(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -126,13 +126,21 @@ def joined(parts: Sequence[Sequence[list[Any]]]) -> Sequence[list[Any]]:
     if len(parts) == 1:
         lists = parts[0]
     else:
-        lists = [list(chain.from_iterable(some)) for some in zip(*parts, strict=True)]
+        lists = [_chained(some) for some in zip(*parts, strict=True)]
     bounds = [(part[0][0], part[0][-1]) for part in parts if part[0]]
     if all(last <= first for (_, last), (first, _) in pairwise(bounds)):
         return lists
     times = lists[0]
     order = sorted(range(len(times)), key=times.__getitem__)
     return [[values[index] for index in order] for values in lists]
+
+
+def _chained(lists: Sequence[list[Any]]) -> list[Any]:
+    """All values, list by list: `chain` would take them one by one."""
+    values: list[Any] = []
+    for one in lists:
+        values += one
+    return values
 
 
 def _between(lists: Sequence[list[Any]], start_ms: int, end_ms: int) -> Sequence[list[Any]]:

@@ -69,12 +69,15 @@ def fit(values: list[int]) -> Fitted:
 
 def restore(line: Line, planes: list[bytes], count: int, start: int = 0) -> list[int]:
     """The values from an index on, of `count` that were fitted; the planes are as long."""
-    values: Iterable[int] = _points(line.first, line.slope, count, start)
+    first = line.first
+    rest: Iterable[int] | None = None
     if line.width:
-        rest: Iterable[int] = _joined([plane[start:] for plane in planes], count - start)
+        rest = _joined([plane[start:] for plane in planes], count - start)
         if line.stepwise:
-            before = sum(sum(plane[:start]) << 8 * index for index, plane in enumerate(planes))
-            rest = islice(accumulate(rest, initial=before), 1, None)
+            first += sum(sum(plane[:start]) << 8 * index for index, plane in enumerate(planes))
+            rest = accumulate(rest)
+    values = _points(first, line.slope, count, start)
+    if rest is not None:
         values = map(add, values, rest)
     if line.jumps:
         values = map(add, values, islice(_shifts(line.jumps, count), start, None))

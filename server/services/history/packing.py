@@ -113,6 +113,18 @@ class Unpacker:
 
     def runs(self, count: int, value_of: Callable[[int], T]) -> list[T]:
         """The values that were added as runs; they must be `count`."""
+        numbers, lengths = self._runs(count)
+        return list(chain.from_iterable(map(repeat, map(value_of, numbers), lengths)))
+
+    def present(self, count: int) -> list[bool] | None:
+        """For each of `count` values, whether it is not None; None if all are there."""
+        numbers, lengths = self._runs(count)
+        if all(numbers):
+            return None
+        return list(chain.from_iterable(map(repeat, map(bool, numbers), lengths)))
+
+    def _runs(self, count: int) -> tuple[list[int], list[int]]:
+        """The number of each run of `count` values, and how long each is."""
         runs = self.number()
         numbers = list(islice(self._numbers, 2 * runs))
         lengths = numbers[1::2]
@@ -120,11 +132,7 @@ class Unpacker:
             raise ValueError("a number is missing")
         if min(lengths, default=1) < 1 or sum(lengths) != count:
             raise ValueError("the runs are not as long as the column")
-        return list(chain.from_iterable(map(repeat, map(value_of, numbers[::2]), lengths)))
-
-    def present(self, count: int) -> list[bool]:
-        """For each of `count` values, whether it is not None."""
-        return self.runs(count, bool)
+        return numbers[::2], lengths
 
     def integers(self, count: int, start: int = 0) -> list[int]:
         """The integers from an index on, of `count`."""

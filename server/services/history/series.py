@@ -47,10 +47,10 @@ def points(samples: Samples, start_ms: int, step_ms: int, count: int) -> list[Po
     others = _not_plain(samples, flags, gaps)
     cool, heat = (_Relay(flags, bit, times, gaps) for bit in (COOL, HEAT))
     found = []
-    end = first = other = 0
+    end, other = bisect_left(times, start_ms), 0
     for start in range(start_ms, start_ms + count * step_ms, step_ms):
         stop = start + step_ms
-        first = bisect_left(times, start, end)
+        first = end
         end = bisect_left(times, stop, first)
         since = first - 1
         while others[other] < since:
