@@ -29,12 +29,16 @@ REST_MAX = 1000
 
 
 class Streams:
-    """All of them, how many events they got together, and how many of these were taken apart."""
+    """All of them, how many events they got together, and how many of these were taken apart.
+
+    Events whose stamps are not `among` are not counted as taken apart: others may come late.
+    """
 
     def __init__(self, loop: Loop, port: int) -> None:
         self.loop, self.port = loop, port
         self.all: list[Stream] = []
         self.opened = self.ended = self.events = self.parsed = 0
+        self.among: Collection[int] | None = None
         self._speaks_first = True
 
     @property
@@ -183,8 +187,10 @@ class SampledStream(Stream):
         text, end = self._rest + data, 0
         for frame in FRAME.finditer(text):
             # A server that has seen that a clock is ahead changes the date, and keeps what came.
-            self.got.append((int(frame[3] or frame[2]), now))
-            self._streams.parsed += 1
+            stamp = int(frame[3] or frame[2])
+            self.got.append((stamp, now))
+            among = self._streams.among
+            self._streams.parsed += among is None or stamp in among
             if frame[1]:
                 self.last_id = frame[1]
             end = frame.end()
