@@ -123,10 +123,7 @@ def joined(parts: Sequence[Sequence[list[Any]]]) -> Sequence[list[Any]]:
 
     The lists of a part begin with its times, which ascend.
     """
-    if len(parts) == 1:
-        lists = parts[0]
-    else:
-        lists = [_chained(some) for some in zip(*parts, strict=True)]
+    lists = parts[0] if len(parts) == 1 else list(map(_chained, zip(*parts, strict=True)))
     bounds = [(part[0][0], part[0][-1]) for part in parts if part[0]]
     if all(last <= first for (_, last), (first, _) in pairwise(bounds)):
         return lists

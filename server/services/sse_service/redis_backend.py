@@ -68,7 +68,7 @@ class RedisLog:
         self._probe = LogProbe(self._calls.run, site.listener.subscribe, site.run)
         self._followed: dict[str, Followed] = {}
         self._unfollowed: set[str] = set()
-        self._notes = WaitingNotes(folder, site.run)
+        self._notes = WaitingNotes(folder, site.run, clock)
         self._sender = OutboxSender(
             Outbox(max_events, max_bytes),
             self._append,

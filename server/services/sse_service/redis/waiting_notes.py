@@ -7,6 +7,7 @@ note and tell the clients that something is missing.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import logging
@@ -16,34 +17,45 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from server.common.clock import Clock
+
 log = logging.getLogger(__name__)
 
 SUFFIX = ".waiting"
 # A disk that does not answer holds up no answer to a device.
 NOTE_S = 1.0
+# After a note that the disk did not take, the next event that waits tries again so much later.
+TRY_AGAIN_S = 10.0
 
 
 class WaitingNotes:
     """One file for each process whose events wait, locked for as long as that process lives."""
 
-    def __init__(self, folder: Path, run: str) -> None:
+    def __init__(self, folder: Path, run: str, clock: Clock) -> None:
         """`run` is the name of this process; no other process has it."""
         self._folder = folder
         self._path = folder / f"{run}{SUFFIX}"
         self._fd: int | None = None
         self._noted: set[str] = set()
+        self._clock = clock
         self._failed = False
+        self._again_at = 0.0
         self._turn = threading.Lock()
 
     async def note(self, tenant_id: str) -> None:
-        """Note that events of this tenant wait; returns when the disk has it, or after NOTE_S."""
-        if tenant_id in self._noted:
+        """Note that events of this tenant wait; returns when the disk has it, or after NOTE_S.
+
+        What the disk did not take is noted with a later event of the tenant.
+        """
+        if tenant_id in self._noted or self._clock.monotonic() < self._again_at:
             return
         self._noted.add(tenant_id)
         try:
             async with asyncio.timeout(NOTE_S):
                 await asyncio.to_thread(self._write, tenant_id)
         except (OSError, TimeoutError) as error:
+            self._noted.discard(tenant_id)
+            self._again_at = self._clock.monotonic() + TRY_AGAIN_S
             if not self._failed:
                 log.warning(
                     "%s could not be written (%s): if this process is killed before Redis is back, "
@@ -57,7 +69,7 @@ class WaitingNotes:
         """Note that no event waits any more."""
         if self._noted or self._fd is not None:
             self._noted.clear()
-            self._failed = False
+            self._failed, self._again_at = False, 0.0
             with suppress(OSError):
                 await asyncio.to_thread(self._remove)
 
@@ -89,7 +101,10 @@ class WaitingNotes:
                     os.close(fd)
                     raise
                 self._fd = fd
-            os.write(self._fd, f"{json.dumps(tenant_id)}\n".encode())
+            # A full disk may have taken the beginning of the line before.
+            line = f"\n{json.dumps(tenant_id)}\n".encode()
+            if os.write(self._fd, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._fd)
 
     def _remove(self) -> None:
