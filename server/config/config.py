@@ -332,7 +332,8 @@ class ServerConfig:
         "BAS_SSE_MAX_STREAMS",
         10_000,
         parsers.integer(1, 1_000_000),
-        "open streams of one process",
+        "open streams of one process; beyond it 503. It also takes 2,000 connections more. One"
+        " address (IPv6: one /64) may have a quarter of all, this machine and trusted proxies all",
     )
     sse_streams_per_tenant: int = setting(
         "BAS_SSE_STREAMS_PER_TENANT",
