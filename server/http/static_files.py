@@ -20,20 +20,20 @@ IMPORTED = re.compile(rb'^import [^"(]*"\./([\w./-]+)";', re.MULTILINE)
 
 
 class StaticFiles:
-    """The files in one folder, whose paths are `names`.
+    """The files in one folder: `sizes` are their bytes by their paths.
 
     `version` is the beginning of the digest of all of them.
     """
 
     def __init__(self, folder: Path) -> None:
         digest = hashlib.sha256()
-        self.names: set[str] = set()
+        self.sizes: dict[str, int] = {}
         self._imports: dict[str, tuple[str, ...]] = {}
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 content, name = path.read_bytes(), str(path.relative_to(folder))
                 digest.update(f"{name} {len(content)}\n".encode() + content)
-                self.names.add(name)
+                self.sizes[name] = len(content)
                 if path.parent == folder and path.suffix == ".js":
                     found = (one.decode() for one in IMPORTED.findall(content))
                     self._imports[sys.intern(name)] = tuple(map(sys.intern, found))
@@ -55,7 +55,7 @@ class StaticFiles:
     def named(self, path: str) -> str | None:
         """The file that a page names by this path, as `url` makes it; None if there is none."""
         name = path.removeprefix(self.url(""))
-        return name if name != path and name in self.names else None
+        return name if name != path and name in self.sizes else None
 
     def url(self, name: str) -> str:
         """The path by which a page names a file."""
