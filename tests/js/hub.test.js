@@ -3,23 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-const sources = [];
-globalThis.EventSource = class extends EventTarget {
-  static OPEN = 1;
-  static CLOSED = 2;
-  readyState = 1;
-  constructor(path) {
-    super();
-    this.path = path;
-    sources.push(this);
-  }
-  close() {
-    this.readyState = 2;
-  }
-  say(name, data, lastEventId) {
-    this.dispatchEvent(Object.assign(new Event(name), { data: JSON.stringify(data), lastEventId }));
-  }
-};
+import { sources } from "./support/event_sources.js";
+
 globalThis.addEventListener ??= () => undefined;
 
 const { StreamHub } = await import("../../server/static/stream_hub.js");

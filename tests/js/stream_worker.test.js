@@ -3,18 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-const sources = [];
-globalThis.EventSource = class extends EventTarget {
-  readyState = 1;
-  constructor(path) {
-    super();
-    this.path = path;
-    sources.push(this);
-  }
-  close() {
-    this.readyState = 2;
-  }
-};
+import { sources } from "./support/event_sources.js";
+
 // The worker's timers must not keep this process.
 const { setInterval: every } = globalThis;
 globalThis.setInterval = (...given) => every(...given).unref();
