@@ -98,7 +98,8 @@ class AlarmService(BackgroundTask):
                 if self._seldom.may_log("failed"):
                     log.exception("a round of the alarms failed, the next second retries")
                 await self._pause(PAUSE_S)
-            await self._wait(HURRY_S if self._board.held else PAUSE_S)
+            if not self._stop.is_set():  # the round may have taken the wake-up of `stop`
+                await self._wait(HURRY_S if self._board.held else PAUSE_S)
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
