@@ -19,7 +19,7 @@ from server.container import Base
 from server.http import error_answers
 from tests.support.clock import ManualClock
 from tests.support.collecting import keep_what_is_there
-from tests.support.dealing import Dealing
+from tests.support.dealing import Dealing, begin_long_ones
 from tests.support.firestore import SHORT_LIVED, SharedEmulator, need_firestore, on_firestore
 from tests.support.forms import is_long
 from tests.support.hashing import install as hash_cheaply
@@ -64,8 +64,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a run on Firestore, deselect the tests that use no store and, in its short form, all but
-    the first one of each file."""
+    """In several processes begin with the long tests. On Firestore, deselect the tests that
+    use no store and, in its short form, all but the first one of each file."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        begin_long_ones(items)
     if ON_FIRESTORE not in os.environ:
         return
     kept: dict[str, pytest.Item] = {}

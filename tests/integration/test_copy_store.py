@@ -19,6 +19,7 @@ from server.container import CopyEnd, OpenBoth
 from server.legacy.database import LegacyDatabase
 from server.services.firestore import patience
 from server.services.firestore.copy import READINGS, copy_readings
+from server.services.firestore.google import client as google_client
 from server.services.firestore.routing import COLLECTIONS
 from server.services.ports.documents import (
     Delete,
@@ -199,10 +200,12 @@ def test_a_copy_reports_that_firestore_is_unreachable(
     refused(run(away, "copy-store", *arguments), "Store unavailable", host)
 
 
+@pytest.mark.long
 def test_a_copy_reports_that_firestore_hangs_during_the_copy(
     config: ServerConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(patience, "PATIENCE_S", 5.0)
+    monkeypatch.setattr(google_client, "COPY_S", 10.0)
     config.data_dir.mkdir()
     config.database.touch()
     with FirestoreEmulator(SHORT_LIVED) as own:

@@ -39,6 +39,7 @@ def killed(emulator: FirestoreEmulator) -> Iterator[None]:
     emulator.start()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_zones_are_controlled_while_firestore_hangs_or_is_down(
     tmp_path: Path, emulator: FirestoreEmulator, redis: RedisServer, processes: int

@@ -66,6 +66,7 @@ async def test_calls_fail_in_time_while_firestore_hangs_and_work_again_afterward
         assert await client.write([Put("things", "a", {"n": 2})])
 
 
+@pytest.mark.long
 async def test_calls_fail_in_time_while_firestore_is_down_and_work_again_afterwards(
     emulator: FirestoreEmulator,
 ) -> None:

@@ -165,6 +165,7 @@ async def until_ready(client: httpx.AsyncClient) -> None:
     await eventually(ready, "the server is ready again", RECOVERY_S)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("stop", "start"), [("pause", "resume"), ("kill", "start")])
 async def test_a_server_reports_an_outage_of_firestore_and_recovers_without_a_restart(
     tmp_path: Path, emulator: FirestoreEmulator, stop: str, start: str

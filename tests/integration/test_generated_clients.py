@@ -59,6 +59,7 @@ def test_the_document_is_valid_openapi_3_1(document, show):
     assert said.endswith(": OK\n")
 
 
+@pytest.mark.long
 def test_the_python_client_calls_every_route(server, document, tmp_path, show):
     tools = need_client_tools()
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"

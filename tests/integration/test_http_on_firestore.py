@@ -41,6 +41,7 @@ def passes(firestore: FirestoreEmulator, which: str, *parts: str) -> None:
     assert not re.search(r"\d+ skipped", done.stdout), done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.timeout(SUITE_S)
 @pytest.mark.parametrize("share", SHARES, ids="_".join)
 def test_the_http_tests_pass_on_firestore(

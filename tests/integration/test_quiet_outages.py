@@ -76,6 +76,7 @@ def records(server: ServerProcess) -> list[str]:
     return [line for line in server.lines if RECORD.match(line) and ", set by " not in line]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("of", [without_redis, without_firestore, with_a_full_disk])
 async def test_an_outage_under_load_writes_few_lines_and_no_traceback(
     tmp_path: Path, of: Callable[[Path, ExitStack], tuple[dict[str, str], Begin]]

@@ -26,6 +26,7 @@ PARTS = {
 NOT_READ = "stream"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", PARTS)
 def test_no_generated_request_gets_an_answer_that_the_document_does_not_describe(
     part, tmp_path, show

@@ -92,6 +92,7 @@ class Walker:
         raise AssertionError("no process answers")
 
 
+@pytest.mark.long
 async def test_zones_keep_their_minimum_times_when_a_process_and_redis_are_killed(
     tmp_path: Path, redis: RedisServer, stack: ExitStack
 ) -> None:

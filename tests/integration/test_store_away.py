@@ -271,6 +271,7 @@ async def test_an_older_copy_that_replaces_the_file_is_used_unchanged(
     assert "Traceback" not in made.server.output
 
 
+@pytest.mark.long
 async def test_two_processes_give_consistent_commands_during_an_outage(
     tmp_path: Path, redis: RedisServer
 ) -> None:

@@ -6,6 +6,7 @@ that pytest no longer reads.
 
 from __future__ import annotations
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 ONE_PROCESS, FAST = "tests/e2e/", "tests/unit/"
@@ -19,3 +20,8 @@ class Dealing(LoadScopeScheduling):
         if nodeid.startswith(ONE_PROCESS):
             return ONE_PROCESS
         return nodeid.partition("::")[0] if nodeid.startswith(FAST) else nodeid
+
+
+def begin_long_ones(items: list[pytest.Item]) -> None:
+    """Put the tests marked `long` first: one that begins last keeps one process busy alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
