@@ -26,7 +26,7 @@ from tests.support.histories import contents, scan_all
 from tests.support.http import USERS, Caller, reading
 from tests.support.tokens import revoke, token
 from tools.firestore_emulator import SWITCHES, FirestoreEmulator
-from tools.process import ServerProcess, clean_environment
+from tools.process import ServerProcess, clean_environment, run_command
 from tools.redis_server import RedisServer
 
 GOING = "elsewhere"
@@ -47,15 +47,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> ServerConfig:
 
 
 def tenants(config: ServerConfig, *arguments: str, **more: str) -> Result:
-    return subprocess.run(
-        command("tenants", *arguments),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env=clean_environment(**settings(config) | more),
-    )
+    return run_command("tenants", *arguments, data_dir=config.data_dir, **settings(config) | more)
 
 
 async def fill(config: ServerConfig) -> None:
