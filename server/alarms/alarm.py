@@ -141,8 +141,13 @@ class AlarmChange(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_notice(self) -> bool:
-        """Whether people must learn of it: it was raised, came off its shelf, or is over."""
-        return self.step in ("raised", "unshelved", "cleared") and not self.alarm.is_shelved
+        """Whether people must learn of it: it was raised, came off its shelf, or is over.
+
+        Of a pending alarm nobody learns, also if a user takes it off its shelf.
+        """
+        if self.alarm.is_shelved or self.alarm.state == "pending":
+            return False
+        return self.step in ("raised", "unshelved", "cleared")
 
 
 class AlarmListener(Protocol):

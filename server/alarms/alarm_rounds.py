@@ -157,7 +157,10 @@ class AlarmRounds:
         for tenant_id, devices in of_tenants.items():
             for some in in_parts(sorted(devices)):
                 for device_id, record in (await self._zones.get_many(tenant_id, some)).items():
-                    self._watch.compare((tenant_id, device_id), record.zone, moment)
+                    if record.version is None:
+                        self._watch.is_gone((tenant_id, device_id))
+                    else:
+                        self._watch.compare((tenant_id, device_id), record.zone, moment)
         for family in families:
             async for zone in self._zones.in_state(family):
                 self._watch.compare((zone.tenant_id, zone.device_id), zone, moment)

@@ -121,6 +121,11 @@ class AlarmWatch:
             elif entry.alarm.state == "pending":
                 self._delay_again(key, entry, moment)
 
+    def is_gone(self, zone_id: ZoneId) -> None:
+        """End all alarms of a zone that was deleted or has expired: it has no readings left."""
+        for kind in self._board.zones.get(zone_id, {}):
+            self.ending[(*zone_id, kind)] = None
+
     def sign_of(self, zone: ZoneRecord, kind: str, moment: AlarmMoment) -> Sign | None:
         """What the zone's record says about a kind; None for a kind that the rules lack."""
         rules = self._limits.of((zone.tenant_id, zone.device_id))

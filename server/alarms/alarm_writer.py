@@ -17,6 +17,7 @@ from server.alarms.alarms_store import (
     begin_writes,
     change_writes,
     drop_writes,
+    remark_writes,
 )
 from server.alarms.board import AlarmBoard, AlarmKey
 from server.alarms.rules import AlarmMoment, Sign, family_of, shelf_is_over
@@ -44,6 +45,7 @@ OPEN_MAX = 10_000
 # Alarms that begin in one write, with room for the writes of their notices.
 BEGUN_AT_ONCE = 50
 ATTEMPTS = 5
+_MAKE = {"dropped": drop_writes, "commented": remark_writes}
 
 
 class Beginning(NamedTuple):
@@ -111,7 +113,7 @@ class AlarmWriter:
 
         Raises VersionConflict if another process was first, and StoreUnavailable.
         """
-        make = drop_writes if change.step == "dropped" else change_writes
+        make = _MAKE.get(change.step, change_writes)
         await self._write([_Step(change, [*make(change.alarm, stored.version), *beside])])
 
     async def announce(self, changes: Sequence[AlarmChange]) -> None:

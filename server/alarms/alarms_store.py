@@ -41,11 +41,16 @@ class StoredAlarm(NamedTuple):
 
 
 class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The number of the last alarm of a zone and kind, which expires a month after that alarm."""
+    """The number of the last alarm of a zone and kind, which expires a month after that alarm.
+
+    `dropped` is that alarm if it was shelved and never became active: it has no document, and its
+    shelf holds for the next one.
+    """
 
     tenant_id: Name
     number: Integer
     expire_at: Integer | None = None
+    dropped: Alarm | None = None
 
 
 class AlarmSlot(NamedTuple):
@@ -82,9 +87,12 @@ class AlarmsStore:
                 if document is None:
                     found[name] = AlarmSlot()
                     continue
-                number = document.fields["number"]
-                alarm = last.get(f"{name}-{number}")
-                found[name] = AlarmSlot(number, document.version, _stored(alarm) if alarm else None)
+                slot, version = msgspec.convert(document.fields, SlotRecord), document.version
+                alarm = last.get(f"{name}-{slot.number}")
+                known = _stored(alarm) if alarm else None
+                if known is None and slot.dropped is not None:
+                    known = StoredAlarm(slot.dropped, "")
+                found[name] = AlarmSlot(slot.number, version, known)
         return found
 
     async def all_open(self) -> AsyncIterator[list[StoredAlarm]]:
@@ -153,9 +161,22 @@ def change_writes(alarm: Alarm, version: str) -> list[Write]:
     return [first, Put(ALARM_SLOTS, alarm.slot, fields)]
 
 
+def remark_writes(alarm: Alarm, version: str) -> list[Write]:
+    """The write of an alarm with a new comment: the slot may be that of a later alarm by now."""
+    return [Put(ALARMS, alarm.id, alarm, if_version=version)]
+
+
 def drop_writes(alarm: Alarm, version: str) -> list[Write]:
-    """The writes that delete an alarm which never became active."""
-    return [Delete(ALARMS, alarm.id, if_version=version)]
+    """The writes that delete an alarm which never became active; its shelf stays in its slot."""
+    first: Write = Delete(ALARMS, alarm.id, if_version=version)
+    if not alarm.is_shelved or alarm.expire_at is None:
+        return [first]
+    expire_at = alarm.expire_at + SLOT_LONGER_MS
+    kept = msgspec.structs.replace(alarm, comments=[])
+    return [
+        first,
+        Put(ALARM_SLOTS, alarm.slot, SlotRecord(alarm.tenant_id, alarm.number, expire_at, kept)),
+    ]
 
 
 def _stored(document: Document) -> StoredAlarm:
