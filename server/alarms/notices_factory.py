@@ -75,5 +75,7 @@ def notice_parts(
     zones = ZonesNow(stores.client, stores.zones)
     worker = OutboxWorker(outbox, store, zones, sender, health, reports, clock, metrics, zone)
     listener = AlarmNotices(store, sender, health, notices, clock, metrics, zone, worker.wake)
-    targets = TargetService(store, stores.audit, listener, sender, health, clock, zone)
+    targets = TargetService(
+        store, stores.audit, listener, sender, health, clock, zone, worker.arrived
+    )
     return NoticeParts(listener, targets, worker, reports)

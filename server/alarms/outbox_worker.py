@@ -179,13 +179,16 @@ class OutboxWorker(BackgroundTask):
         taken = await self._outbox.claim(entries, self._clock.now_ms() + CLAIM_MS, name)
         if not taken:
             return True  # another process sends them
+        if len(taken) < len(entries):
+            # It sends the others: a receiver must not take these for a repeat of those.
+            name = message_id([one.id for one in taken])
         devices = (one.notice.alarm.device_id for one in taken)
         zones = await self._zones.read(target.tenant_id, devices)
         items = [
             NoticeItem(one.id, one.notice.alarm, zones.get(one.notice.alarm.device_id))
             for one in taken
         ]
-        message = message_of(items, self._clock.now_ms(), self._timezone)._replace(id=name)
+        message = message_of(items, self._clock.now_ms(), self._timezone, name)
         self._health.sending((target.tenant_id, target.target_id))
         try:
             await self._sender.send(target, message, taken[0].notice.left)
@@ -194,14 +197,20 @@ class OutboxWorker(BackgroundTask):
             return False
         await self._outbox.remove(taken)
         self._metrics.notices_sent.labels(kind=target.kind).inc(len(taken))
-        await self._worked(target)
+        await self.arrived(target)
         return True
 
-    async def _worked(self, target: NoticeTarget) -> None:
+    async def arrived(self, target: NoticeTarget) -> None:
+        """Note that a message arrived, also a test: what waits for the target is sent now.
+
+        Raises StoreUnavailable.
+        """
         key = target.tenant_id, target.target_id
         self._given_up.discard(key)
-        others = any(tenant_id == target.tenant_id for tenant_id, _ in self._given_up)
-        if not others and target.tenant_id not in self._cleared:
+        if (
+            not await self._others_failed(target.tenant_id)
+            and target.tenant_id not in self._cleared
+        ):
             self._cleared.add(target.tenant_id)
             self._reports.report(target.tenant_id, "notice_failed", is_on=False)
         if self._health.worked(target):
@@ -209,6 +218,17 @@ class OutboxWorker(BackgroundTask):
             waiting = await self._outbox.of_target(*key, LOOK_MAX)
             late = [one for one in waiting if one.notice.due_ms > now + CLAIM_MS]
             await self._outbox.postpone(late, now)
+            self.wake()
+
+    async def _others_failed(self, tenant_id: str) -> bool:
+        """Whether notices to another target of the tenant were given up that is still wanted."""
+        failed = {target_id for tenant, target_id in self._given_up if tenant == tenant_id}
+        if failed:
+            found = await self._targets.targets_of(tenant_id)
+            gone = failed - {one.target_id for one in found if one.enabled}
+            self._given_up -= {(tenant_id, target_id) for target_id in gone}
+            failed -= gone
+        return bool(failed)
 
     async def _failed(
         self, target: NoticeTarget, taken: Sequence[OutboxEntry], message: str, error: NotSent
@@ -222,8 +242,10 @@ class OutboxWorker(BackgroundTask):
             await self._give_up(target, old, str(error))
         rest = [one for one in taken if not _is_over(one, now)]
         due_ms = now + int(pause_s * 1000)
-        kept = message if error.unsure else ""
-        await self._outbox.note_failure(rest, due_ms, str(error), kept, error.left)
+        # Recipients that have it must not get it again, whatever failed since.
+        left = error.left or taken[0].notice.left
+        kept = message if error.unsure or left else ""
+        await self._outbox.note_failure(rest, due_ms, str(error), kept, left)
 
     async def _give_up(self, target: NoticeTarget, old: Sequence[OutboxEntry], why: str) -> None:
         await self._outbox.remove(old)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,7 +20,7 @@ from server.alarms.targets.sending import NoticeSender
 from server.alarms.targets.sockets import NotSent
 from server.alarms.targets_store import NoticeTargetsStore
 from server.common.clock import Clock
-from server.common.errors import InvalidField, RateLimited
+from server.common.errors import InvalidField, RateLimited, Unavailable
 from server.services.firestore.audit_store import AuditStore
 from server.services.ports.documents import Create
 
@@ -46,6 +48,7 @@ class TargetService:
         health: TargetHealth,
         clock: Clock,
         timezone: str,
+        arrived: Callable[[NoticeTarget], Awaitable[None]],
     ) -> None:
         self._store = store
         self._audit = audit
@@ -54,6 +57,7 @@ class TargetService:
         self._health = health
         self._clock = clock
         self._timezone = timezone
+        self._arrived = arrived
         self._testing = 0
 
     async def targets_of(self, tenant_id: str) -> list[NoticeTarget]:
@@ -136,7 +140,8 @@ class TargetService:
         error = ""
         try:
             await self._sender.send(target, self._test_message(target))
-            self._health.worked(target)
+            with contextlib.suppress(Unavailable):  # then it follows later
+                await self._arrived(target)
         except NotSent as failure:
             error = str(failure)
         finally:

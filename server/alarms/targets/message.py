@@ -75,13 +75,18 @@ def message_id(notice_ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(notice_ids)).encode()).hexdigest()[:32]
 
 
-def message_of(items: Sequence[NoticeItem], now_ms: int, timezone: str) -> NoticeMessage:
-    """One message of these notices (at least one), the most serious first."""
+def message_of(
+    items: Sequence[NoticeItem], now_ms: int, timezone: str, own_id: str = ""
+) -> NoticeMessage:
+    """One message of these notices (at least one), the most serious first.
+
+    Without an id it gets that of the notices.
+    """
     ordered = sorted(items, key=lambda one: (-_rank(one), one.alarm.changed_ms, one.id))
     lines = [_line(one, timezone) for one in ordered]
     title = lines[0] if len(lines) == 1 else f"{len(lines)} notices, the first: {lines[0]}"
     title = _cut(title, 2 * TEXT_MAX)
-    own_id = message_id([one.id for one in items])
+    own_id = own_id or message_id([one.id for one in items])
     about = {
         "id": own_id,
         "tenant_id": ordered[0].alarm.tenant_id,
