@@ -27,8 +27,12 @@ from server.services.firestore.models import DAY_MS, LATEST_MS
 
 log = logging.getLogger(__name__)
 
-# Notices that one look takes, and messages that are under way at a time.
-LOOK_MAX, SENDING_MAX = 2000, 8
+# Notices that one look takes, and messages that are under way at a time: in all, of one tenant, and
+# of those to its targets that fail. A target that hangs takes ten seconds of a place.
+LOOK_MAX = 2000
+SENDING_MAX, OF_TENANT_MAX, FAILING_MAX = 32, 8, 4
+# What cannot be sent now steps back for so long where it hides what is due later.
+STEP_BACK_MS = 10_000
 # A process that claims notices and dies leaves them to the others after this long; it is longer
 # than one attempt.
 CLAIM_MS = 30_000
@@ -113,12 +117,19 @@ class OutboxWorker(BackgroundTask):
         groups: dict[TargetKey, list[OutboxEntry]] = defaultdict(list)
         for one in found:
             groups[one.notice.tenant_id, one.notice.target_id].append(one)
+        is_full = len(found) >= LOOK_MAX
+        if is_full:
+            pause_s = 0.1
         for key, entries in groups.items():
             wait_s = self._health.wait_s(key)
-            if key in self._busy or len(self._busy) >= SENDING_MAX:
-                continue  # the end of that message wakes this task
-            if wait_s > 0:
+            if key in self._busy or not self._has_room(key):
+                # The end of that message wakes this task.
+                if is_full:
+                    await self._outbox.postpone(entries, now + STEP_BACK_MS)
+            elif wait_s > 0:
                 pause_s = min(pause_s, wait_s)
+                if is_full:
+                    await self._outbox.postpone(entries, now + int(wait_s * 1000))
             elif (rest_s := self._health.pause_s(key)) > 0:
                 await self._outbox.postpone(entries, now + int(rest_s * 1000))
                 pause_s = min(pause_s, rest_s)
@@ -126,6 +137,14 @@ class OutboxWorker(BackgroundTask):
                 self._busy.add(key)
                 self._tasks.begin(self._send_all(key, entries))
         return pause_s
+
+    def _has_room(self, key: TargetKey) -> bool:
+        """Whether another message to this target may be under way: no tenant may take all."""
+        own = [one for one in self._busy if one[0] == key[0]]
+        if len(self._busy) >= SENDING_MAX or len(own) >= OF_TENANT_MAX:
+            return False
+        fails = self._health.fails
+        return not fails(key) or sum(map(fails, own)) < FAILING_MAX
 
     async def _measure(self, now: int) -> float:
         """Set the gauges; return the seconds until the next notice is due."""

@@ -42,6 +42,10 @@ class TargetHealth:
             return 0.0
         return max(0.0, sent[0] + WINDOW_S - self._clock.monotonic())
 
+    def fails(self, key: TargetKey) -> bool:
+        """Whether its last message did not arrive."""
+        return key in self._failing
+
     def pause_s(self, key: TargetKey) -> float:
         """Seconds until the next attempt for a target that fails; 0 if it does not fail."""
         failing = self._failing.get(key)

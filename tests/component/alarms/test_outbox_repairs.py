@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from server.alarms.outbox import OutboxStore
-from server.alarms.outbox_worker import ATTEMPTS_MIN, CLAIM_MS
+from server.alarms.outbox_worker import (
+    ATTEMPTS_MIN,
+    CLAIM_MS,
+    FAILING_MAX,
+    LOOK_MAX,
+    OF_TENANT_MAX,
+)
 from server.alarms.targets.message import message_id
 from server.alarms.targets_store import NoticeTargetsStore
 from tests.component.alarms.test_outbox import (
@@ -16,13 +22,14 @@ from tests.component.alarms.test_outbox import (
     is_empty,
     keep_target,
     parts_of,
+    sample,
     store,
     unstarted,
     until,
     waiting,
 )
 from tests.support.notices import mailbox, raised, webhook
-from tests.support.receivers import mail_receiver, status, web_receiver
+from tests.support.receivers import HANG, mail_receiver, status, web_receiver
 
 __all__ = ["base"]
 
@@ -106,3 +113,54 @@ async def test_an_alarm_about_a_target_ends_when_that_target_is_deleted(base, cl
         await good.wait_for(lambda posted: len(ids(posted)) == 2)
         await until(lambda: is_empty(base))
     assert reported.reports[-1] == ("default", "notice_failed", False)
+
+
+async def test_targets_that_hang_hold_up_no_other_tenant(base):
+    async with a_target(base) as good, web_receiver() as slow, parts_of(base) as parts:
+        slow.answer = HANG
+        elsewhere = [
+            webhook(slow.url, tenant_id="elsewhere", target_id=f"slow{n}", name=f"slow{n}")
+            for n in range(12)
+        ]
+        await keep_target(base, *elsewhere)
+        await store(base, parts, raised(tenant_id="elsewhere"))
+        await slow.wait_for(lambda posted: len(posted) >= OF_TENANT_MAX)
+        await store(base, parts, raised())
+        await good.wait_for(lambda posted: len(posted) == 1)
+        assert len(slow.posted) == OF_TENANT_MAX
+
+
+async def test_many_notices_that_wait_for_one_target_hide_no_other(base, clock):
+    async with a_target(base) as slow, web_receiver() as good, parts_of(base) as parts:
+        slow.answer = HANG
+        await store(base, parts, raised())
+        await slow.wait_for(lambda posted: len(posted) == 1)
+        many = (raised(f"z{n}", id=f"silent-z{n}") for n in range(LOOK_MAX))
+        await store(base, parts, *many)
+        clock.advance(1)
+        await keep_target(base, webhook(good.url, tenant_id="elsewhere"))
+        await store(base, parts, raised(tenant_id="elsewhere"))
+        await good.wait_for(lambda posted: len(posted) == 1)
+        # The message that hangs has not been given up meanwhile.
+        assert sample(parts, "bas_notices_failed_total", kind="webhook") == 0
+
+
+async def test_targets_that_fail_leave_places_to_the_others_of_their_tenant(base, clock):
+    async with a_target(base) as good, web_receiver() as slow, parts_of(base) as parts:
+        slow.answer = status(500)
+        names = [f"slow{n}" for n in range(12)]
+        await keep_target(base, *(webhook(slow.url, target_id=one, name=one) for one in names))
+        parts.listener.changed("default")
+        await store(base, parts, raised())
+        await until(lambda: _all_failed(base, len(names)))
+        slow.answer = HANG
+        clock.advance(300)
+        parts.worker.wake()
+        await slow.wait_for(lambda posted: len(posted) == len(names) + FAILING_MAX)
+        await store(base, parts, raised("attic", id="attic"))
+        await good.wait_for(lambda posted: len(posted) == 2)
+        assert len(slow.posted) == len(names) + FAILING_MAX
+
+
+async def _all_failed(base, count: int) -> bool:
+    return sum(one.notice.error != "" for one in await waiting(base)) == count
