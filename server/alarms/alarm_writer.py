@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -99,7 +100,9 @@ class AlarmWriter:
         Raises StoreUnavailable; the same call begins those that were not reached.
         """
         for start in range(0, len(wanted), BEGUN_AT_ONCE):
-            some = [one for one in wanted[start : start + BEGUN_AT_ONCE] if self._has_room(one)]
+            more: Counter[str] = Counter()
+            part = wanted[start : start + BEGUN_AT_ONCE]
+            some = [one for one in part if self._has_room(one, more)]
             try:
                 await self._begin(some)
             except Conflict:
@@ -148,9 +151,14 @@ class AlarmWriter:
                 alarm.tenant_id,
             )
 
-    def _has_room(self, one: Beginning) -> bool:
-        tenant_id = one.key[0]
-        if self._board.counts[tenant_id] < OPEN_MAX:
+    def _has_room(self, one: Beginning, more: Counter[str]) -> bool:
+        """Whether this alarm may begin beside the open ones and `more`, by tenant.
+
+        Alarms of the site are few and may always: they often name the common cause.
+        """
+        tenant_id, device_id, _ = one.key
+        if not device_id or self._board.counts[tenant_id] + more[tenant_id] < OPEN_MAX:
+            more[tenant_id] += 1
             return True
         self._metrics.alarms_dropped.inc()
         self._board.forget(one.key)

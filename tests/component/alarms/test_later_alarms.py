@@ -93,3 +93,19 @@ async def test_the_alarms_of_a_zone_that_is_deleted_are_over(
     clock.advance(61)
     await rounds(process)
     assert [alarm.state for alarm in await stored(process)] == ["cleared"]
+
+
+async def test_the_limit_of_open_alarms_holds_for_zones_and_not_for_the_site(
+    site: Site, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.alarms.alarm_writer.OPEN_MAX", 3)
+    process = await site.start()
+    for number in range(5):
+        await process.post(COLD, device_id=f"zone{number}")
+        await process.post(None, ok=False, device_id=f"zone{number}")
+    await rounds(process)
+    assert len(await stored(process, state="open")) == 3
+    process.alarms.reports.report(TENANT, "disk_nearly_full", is_on=True)
+    await rounds(process)
+    assert [alarm.kind for alarm in await stored(process, device_id="")] == ["disk_nearly_full"]
+    assert process.metrics.registry.get_sample_value("bas_alarms_dropped_total")
