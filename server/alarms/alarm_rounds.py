@@ -75,6 +75,31 @@ class AlarmRounds:
             entry = self._board.get(key)
             if isinstance(entry, KnownAlarm):
                 await self.end(entry.stored)
+                # Another process was first: it may have begun a later one.
+                after = self._board.get(key)
+                if isinstance(after, KnownAlarm) and not await self._is_on(key):
+                    await self.end(after.stored)
+
+    async def _is_on(self, key: AlarmKey) -> bool:
+        if not key[1]:
+            return False
+        record = await self._zones.get(*key[:2])
+        sign = self._watch.sign_of(record.zone, key[2], self._writer.moment())
+        return sign is not None and bool(sign.on)
+
+    async def know_again(self) -> None:
+        """Read alarms that others may have ended, and hold the conditions that are there again."""
+        again, self._watch.again = self._watch.again, {}
+        keys = {slot_id(*key): key for key in again}
+        for some in in_parts(list(keys)):
+            for name, slot in (await self._alarms.slots(some)).items():
+                key = keys[name]
+                if slot.last is not None and slot.last.alarm.is_open:
+                    self._board.know(slot.last, again[key].uptime_ms)
+                    continue
+                self._board.forget(key)
+                if not self._board.is_absorbed(key[0], key[2]):
+                    self._board.hold(key, again[key])
 
     async def end(self, stored: StoredAlarm) -> None:
         """End an open alarm."""
@@ -244,7 +269,7 @@ class AlarmRounds:
             await self._writer.change(stored, change)
         except Conflict:
             alarm = stored.alarm
-            newer = await self._alarms.get(alarm.id)
+            newer = (await self._alarms.slots([alarm.slot]))[alarm.slot].last
             if newer is None:
                 self._board.forget((alarm.tenant_id, alarm.device_id, alarm.kind))
             else:

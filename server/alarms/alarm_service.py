@@ -72,6 +72,7 @@ class AlarmService(BackgroundTask):
         await self._read_all()
         await self._watch.compare_noted(self._site.moment())
         self._take_reports()
+        await self._rounds.know_again()
         await self._rounds.end_alarms()
         await self._rounds.delay_again()
         if self._board.held:

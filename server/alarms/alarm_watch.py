@@ -57,6 +57,8 @@ class AlarmWatch:
         """Open alarms whose conditions have ended."""
         self.lost: dict[AlarmKey, None] = {}
         """Conditions that have ended, whose alarms another process may have begun."""
+        self.again: dict[AlarmKey, HeldCondition] = {}
+        """Conditions that began although an alarm is known: another process may have ended it."""
         self.delayed: dict[AlarmKey, int] = {}
         """Pending alarms whose delay begins again, with its length in ms."""
 
@@ -118,8 +120,10 @@ class AlarmWatch:
                     self._board.forget(key)
             elif sign.off or (sign.on is False and entry.alarm.state == "pending"):
                 self.ending[key] = None
-            elif entry.alarm.state == "pending":
+            else:
                 self._delay_again(key, entry, moment)
+                if sign.on and was not in ("", kind) and entry.alarm.state != "pending":
+                    self.again[key] = HeldCondition(moment.uptime_ms, sign, setpoint_tenths)
 
     def is_gone(self, zone_id: ZoneId) -> None:
         """End all alarms of a zone that was deleted or has expired: it has no readings left."""
@@ -174,6 +178,8 @@ class AlarmWatch:
 
     def _delay_again(self, key: AlarmKey, entry: KnownAlarm, moment: AlarmMoment) -> None:
         """A setpoint that was changed while a temperature alarm is pending delays it again."""
+        if entry.alarm.state != "pending":
+            return
         rest = self._quiet_rest(key[:2], moment)
         began_ms = entry.alarm.pending_uptime_ms
         if rest and began_ms + entry.alarm.delay_ms < moment.uptime_ms + rest:

@@ -109,3 +109,36 @@ async def test_the_limit_of_open_alarms_holds_for_zones_and_not_for_the_site(
     await rounds(process)
     assert [alarm.kind for alarm in await stored(process, device_id="")] == ["disk_nearly_full"]
     assert process.metrics.registry.get_sample_value("bas_alarms_dropped_total")
+
+
+async def test_an_alarm_begins_again_although_another_process_ended_the_last_one(
+    site: Site, clock: ManualClock
+) -> None:
+    one, other = await site.start(), await site.start()
+    await one.post(COLD)
+    await one.post(None, ok=False)
+    await rounds(one)
+    await other.post(COLD)
+    await rounds(other)
+    clock.advance(2)
+    assert await stored(one, state="open") == []
+    await one.post(None, ok=False)
+    await rounds(one)
+    assert [alarm.number for alarm in await stored(one, state="active")] == [2]
+
+
+async def test_a_later_alarm_of_another_process_ends_with_its_condition(
+    site: Site, clock: ManualClock
+) -> None:
+    one, other = await site.start(), await site.start()
+    await one.post(COLD)
+    await one.post(None, ok=False)
+    await rounds(one)
+    await other.post(COLD)
+    await rounds(other)
+    await other.post(None, ok=False)
+    await rounds(other)
+    assert [alarm.number for alarm in await stored(other, state="active")] == [2]
+    await one.post(COLD)
+    await rounds(one)
+    assert await stored(one, state="open") == []
