@@ -6,7 +6,7 @@ import { element } from "./elements.js";
 
 const PAGE = 100;
 const DAY_MS = 86_400_000;
-const SPANS = [["Change", "all time"], ["1", "the last day"], ["7", "the last 7 days"], ["30", "the last 30 days"]];
+const SPANS = [["", "all time"], ["1", "the last day"], ["7", "the last 7 days"], ["30", "the last 30 days"]];
 
 const filters = { user: "", action: "", days: "" };
 let entries = [];
@@ -15,7 +15,7 @@ let next = null;
 function filterForm() {
   const input = (name, label) => element("div", "", { class: "field" }, [
     element("label", label, { for: `filter-${name}` }),
-    element("input", "", { id: `filter-${name}`, name, autocomplete: "off", list: name === "action" ? "actions" : null }),
+    element("input", "", { id: `filter-${name}`, name, autocomplete: "off", maxlength: "256", list: name === "action" ? "actions" : null }),
   ]);
   const days = element("select", "", { id: "filter-days", name: "days" },
     SPANS.map(([value, words]) => element("option", words, { value })));

@@ -7,7 +7,7 @@ import { below } from "./root.js";
 const DAY_S = 86_400;
 const KINDS = [["api", "a program"], ["display", "a wall display"]];
 const ROLES = [["read-only", "read-only"], ["operator", "operator: may change setpoints"]];
-const TIMES = [["Change", "until it is revoked"], ["30", "30 days"], ["90", "90 days"], ["365", "a year"]];
+const TIMES = [["", "until it is revoked"], ["30", "30 days"], ["90", "90 days"], ["365", "a year"]];
 const STATES = { valid: "valid", expired: "expired", unopened: "link not opened yet" };
 
 const again = adminPage({

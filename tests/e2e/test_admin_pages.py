@@ -153,3 +153,36 @@ async def test_a_page_that_cannot_load_says_so_and_tries_again(desk: Desk, admin
     await expect(page.locator("#admin-message")).to_contain_text("This could not be loaded.")
     await page.get_by_role("button", name="Try again").click()
     await expect(page.locator("#admin-message")).to_be_hidden()
+
+
+async def test_the_audit_log_is_filtered_by_time_and_shown_whole_again(
+    desk: Desk, admin_site: str
+) -> None:
+    page = await desk.logged_in(admin_site, "boss")
+    await page.goto(f"{admin_site}/admin/audit")
+    span = page.get_by_label("Time")
+    await expect(span.locator("option:checked")).to_have_text("all time")
+    for words in ("the last day", "all time"):
+        await span.select_option(label=words)
+        async with page.expect_response("**/api/audit?*") as answer:
+            await page.get_by_role("button", name="Show").click()
+        assert (await answer.value).status == 200
+        await expect(span.locator("option:checked")).to_have_text(words)
+        await expect(page.locator("tbody")).to_contain_text("logged in")
+    # A text that the server would refuse cannot be entered: the filters would go with the list.
+    await expect(page.get_by_label("User")).to_have_attribute("maxlength", "256")
+
+
+async def test_a_token_is_valid_until_it_is_revoked_unless_an_admin_chooses_a_time(
+    desk: Desk, admin_site: str
+) -> None:
+    page = await desk.logged_in(admin_site, "boss")
+    await page.goto(f"{admin_site}/admin/tokens")
+    await page.get_by_role("button", name="New token").click()
+    await expect(page.get_by_label("Valid").locator("option:checked")).to_have_text(
+        "until it is revoked"
+    )
+    await page.get_by_label("Name").fill("lasting")
+    async with page.expect_request("**/api/tokens") as sent:
+        await page.get_by_role("button", name="Create").click()
+    assert "expires_in" not in (await sent.value).post_data_json
