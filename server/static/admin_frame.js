@@ -50,8 +50,7 @@ export function adminPage({ load, render, buttons = [], onEvent }) {
   const again = async (done = "") => {
     try {
       const data = await load();
-      content.replaceChildren(...[render(data)].flat());
-      actions.replaceChildren(...buttons);
+      put([render(data)].flat(), buttons);
       say(message, done, done ? "success" : "");
     } catch (error) {
       if (!(error instanceof Failed)) throw error;
@@ -59,7 +58,7 @@ export function adminPage({ load, render, buttons = [], onEvent }) {
         say(message, "Loading…");
         again();
       });
-      content.replaceChildren(retry);
+      put([retry]);
       say(message, `This could not be loaded. ${error.message}`, "error");
     }
   };
@@ -72,6 +71,21 @@ export function adminPage({ load, render, buttons = [], onEvent }) {
     onEvent,
   });
   return again;
+}
+
+const nameOf = (one) => one.id || one.getAttribute("aria-label") || one.textContent;
+
+/** Show these elements. The focus stays on what has the same name, or else goes to the title: never to nothing. */
+function put(shown, beside = [...actions.children]) {
+  const focused = document.activeElement;
+  const hadFocus = content.contains(focused) || actions.contains(focused);
+  content.replaceChildren(...shown);
+  actions.replaceChildren(...beside);
+  if (!hadFocus) return;
+  const name = nameOf(focused);
+  const candidates = [actions, content].flatMap((part) => [...part.querySelectorAll("a, button, input, select")]);
+  const same = candidates.find((one) => nameOf(one) === name);
+  (same ?? document.querySelector("h1")).focus();
 }
 
 function refuse(user) {

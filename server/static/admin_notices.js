@@ -61,11 +61,4 @@ async function test(target) {
   else results.set(target.id, delivered ? [`arrived in ${took} ms`, "good"] : [`not delivered: ${error}`, "bad"]);
   await again();
   document.getElementById("announcer").textContent = `Test of ${target.name}: ${results.get(target.id)[0]}`;
-  focusTest(target.name);
-}
-
-/** The list is made again: give the focus back to the button that was pressed. */
-function focusTest(name) {
-  const buttons = [...document.querySelectorAll("#admin-content button")];
-  buttons.find((one) => one.getAttribute("aria-label") === `Test: ${name}`)?.focus();
 }

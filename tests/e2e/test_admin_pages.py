@@ -62,6 +62,7 @@ async def test_an_admin_makes_a_user_who_is_refused_on_the_admin_pages(
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await expect(page.locator("#admin-message")).to_have_text("Deleted: dana.")
     await expect(page.locator("tbody tr").filter(has_text="dana")).to_have_count(0)
+    await expect(page.get_by_role("heading", name="Users")).to_be_focused()  # its button is gone
 
     await page.goto(f"{admin_site}/admin/audit")
     await page.get_by_label("User").fill("boss")
@@ -186,3 +187,20 @@ async def test_a_token_is_valid_until_it_is_revoked_unless_an_admin_chooses_a_ti
     async with page.expect_request("**/api/tokens") as sent:
         await page.get_by_role("button", name="Create").click()
     assert "expires_in" not in (await sent.value).post_data_json
+
+
+async def test_a_list_that_is_made_again_keeps_the_focus(desk: Desk, admin_site: str) -> None:
+    await post_reading(admin_site, "cellar", 215)
+    page = await desk.logged_in(admin_site, "boss")
+    await page.goto(f"{admin_site}/admin/zones")
+    await page.get_by_role("button", name="Rename: cellar").press("Enter")
+    await page.get_by_role("textbox", name="Name").fill("Wine cellar")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#admin-message")).to_have_text("cellar is called Wine cellar.")
+    await expect(page.get_by_role("button", name="Rename: cellar")).to_be_focused()
+
+    await page.goto(f"{admin_site}/admin/audit")
+    await page.get_by_label("User").fill("boss")
+    async with page.expect_response("**/api/audit?*user=boss*"):
+        await page.keyboard.press("Enter")
+    await expect(page.get_by_label("User")).to_be_focused()
