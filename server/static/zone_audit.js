@@ -21,11 +21,12 @@ function rowOf(entry) {
   ]);
 }
 
-export async function showAudit(deviceId, { start, end, follows }) {
+export async function showAudit(deviceId, { start, end, follows }, isStale) {
   const query = new URLSearchParams({ start: Math.round(start), limit: READ_MAX });
   // This clock may be some ms behind the server's: the newest entry must not be left out.
   if (!follows) query.set("end", Math.round(end));
   const answer = await getJson(`/api/audit?${query}`);
+  if (isStale()) return;
   if (answer.status !== 200) {
     say(part("audit-message"), errorWords(answer), "error");
     return;

@@ -5,9 +5,11 @@ import { finite } from "./chart_rows.js";
 import { statistics } from "./chart_source.js";
 import { element } from "./elements.js";
 import { below } from "./root.js";
+import { toQuery } from "./spans.js";
 import { celsius } from "./units.js";
 
 const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
+let shownSpan = ""; // of the figures on the page
 const part = (id) => document.getElementById(id);
 
 function hoursWords(hours) {
@@ -22,7 +24,7 @@ function times(count) {
 }
 
 /** [name, words] of each figure. */
-export function figureWords(found) {
+function figureWords(found) {
   const mean = found.avg_temperature_by_time ?? found.avg_temperature;
   const up = found.uptime_percentage_by_time ?? found.uptime_percentage;
   return [
@@ -36,14 +38,21 @@ export function figureWords(found) {
   ];
 }
 
-export async function showFigures(deviceId, span) {
-  const found = await statistics(getJson, deviceId, span);
-  const shown = figureWords(found).map(([name, words]) =>
-    element("div", "", {}, [element("dt", name), element("dd", words)]));
-  part("figures").replaceChildren(...shown);
+/** Show the figures of a span and link its file, unless `isStale()` says by then that another one is wanted. */
+export async function showFigures(deviceId, span, isStale) {
+  if (isStale()) return;
+  linkFile(deviceId, span);
+  const found = await statistics(getJson, deviceId, span).catch(() => null);
+  const name = JSON.stringify(toQuery(span));
+  // Of the same span, those of a minute ago are better than none.
+  if (isStale() || (found === null && name === shownSpan)) return;
+  shownSpan = name;
+  const words = found ? figureWords(found) : [["Figures", "They could not be loaded."]];
+  part("figures").replaceChildren(...words.map(([title, value]) =>
+    element("div", "", {}, [element("dt", title), element("dd", value)])));
 }
 
-export function linkFile(deviceId, span) {
+function linkFile(deviceId, span) {
   const query = new URLSearchParams({
     device_id: deviceId, start: Math.round(span.start), end: Math.round(span.end),
   });

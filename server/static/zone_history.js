@@ -27,7 +27,7 @@ export class ZoneHistory {
   #onGo;
   #onSpan;
 
-  /** `onGo(span)` is called when another span is chosen, `onSpan(span)` when it is loaded. */
+  /** `onGo(span)` is called when another span is chosen, `onSpan(span)` when it is loaded, or cannot be. */
   constructor(deviceId, query, onGo, onSpan) {
     this.#onGo = onGo;
     this.#track = new ZoneTrack(deviceId, getJson);
@@ -99,6 +99,7 @@ export class ZoneHistory {
   }
 
   load() {
+    if (this.#track.deviceId === "") return;
     clearTimeout(this.#timer);
     this.#wanted += 1;
     const isAlone = performance.now() - this.#changedAt > SETTLE_MS;
@@ -118,7 +119,9 @@ export class ZoneHistory {
         this.#tracks.map((track) => track.load(span, this.now, points, isStale)));
     } catch (error) {
       if (!(error instanceof NotLoaded)) throw error;
-      if (!isStale()) this.#showFailure(error.answer);
+      if (isStale()) return;
+      this.#showFailure(error.answer);
+      this.#onSpan(span);
       return;
     } finally {
       this.#loading -= 1;

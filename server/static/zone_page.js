@@ -9,7 +9,6 @@ import { subscribe, zones } from "./live.js";
 import { onPreference } from "./preferences.js";
 import { CHOICES, toQuery } from "./spans.js";
 import { beginnings, showAlarms } from "./zone_alarms.js";
-import { linkFile, showFigures } from "./zone_figures.js";
 import { ZoneHistory } from "./zone_history.js";
 import { showNames, showNow } from "./zone_now.js";
 
@@ -26,6 +25,7 @@ let isAdmin = false;
 let forms = null; // the module, for who may change something
 let names = { name: null, location: null };
 const nameOf = new Map(); // of all zones, by device
+let round = 0;
 let comparedWith = query.get("with") ?? "";
 
 const history = new ZoneHistory(deviceId, query, keep, shown);
@@ -59,30 +59,39 @@ async function showTable(...about) {
   return (await import("./zone_values.js")).showTable(...about);
 }
 
-/** The chart shows this span: everything that is about a span follows. */
+/** The same for the figures, which come after the chart. */
+async function showFigures(...about) {
+  return (await import("./zone_figures.js")).showFigures(...about);
+}
+
+/** Whether another span was shown since round `own`: what was asked for then is late. */
+const later = (own) => () => own !== round;
+
+/** This span is shown, with its chart or without: everything that is about a span follows. */
 async function shown(span) {
-  linkFile(deviceId, span);
+  const isStale = later((round += 1));
   await Promise.allSettled([
-    showFigures(deviceId, span),
-    part("values").open ? showTable(deviceId, span) : null,
-    isAdmin ? showAudit(deviceId, span) : null,
-    markAlarms(span),
+    showFigures(deviceId, span, isStale),
+    part("values").open ? showTable(deviceId, span, isStale) : null,
+    isAdmin ? showAudit(deviceId, span, isStale) : null,
+    markAlarms(span, isStale),
   ]);
 }
 
-async function markAlarms(span) {
+async function markAlarms(span, isStale) {
   const times = await beginnings(deviceId, span);
-  if (times !== null) history.mark(times);
+  if (times !== null && !isStale()) history.mark(times);
 }
 
 function showZone() {
   const zone = zones.get(deviceId);
+  if (zone === undefined) show(part("zone-state"), "");
   if (zone !== undefined) showNow(zone, history.now);
   part("now").hidden = zone === undefined;
 }
 
-function showUnknown(isKnown) {
-  const words = deviceId === "" ? "The address names no zone." : "This zone has not reported yet.";
+function showUnknown(isKnown, cause = "This zone has not reported yet.") {
+  const words = deviceId === "" ? "The address names no zone." : cause;
   show(part("unknown"), isKnown ? "" : words);
   part("unknown").hidden = isKnown;
 }
@@ -169,14 +178,15 @@ function receive(name, data, changed) {
   }
   if (name === "alarm" && data.device_id === deviceId) {
     showAlarms(deviceId);
-    if (data.step === "raised") markAlarms(history.span);
+    if (data.step === "raised") markAlarms(history.span, later(round));
   }
   if (name === "settings") takeNames(data);
   if (name === "telemetry" && data.device_id === deviceId) showUnknown(true);
+  if (name === "deleted" && changed === deviceId) showUnknown(false, "This zone was deleted.");
   history.take(name, data);
   if (changed === deviceId || name === "snapshot") showZone();
   const isChange = name === "setpoint" || name === "settings";
-  if (isChange && isAdmin && data.device_id === deviceId) showAudit(deviceId, history.span);
+  if (isChange && isAdmin && data.device_id === deviceId) showAudit(deviceId, history.span, later(round));
 }
 
 showNames(deviceId);
@@ -187,7 +197,7 @@ for (const id of ["setpoint-form", "names"]) {
   part(id).addEventListener("submit", (event) => event.preventDefault()); // before its script is there
 }
 part("values").addEventListener("toggle", () => {
-  if (part("values").open) showTable(deviceId, history.span).catch(() => {});
+  if (part("values").open) showTable(deviceId, history.span, later(round)).catch(() => {});
 });
 part("other").addEventListener("change", () => compare(part("other").value));
 if (comparedWith) compare(comparedWith);

@@ -4,17 +4,28 @@ import { getJson } from "./api.js";
 import { finite } from "./chart_rows.js";
 import { tabled } from "./chart_source.js";
 import { element } from "./elements.js";
+import { toQuery } from "./spans.js";
 import { celsius, timeShort } from "./units.js";
 
 const ROWS = 24;
+let shownSpan = ""; // of the table on the page
 const part = (id) => document.getElementById(id);
 
 function percent(share) {
   return share === null ? "–" : `${Math.round(share * 100)} %`;
 }
 
-export async function showTable(deviceId, span) {
-  const series = await tabled(getJson, deviceId, span, ROWS);
+/** Show the values of a span, unless `isStale()` says by then that another one is wanted. */
+export async function showTable(deviceId, span, isStale) {
+  const series = await tabled(getJson, deviceId, span, ROWS).catch(() => null);
+  const name = JSON.stringify(toQuery(span));
+  if (isStale() || (series === null && name === shownSpan)) return;
+  shownSpan = name;
+  if (series !== null) showRows(series);
+  else part("table").replaceChildren(element("caption", "The values could not be loaded."));
+}
+
+function showRows(series) {
   const heads = ["From", "Mean", "Least", "Most", "Cooler on", "Heat on", "Readings"];
   const head = element("tr", "", {}, heads.map((name) => element("th", name, { scope: "col" })));
   const rows = series.points.map((point) => {

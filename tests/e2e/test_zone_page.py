@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, Request, expect
+from playwright.async_api import Browser, Page, Request, Route, expect
 
 from tests.conftest import PASSWORD
 from tests.e2e.desk import Desk, is_live, post_reading
@@ -17,6 +17,7 @@ from tools.process import ServerProcess, run_command
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+DAY_MS = 86_400_000
 NO_READING = "No temperature was measured in this span."
 
 
@@ -148,3 +149,80 @@ async def test_a_guest_on_a_phone_sees_all_and_may_change_nothing(
     await page.goto(f"{zone_site}/zone?device_id=nowhere")
     await expect(page.locator("#unknown")).to_have_text("This zone has not reported yet.")
     await expect(page.locator("#chart-empty")).to_have_text(NO_READING)
+
+
+async def test_figures_of_a_span_are_never_shown_for_another_span(
+    desk: Desk, zone_site: str
+) -> None:
+    desk.expect_complaint(r"status of 503 .*/api/telemetry/")
+    await post_reading(zone_site, "loft", 215)
+    page = await open_zone(desk, zone_site, "device_id=loft&last=60")
+    figures = page.locator("#figures")
+    await expect(figures).to_contain_text("Mean")
+    await page.get_by_text("The values as a table").click()
+    await expect(page.locator("#table tbody tr")).to_have_count(24)
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=503, body="{}")
+
+    # The server says nothing about the span, with or without its chart.
+    await page.route("**/api/telemetry/statistics?*", refuse)
+    await page.get_by_role("button", name="7 days").click()
+    await expect(figures).to_have_text(re.compile("could not be loaded"))
+    await page.route("**/api/telemetry/series?*", refuse)
+    await page.get_by_role("button", name="30 days").click()
+    await expect(page.locator("#table")).to_have_text("The values could not be loaded.")
+    await expect(figures).to_have_text(re.compile("could not be loaded"))
+    file = parse_qs(urlsplit(await page.locator("#csv").get_attribute("href")).query)
+    assert int(file["end"][0]) - int(file["start"][0]) == 30 * DAY_MS
+    await page.unroute_all()
+
+    # An answer that comes after another span was chosen is not shown.
+    late: list[Route] = []
+
+    async def delay(route: Route) -> None:
+        if asked_span(route.request) > DAY_MS:
+            late.append(route)
+        else:
+            await route.continue_()
+
+    await page.route("**/api/telemetry/statistics?*", delay)
+    async with page.expect_request("**/api/telemetry/statistics?*"):
+        await page.get_by_role("button", name="90 days").click()
+    await page.get_by_role("button", name="1 hour").click()
+    await expect(figures).to_contain_text("1, 0 with a fault")
+    assert late
+    for route in late:
+        found = await (await route.fetch()).json()
+        async with page.expect_response("**/api/telemetry/statistics?*") as answer:
+            await route.fulfill(json={**found, "total_records": 77})
+        await (await answer.value).finished()
+    await page.evaluate("fetch('/api/health').then((answer) => answer.text())")
+    assert "1, 0 with a fault" in await figures.inner_text()
+
+
+async def test_a_zone_that_is_deleted_while_its_page_is_open_is_said_to_be_gone(
+    desk: Desk, zone_site: str
+) -> None:
+    await post_reading(zone_site, "shed", 215)
+    page = await open_zone(desk, zone_site, "device_id=shed")
+    await expect(page.locator("#zone-state")).to_have_text("Idle")
+    answer = await page.request.delete(f"{zone_site}/api/zones/shed")
+    assert answer.ok, await answer.text()
+    await expect(page.locator("#unknown")).to_have_text("This zone was deleted.")
+    await expect(page.locator("#zone-state")).to_have_text("")
+    await expect(page.locator("#now")).to_be_hidden()
+    await post_reading(zone_site, "shed", 215)
+    await expect(page.locator("#unknown")).to_be_hidden()
+    await expect(page.locator("#zone-state")).to_have_text("Idle")
+
+
+async def test_an_address_without_a_zone_says_so_and_asks_for_no_history(
+    desk: Desk, zone_site: str
+) -> None:
+    page = await desk.logged_in(zone_site, "boss")
+    await page.goto(f"{zone_site}/zone")
+    await is_live(page)
+    await expect(page.locator("#unknown")).to_have_text("The address names no zone.")
+    await page.get_by_role("button", name="1 hour").click()
+    await expect(page.locator("#chart-message")).to_have_text("Choose a zone on the overview.")
