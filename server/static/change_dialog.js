@@ -1,17 +1,12 @@
 // Changes setpoint and deadband of one zone, in place over its card or row, or of all zones.
 
 import { errorWords, goToLogin, postJson } from "./api.js";
-import { previewWords, undoBodies, valueWords } from "./setpoint_words.js";
+import { previewWords, refusalWords, undoBodies, valueWords } from "./setpoint_words.js";
 import { degrees, difference, tenths, tenthsOfSpread, unit } from "./units.js";
 
 const UNDO_MS = 10_000;
 const AT_ONCE = 4; // requests of an undo
 const LIMITS = { setpoint_tenths: [100, 400], deadband_tenths: [0, 50] };
-const REFUSALS = new Map([
-  ["Invalid setpoint", () => `The setpoint must be from ${degrees(100)} to ${degrees(400)} ${unit()}.`],
-  ["Invalid deadband", () => `The deadband must be from 0.0 to ${difference(50)} ${unit()}.`],
-  ["DEVICE_NOT_FOUND", () => "This zone is not known to the server any more."],
-]);
 
 const part = (id) => document.getElementById(id);
 
@@ -168,8 +163,7 @@ export class ChangeDialog {
     } else if (answer.status === 401 || answer.status === 423) {
       goToLogin(answer.status === 423 ? "locked" : "ended");
     } else {
-      const known = REFUSALS.get(answer.body.error) ?? REFUSALS.get(answer.body.code);
-      this.#refuse(known?.() ?? errorWords(answer));
+      this.#refuse(refusalWords(answer) ?? errorWords(answer));
     }
   }
 

@@ -1,6 +1,17 @@
 // What a change of setpoint and deadband means, in words; pure.
 
-import { celsius, spread } from "./units.js";
+import { celsius, degrees, difference, spread, unit } from "./units.js";
+
+const REFUSALS = new Map([
+  ["Invalid setpoint", () => `The setpoint must be from ${degrees(100)} to ${degrees(400)} ${unit()}.`],
+  ["Invalid deadband", () => `The deadband must be from ${difference(0)} to ${difference(50)} ${unit()}.`],
+  ["DEVICE_NOT_FOUND", () => "This zone is not known to the server any more."],
+]);
+
+/** Why the server refuses a change, in the person's unit; undefined if the answer has a general cause. */
+export function refusalWords({ body }) {
+  return (REFUSALS.get(body.error) ?? REFUSALS.get(body.code))?.();
+}
 
 /** "setpoint 21.5 °C, deadband 1.0 °C", of the values that a body names. */
 export function valueWords(body) {

@@ -2,16 +2,12 @@
 
 import { errorWords, goToLogin, postJson, sendJson } from "./api.js";
 import { say } from "./elements.js";
-import { celsius, degrees, spread, tenths, tenthsOfSpread, unit } from "./units.js";
+import { refusalWords, valueWords } from "./setpoint_words.js";
+import { celsius, degrees, tenths, tenthsOfSpread, unit } from "./units.js";
 
 const part = (id) => document.getElementById(id);
-const REFUSALS = new Map([
-  ["Invalid setpoint", "The setpoint must be from 10.0 to 40.0 °C."],
-  ["Invalid deadband", "The deadband must be from 0.0 to 5.0 °C."],
-  ["DEVICE_NOT_FOUND", "This zone is not known to the server any more."],
-]);
-
 const LIMITS = [["high_tenths", "high"], ["low_tenths", "low"]];
+const [LEAST, MOST] = [-550, 1250]; // what a threshold may be
 
 function isLoggedOut({ status }) {
   if (status === 401 || status === 423) goToLogin(status === 423 ? "locked" : "ended");
@@ -36,13 +32,6 @@ function read() {
   return { body, wrong };
 }
 
-function inWords(body) {
-  const values = [];
-  if ("setpoint_tenths" in body) values.push(`setpoint ${celsius(body.setpoint_tenths)}`);
-  if ("deadband_tenths" in body) values.push(`deadband ${spread(body.deadband_tenths)}`);
-  return values.join(", ");
-}
-
 export function setpointForm(deviceId) {
   const form = part("setpoint-form");
   const message = part("setpoint-message");
@@ -65,10 +54,9 @@ export function setpointForm(deviceId) {
     if (isLoggedOut(answer)) return;
     if (answer.status === 200) {
       form.reset();
-      say(message, `Done: ${inWords(body)}.`, "success");
+      say(message, `Done: ${valueWords(body)}.`, "success");
     } else {
-      const known = REFUSALS.get(answer.body.error) ?? REFUSALS.get(answer.body.code);
-      say(message, known ?? errorWords(answer), "error");
+      say(message, refusalWords(answer) ?? errorWords(answer), "error");
     }
   });
 }
@@ -90,6 +78,14 @@ function readLimits() {
     if (isWrong) wrong ??= field;
   }
   return { body, wrong };
+}
+
+/** What is wrong with thresholds; "" if nothing is. */
+function limitProblem({ high_tenths: high, low_tenths: low }) {
+  const isOff = (value) => value !== null && (value < LEAST || value > MOST);
+  if (isOff(high) || isOff(low)) return `A threshold must be from ${celsius(LEAST)} to ${celsius(MOST)}.`;
+  const isCrossed = high !== null && low !== null && low >= high;
+  return isCrossed ? "“Alarm below” must be less than “Alarm above”." : "";
 }
 
 /** The form for name, location and thresholds. `known()` are those of now, `onSaved(document)` gets new ones. */
@@ -124,6 +120,12 @@ export function namesForm(deviceId, known, onSaved) {
     if (wrong) {
       say(message, "Write a temperature such as 23.5, or nothing.", "error");
       wrong.focus();
+      return;
+    }
+    const problem = limitProblem(limits);
+    if (problem) {
+      say(message, problem, "error");
+      part("high").focus();
       return;
     }
     save.disabled = true;

@@ -226,3 +226,32 @@ async def test_an_address_without_a_zone_says_so_and_asks_for_no_history(
     await expect(page.locator("#unknown")).to_have_text("The address names no zone.")
     await page.get_by_role("button", name="1 hour").click()
     await expect(page.locator("#chart-message")).to_have_text("Choose a zone on the overview.")
+
+
+async def test_refused_values_are_explained_in_the_persons_unit(desk: Desk, zone_site: str) -> None:
+    desk.expect_complaint(r"status of 400 .*/api/set_setpoint$")
+    await post_reading(zone_site, "lab", 215)
+    page = await desk.window()
+    await page.add_init_script("localStorage.setItem('bas.units', 'F')")
+    sent = {"username": "boss", "password": PASSWORD}
+    assert (await page.request.post(f"{zone_site}/auth/login", data=sent)).ok
+    await page.goto(f"{zone_site}/zone?device_id=lab")
+    await is_live(page)
+    message = page.locator("#setpoint-message")
+    await page.get_by_label("New setpoint").fill("200")
+    await page.get_by_role("button", name="Apply").click()
+    await expect(message).to_have_text("The setpoint must be from 50.0 to 104.0 °F.")
+    await page.get_by_label("New setpoint").fill("")
+    await page.get_by_label("New deadband").fill("50")
+    await page.get_by_role("button", name="Apply").click()
+    await expect(message).to_have_text("The deadband must be from 0.0 to 9.0 °F.")
+
+    await page.get_by_role("button", name="Name and alarms").click()
+    names = page.locator("#names-message")
+    await page.get_by_label("Alarm above").fill("900")
+    await page.get_by_role("button", name="Save").click()
+    await expect(names).to_have_text(re.compile("from \N{MINUS SIGN}67.0.°F to 257.0.°F"))
+    await page.get_by_label("Alarm above").fill("50")
+    await page.get_by_label("Alarm below").fill("60")
+    await page.get_by_role("button", name="Save").click()
+    await expect(names).to_contain_text("must be less than")
