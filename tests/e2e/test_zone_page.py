@@ -255,3 +255,16 @@ async def test_refused_values_are_explained_in_the_persons_unit(desk: Desk, zone
     await page.get_by_label("Alarm below").fill("60")
     await page.get_by_role("button", name="Save").click()
     await expect(names).to_contain_text("must be less than")
+
+
+async def test_the_menu_with_all_its_entries_fits_a_small_phone(desk: Desk, zone_site: str) -> None:
+    await post_reading(zone_site, "lab", 215)
+    page = await desk.logged_in(zone_site, "boss", viewport={"width": 360, "height": 740})
+    await page.goto(f"{zone_site}/zone?device_id=lab")
+    await is_live(page)
+    await expect(page.get_by_role("link", name="Admin")).to_be_visible()
+    await page.evaluate(
+        "(count) => { count.textContent = '1000+'; count.hidden = false; }",
+        await page.query_selector("#alarm-count"),
+    )
+    assert await overflow(page) == 0
