@@ -1,6 +1,6 @@
 // Entries of the audit log in words: pure.
 
-import { celsius } from "./units.js";
+import { celsius, spread } from "./units.js";
 
 const ACTIONS = new Map([
   ["SETPOINT_CHANGE", "changed the setpoint"],
@@ -21,9 +21,11 @@ export function actionWords(action) {
   return ACTIONS.get(action) ?? action.toLowerCase().replaceAll("_", " ");
 }
 
-function valueWords(name, value) {
+/** A value of this name: a temperature or a deadband, which is a difference, in the person's unit. */
+export function valueWords(name, value) {
+  if (name.endsWith("deadband_tenths") && Number.isFinite(value)) return spread(value);
   if (name.endsWith("_tenths") && Number.isFinite(value)) return celsius(value);
-  if (value === null || value === "") return "none";
+  if (value === undefined || value === null || value === "") return "none";
   if (typeof value === "object") return detailWords(value);
   return String(value);
 }

@@ -1,6 +1,7 @@
 // Zones out and in as a CSV file: a dry run shows what would change before anything does.
 
 import { call } from "./admin_frame.js";
+import { valueWords } from "./audit_words.js";
 import { confirmed } from "./dialogs.js";
 import { element } from "./elements.js";
 import { below } from "./root.js";
@@ -9,7 +10,7 @@ const SHOWN_MAX = 20;
 
 function lineWords({ line, device_id: id, changes, error }) {
   const what = error ?? Object.entries(changes)
-    .map(([name, one]) => `${name.replace("_tenths", "")} ${one.old ?? "none"} → ${one.new ?? "none"}`)
+    .map(([name, one]) => `${name.replace("_tenths", "")} ${valueWords(name, one.old)} → ${valueWords(name, one.new)}`)
     .join(", ");
   return `Line ${line}, ${id}: ${what}`;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -130,11 +131,12 @@ async def test_zones_are_named_and_the_system_says_what_is_open(
 
     async with page.expect_file_chooser() as choosing:
         await page.get_by_role("button", name="Import CSV").click()
-    csv = b"device_id,location\nshed,South garden\n"
+    csv = b"device_id,location,setpoint_c,deadband_c\nshed,South garden,21.5,\n"
     file = {"name": "zones.csv", "mimeType": "text/csv", "buffer": csv}
     await (await choosing.value).set_files(files=[file])  # type: ignore[list-item]
     dialog = page.get_by_role("dialog")
     await expect(dialog).to_contain_text("South garden")
+    await expect(dialog).to_contain_text(re.compile("setpoint 23.0.°C → 21.5.°C"))
     await dialog.get_by_role("button", name="Change them").click()
     await expect(page.get_by_role("cell", name="South garden")).to_be_visible()
     await page.get_by_role("button", name="Delete: shed").click()

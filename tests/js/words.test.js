@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
+import { detailWords } from "../../server/static/audit_words.js";
 import { prefer } from "../../server/static/preferences.js";
 import { previewWords, undoBodies, valueWords } from "../../server/static/setpoint_words.js";
 import { celsius, degrees, spread, tenths, tenthsOfSpread } from "../../server/static/units.js";
@@ -150,4 +151,11 @@ test("a page that joins a stream gets the zones as the others show them", () => 
   const { age_ms: otherAge, ...got } = other.get("lab").status();
   assert.deepEqual(got, expected);
   assert.ok(Math.abs(otherAge - oneAge) < 5000);
+});
+
+test("an entry of the audit log has its temperatures and its deadband in the person's unit", () => {
+  const details = { setpoint_tenths: 215, old_deadband_tenths: 10, deadband_tenths: 20 };
+  assert.equal(detailWords(details), "setpoint: 21.5\u00a0°C, old deadband: 1.0\u00a0°C, deadband: 2.0\u00a0°C");
+  prefer("units", "F");
+  assert.equal(detailWords(details), "setpoint: 70.7\u00a0°F, old deadband: 1.8\u00a0°F, deadband: 3.6\u00a0°F");
 });
