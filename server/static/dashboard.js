@@ -101,7 +101,9 @@ subscribe({
 });
 changeAll.addEventListener("click", () => change.open());
 onPreference((name) => {
-  if (name === "units") list.touch();
+  if (name !== "units") return;
+  change.close(); // another tab chose: what is written in the form would be of the other unit
+  list.touch();
 });
 onKey("a", "Change all zones", () => {
   if (!changeAll.hidden) change.open();

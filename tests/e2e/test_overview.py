@@ -158,6 +158,16 @@ async def test_a_person_sees_and_writes_fahrenheit(desk: Desk, plant: ServerProc
     await page.get_by_role("button", name="Undo").click()
     await expect(row.locator(".setpoint")).to_have_text("73.4 °F")
 
+    # Another tab chooses: a form never takes a number for the unit that it did not name.
+    await row.get_by_role("button").click()
+    await expect(page.get_by_label("Deadband in °F")).to_be_visible()
+    tab = await page.context.new_page()
+    await tab.goto(f"{plant.url}/alarms")
+    await tab.get_by_label("Temperatures").select_option("C")
+    await expect(page.get_by_label("Deadband in °F")).to_be_hidden()
+    await row.get_by_role("button").click()
+    await expect(page.get_by_label("Deadband in °C")).to_be_visible()
+
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_no_rule_of_wcag_is_broken(desk: Desk, plant: ServerProcess, scheme: str) -> None:
