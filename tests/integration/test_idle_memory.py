@@ -6,8 +6,6 @@ import asyncio
 import time
 from pathlib import Path
 
-import pytest
-
 from scripts.bench.host import AS_INSTALLED, resident_kb
 from scripts.bench.table import WHAT
 from tools import wire
@@ -29,7 +27,6 @@ async def resting_mb(pid: int) -> float:
     return most / 1024
 
 
-@pytest.mark.alone
 async def test_a_server_holds_less_than_50_mb_at_rest_and_after_a_log_in(tmp_path: Path) -> None:
     # The first start may compile modules, and makes the admin.
     installed = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": AS_INSTALLED}
