@@ -31,7 +31,7 @@ export class SessionNotice {
       this.hide();
       return;
     }
-    const end = timeOfDay(Date.now() + endsAt - ts);
+    const end = timeOfDay(endsAt);
     this.#text.textContent = extendable
       ? `You will be logged out at ${end}, because nobody has used this page for a while.`
       : `You will be logged out at ${end}: a log-in does not last longer.`;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,23 @@ async def test_a_session_at_its_longest_life_offers_a_new_log_in(
     await log_in(page, "admin", str(server.password))
     await page.wait_for_url(f"{server.url}/")
     await is_live(page)
+
+
+async def test_the_end_is_given_by_the_server_s_clock(desk: Desk, tmp_path: Path) -> None:
+    server = desk.serve(tmp_path / "data", BAS_SESSION_TIMEOUT="100", BAS_SESSION_ABSOLUTE="100")
+    page = await desk.window(workers=False)
+    await page.clock.install(time=datetime.now(UTC) + timedelta(minutes=37))
+    began = datetime.now(UTC)
+    await page.goto(server.url)
+    await log_in(page, "admin", str(server.password))
+    text = page.locator("#session-text")
+    await expect(text).to_contain_text("You will be logged out at")
+    ends = [began + timedelta(seconds=100), datetime.now(UTC) + timedelta(seconds=100)]
+
+    shown = re.search(r":(\d\d)", await text.inner_text())
+
+    assert shown is not None
+    assert int(shown[1]) in {end.minute for end in ends}
 
 
 async def test_a_page_that_nobody_touches_never_claims_that_a_person_is_there(
