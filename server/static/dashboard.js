@@ -29,6 +29,7 @@ const list = new ZoneList(zones, sparks, announcer, {
 const controls = new Controls(list);
 
 let session = null;
+let total = 0; // zones of the site
 let firstRun = null; // the module of the first run, once it is needed
 
 let live = true; // true also until the stream's state is known
@@ -38,9 +39,17 @@ function showCounts(counts, shown) {
   const words = siteWords(counts);
   if (site.textContent !== words) site.textContent = words;
   site.dataset.well = String(counts.problems === 0);
-  if (counts.total === 0) showFirstRun();
+  total = counts.total;
+  offerChangeAll();
+  if (total === 0) showFirstRun();
   // An admin may still be copying the key.
   else if (!firstRun?.showsKey()) firstRunPart.hidden = true;
+}
+
+const maySet = () => session !== null && MAY_SET.has(session.user.role);
+
+function offerChangeAll() {
+  changeAll.hidden = !maySet() || total === 0;
 }
 
 function wayWords({ user, kind, authOn }) {
@@ -93,10 +102,9 @@ subscribe({
   },
   onSession(found) {
     session = found;
-    const maySet = MAY_SET.has(session.user.role);
-    changeAll.hidden = !maySet;
-    if (!maySet) change.close();
-    list.mayEdit(maySet);
+    offerChangeAll();
+    if (!maySet()) change.close();
+    list.mayEdit(maySet());
   },
 });
 changeAll.addEventListener("click", () => change.open());

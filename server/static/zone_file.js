@@ -19,7 +19,7 @@ function lineWords({ line, device_id: id, changes, error }) {
 export function resultWords({ changed, unchanged, refused, lines }) {
   const shown = lines.slice(0, SHOWN_MAX).map(lineWords);
   if (lines.length > SHOWN_MAX) shown.push(`… and ${lines.length - SHOWN_MAX} more lines`);
-  const sums = `${changed} zones change, ${unchanged} stay as they are, ${refused} lines are refused.`;
+  const sums = `Zones that change: ${changed}; that stay as they are: ${unchanged}. Lines that are refused: ${refused}.`;
   return [sums, ...shown].join("\n");
 }
 

@@ -33,6 +33,8 @@ async def test_an_admin_of_an_empty_site_registers_a_device_and_sees_its_first_r
     await log_in(page, "admin", server.password)
     await is_live(page)
     await expect(page.get_by_role("heading", name="Register the first device")).to_be_visible()
+    change_all = page.get_by_role("button", name="Change all zones")
+    await expect(change_all).to_be_hidden()
 
     reader = await desk.logged_in(server.url, "reader")
     await expect(reader.locator("#no-zones")).to_contain_text("Ask an admin")
@@ -53,6 +55,7 @@ async def test_an_admin_of_an_empty_site_registers_a_device_and_sees_its_first_r
     # The reading of another device takes the key from nobody's eyes.
     await post_reading(server.url, "cellar", 180)
     await expect(card(page, "cellar")).to_be_visible()
+    await expect(change_all).to_be_visible()
     await expect(steps).to_contain_text("Waiting for the first reading")
     assert "cool_active" in await run_as_shown(await steps.locator(".line").inner_text())
     await expect(steps).to_contain_text("The first reading is here. Roof: 21.5 °C.")
