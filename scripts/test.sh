@@ -26,11 +26,11 @@ memory_folder() {
     fi
 }
 
-# Most tests wait for longer than they work, so that three processes for each core keep these busy.
+# A test waits for half of its time, so that twice as many processes as cores keep these busy.
 workers() {
     local cores
     cores=$(nproc 2>/dev/null || echo 2)
-    echo $((cores < 3 ? cores * 3 : 6))
+    echo $((cores < 3 ? cores * 2 : 4))
 }
 
 ensure_venv tests

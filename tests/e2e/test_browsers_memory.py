@@ -128,6 +128,7 @@ async def test_a_page_that_the_user_left_by_logging_out_is_not_restored(
 async def test_a_restored_page_offers_only_what_the_current_user_may_do(
     desk: Desk, site: str
 ) -> None:
+    await post_reading(site, "office", 215)
     page = await desk.logged_in(site, "operator")
     await expect(page.get_by_role("button", name="Change all zones")).to_be_visible()
     await page.evaluate("window.isThisVeryPage = true")

@@ -249,11 +249,13 @@ async def test_a_client_that_is_not_open_is_unavailable_and_can_be_closed(path: 
 
 async def test_a_file_that_is_no_database_cannot_be_opened(path: Path) -> None:
     make_no_database(path)
+    before = set(threading.enumerate())  # those of an earlier test may end later
     client = new_client(path)
     with pytest.raises(StoreUnavailable, match=r"cannot be opened: .*store\.db"):
         await client.open()
     await client.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("sqlite")]
+    begun = set(threading.enumerate()) - before
+    assert not [thread for thread in begun if thread.name.startswith("sqlite")]
 
 
 async def test_an_index_that_cannot_be_created_prevents_the_start(path: Path) -> None:
