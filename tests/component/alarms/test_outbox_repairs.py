@@ -141,7 +141,7 @@ async def test_many_notices_that_wait_for_one_target_hide_no_other(base, clock):
         await keep_target(base, webhook(good.url, tenant_id="elsewhere"))
         await store(base, parts, raised(tenant_id="elsewhere"))
         await good.wait_for(lambda posted: len(posted) == 1)
-        # The message that hangs has not been given up meanwhile.
+        # The message that hangs is still under way.
         assert sample(parts, "bas_notices_failed_total", kind="webhook") == 0
 
 
