@@ -5,16 +5,16 @@
 // session share one stream: browsers make six connections to a server at most, over plain HTTP.
 
 import { Alarms } from "./alarms.js";
-import { askSession, getJson, goToLogin } from "./api.js";
+import { askSession, goToLogin } from "./api.js";
 import { Connection } from "./connection.js";
 import { askedBefore } from "./head_start.js";
 import { preference } from "./preferences.js";
+import { eachZone } from "./zone_names.js";
 import { Zones } from "./zones.js";
 
 const RETRY_MS = 2000;
 const CHANGES = ["telemetry", "setpoint", "zone", "settings", "deleted"];
 const STATES = ["hello", "heartbeat", "snapshot"];
-const NAMES_AT_ONCE = 1000;
 const LAST_ID = "bas.last-id";
 
 /** The zones as the stream shows them; they are up to date when a handler is called. */
@@ -71,14 +71,7 @@ function receive(name, data) {
 
 /** Ask for the names and locations that people gave; events notify of later changes. */
 async function loadNames() {
-  let next = "";
-  do {
-    const query = new URLSearchParams({ limit: NAMES_AT_ONCE, ...(next && { start_after: next }) });
-    const { status, body } = await getJson(`/api/zones?${query}`);
-    if (status !== 200) return; // zones are shown by their ids
-    for (const zone of body.zones) zones.settings(zone);
-    next = body.next;
-  } while (next);
+  await eachZone((zone) => zones.settings(zone));
   notify("onNames");
 }
 

@@ -10,12 +10,12 @@ import { onPreference } from "./preferences.js";
 import { CHOICES, toQuery } from "./spans.js";
 import { beginnings, showAlarms } from "./zone_alarms.js";
 import { ZoneHistory } from "./zone_history.js";
+import { eachZone } from "./zone_names.js";
 import { showNames, showNow } from "./zone_now.js";
 
 const part = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 const deviceId = query.get("device_id") ?? "";
-const ZONES_OF_PAGE = 1000;
 const TICK_MS = 1000;
 const ALARM_TICK_MS = 10_000;
 const KEEP_MS = 300;
@@ -104,16 +104,10 @@ function takeNames(document) {
 
 /** Names of all zones; without them the page shows device ids. */
 async function loadNames() {
-  let after = "";
-  do {
-    const answer = await getJson(`/api/zones?limit=${ZONES_OF_PAGE}${after}`);
-    if (answer.status !== 200) break;
-    for (const one of answer.body.zones ?? []) {
-      nameOf.set(one.device_id, one.name || one.device_id);
-      takeNames(one);
-    }
-    after = answer.body.next ? `&start_after=${encodeURIComponent(answer.body.next)}` : "";
-  } while (after);
+  await eachZone((one) => {
+    nameOf.set(one.device_id, one.name || one.device_id);
+    takeNames(one);
+  });
   listOthers();
 }
 

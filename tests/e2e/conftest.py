@@ -80,7 +80,7 @@ async def desk(browser: Browser) -> AsyncIterator[Desk]:
     desk = Desk(browser)
     yield desk
     await desk.close()
-    assert desk.complaints == []
+    assert desk.complaints == [], desk.refusals
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    Response,
+    expect,
+)
 
 from tests.conftest import PASSWORD
 from tests.support.stream import caller, eventually, figures
@@ -42,6 +52,8 @@ class Desk:
         self._servers: list[ServerProcess] = []
         self._expected = [NO_SESSION]
         self.complaints: list[str] = []
+        self._reading: list[asyncio.Future[None]] = []
+        self.refusals: list[str] = []  # what the server wrote with a 5xx, to explain a complaint
 
     def expect_complaint(self, pattern: str) -> None:
         """Expect console errors that match this pattern, which the test provokes."""
@@ -61,6 +73,7 @@ class Desk:
         self._contexts.append(context)
         await context.add_init_script(REPORT_VIOLATIONS)
         context.on("console", self._record_console_message)
+        context.on("response", self._record_refusal)
         context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
         page = await context.new_page()
         page.set_default_timeout(SOON_MS)
@@ -79,6 +92,8 @@ class Desk:
         return page
 
     async def close(self) -> None:
+        for one in self._reading:
+            one.cancel()  # Playwright waits without end for the body of a page that was left
         for context in self._contexts:
             await context.close()
         for server in self._servers:
@@ -88,6 +103,14 @@ class Desk:
         text = f"{message.text} {message.location.get('url', '')}"
         if message.type == "error" and not any(re.search(known, text) for known in self._expected):
             self.complaints.append(text)
+
+    def _record_refusal(self, response: Response) -> None:
+        if response.status >= 500:
+            self._reading.append(asyncio.ensure_future(self._read_refusal(response)))
+
+    async def _read_refusal(self, response: Response) -> None:
+        with contextlib.suppress(Error):  # the page was closed
+            self.refusals.append(f"{response.url} {response.status} {await response.text()}")
 
 
 async def log_in(page: Page, username: str, password: str = PASSWORD) -> None:

@@ -40,6 +40,21 @@ async def test_a_page_shows_a_zone_that_posted_before_the_page_was_opened(
     )
 
 
+async def test_names_come_although_the_server_refused_them_at_first(desk: Desk, site: str) -> None:
+    desk.expect_complaint(r"status of 503 .*/api/zones\?limit=\d+$")
+    await post_reading(site, "vault", 120)
+    other = await desk.logged_in(site, "operator")
+    url = f"{site}/api/zones/vault"
+    assert (await other.request.patch(url, data={"name": "Wine vault"})).ok
+    page = await desk.window()
+    await page.route("**/api/zones?*", lambda route: route.fulfill(status=503, body="{}"), times=1)
+
+    await page.goto(site)
+    await log_in(page, "reader")
+
+    await expect(card(page, "Wine vault")).to_be_visible()
+
+
 async def test_cooling_is_shown_in_words(desk: Desk, site: str) -> None:
     page = await desk.logged_in(site, "reader")
 
