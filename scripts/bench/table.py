@@ -56,7 +56,7 @@ def _reads(zones: str, span: str, zones_p99: float | None, charts: bool) -> Mapp
         "window of 10,000": (None, None),
     }
     if charts:
-        budgets["chart"] = (20, None)
+        budgets |= {"chart": (20, None), "setpoints": (150, None)}
     named: dict[str, Budget] = {}
     for what, (p50, p99) in budgets.items():
         named[f"{what}, {span}, p50"] = Budget("ms", p50)

@@ -15,8 +15,8 @@ from server.routes.models import (
     LongLimit,
     Milliseconds,
 )
-from server.services.firestore.setpoint_track import ChangedSetpoint
 from server.services.history.measured import TEMP_MAX, TEMP_MIN
+from server.services.ports.readings import ChangedSetpoint
 
 
 class SensorData(Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from server.services.ports.documents import BATCH_MAX
 from server.services.ports.indexes import load_indexes
 from server.services.ports.readings import (
     ALWAYS,
+    ChangedSetpoint,
     NewRow,
     Point,
     Reading,
@@ -311,3 +313,75 @@ async def test_figures_are_the_same_however_many_devices_are_read_at_a_time(
         assert found.held == figures.held
         assert found == figures
         assert await store.history.relay_use(TENANT, now) == use
+
+
+def changes_in(readings: list[Reading], start_ms: int, end_ms: int) -> list[ChangedSetpoint]:
+    """The setpoint at the start and each change until the end, as all readings give them."""
+    found: list[ChangedSetpoint] = []
+    for one in sorted(readings, key=lambda one: one.timestamp_ms):
+        t = max(start_ms, one.timestamp_ms)
+        change = ChangedSetpoint(t, one.setpoint_tenths, one.deadband_tenths)
+        if t > end_ms or (found and msgspec.structs.replace(found[-1], t=t) == change):
+            continue
+        found = [*(before for before in found if before.t < t), change]
+    return found
+
+
+@pytest.mark.parametrize("packed", ["all", "first half", "but late ones"])
+async def test_setpoints_of_the_past_are_those_of_all_readings(store: Store, packed: str) -> None:
+    chance = random.Random(3)
+    bounds = [START + 5 * MINUTE]
+    while bounds[-1] < START + 13 * HOUR:
+        bounds.append(bounds[-1] + chance.randint(20, 150) * MINUTE)
+    readings = []
+    for one in some_readings():
+        n = bisect_right(bounds, one.timestamp_ms)
+        values = {"setpoint_tenths": 200 + n // 2, "deadband_tenths": 10 + (n + 1) // 2}
+        readings.append(msgspec.structs.replace(one, **values))
+    # Those that come late say what the others of their hour do not.
+    late = readings[400:460] if packed == "but late ones" else []
+    half = readings[len(readings) // 2 :] if packed == "first half" else []
+    await store.write([one for one in readings if one not in late and one not in half])
+    await store.pack()
+    await store.write(late + half)
+
+    for start_ms, end_ms in (
+        (START - 2 * HOUR, START + 14 * HOUR),
+        (START + HOUR + 17, START + 11 * HOUR + 5),
+        (START + 5 * HOUR, START + 5 * HOUR + 40 * MINUTE),
+        (START + 100 * DAY, START + 101 * DAY),
+        (START - DAY, START - HOUR),
+    ):
+        found = await store.history.setpoints(TENANT, LAB, start_ms, end_ms)
+        assert found == changes_in(readings, start_ms, end_ms)
+    assert await store.history.setpoints(TENANT, "nowhere", START, START + DAY) == []
+
+
+async def test_a_setpoint_that_changes_with_each_reading_has_a_bounded_number_of_changes(
+    store: Store,
+) -> None:
+    await store.write(
+        [reading(START + n * 9 * SECOND, setpoint_tenths=200 + n % 50) for n in range(5000)]
+    )
+    await store.pack()
+    found = await store.history.setpoints(TENANT, LAB, START, START + 12 * HOUR)
+    assert 240 <= len(found) <= 2000
+    assert [one.t for one in found] == sorted({one.t for one in found})
+    assert found[-1].t > START + 4000 * 9 * SECOND
+
+
+async def test_of_two_setpoints_at_one_time_that_of_the_newest_reading_is_in_force(
+    store: Store,
+) -> None:
+    at = START + HOUR
+    await store.write([reading(START, setpoint_tenths=200)])
+    await store.write([reading(at, setpoint_tenths=210), reading(at, setpoint_tenths=220)])
+    await store.write([reading(at + MINUTE, setpoint_tenths=200)])
+    for _ in range(2):
+        (newest,) = (await store.history.page(TENANT, LAB, 1, Span(None, at))).readings
+        in_force = ChangedSetpoint(at, newest.setpoint_tenths, 10)
+        after = ChangedSetpoint(at + MINUTE, 200, 10)
+        for start_ms, before in ((at, []), (START, [ChangedSetpoint(START, 200, 10)])):
+            found = await store.history.setpoints(TENANT, LAB, start_ms, at + HOUR)
+            assert found == [*before, in_force, after]
+        await store.pack()

@@ -50,7 +50,7 @@ async def delays(count: int, call: Callable[[int], Awaitable[object]]) -> Delays
 
 
 async def measure(folder: Path, filled: Filled, calls: int, days: float) -> Mapping[str, Delays]:
-    """Statistics of a zone and of all, a chart of a day and of `days`, and a window of blocks."""
+    """Statistics of a zone and of all, charts of a day and of `days`, and a window of blocks."""
     start_ms, end_ms = filled.end_ms - round(days * DAY_MS), filled.end_ms - 1
 
     async with open_base(ServerConfig(data_dir=folder)) as base:
@@ -76,6 +76,9 @@ async def measure(folder: Path, filled: Filled, calls: int, days: float) -> Mapp
             "chart": await delays(
                 calls,
                 lambda index: telemetry.chart(TENANT, zone(index), start_ms, end_ms, POINTS),
+            ),
+            "setpoints": await delays(
+                calls, lambda index: telemetry.setpoints(TENANT, zone(index), start_ms, end_ms)
             ),
             "window of 10,000": await delays(
                 calls,

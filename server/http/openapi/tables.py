@@ -190,7 +190,7 @@ HISTORY: Operations = {
         "list_setpoints",
         "List when a zone's setpoint or deadband changed",
         "The first one is what was in force at `start`. A value that was in force for less than a"
-        " 240th of the span may be missing.",
+        " 240th of the span may be missing, in Firestore or if there are many.",
         query="device_id=lab",
     ),
     "GET /api/telemetry/export.csv": Operation(

@@ -16,6 +16,7 @@ from server.services.history.columns import Columns
 from server.services.history.contents import not_among
 from server.services.history.documents import reading_from
 from server.services.history.series import points
+from server.services.history.setpoint_search import newest_of, setpoint_changes
 from server.services.history.summaries import CONTEXT_MS
 from server.services.ports.documents import (
     PAGE_MAX,
@@ -29,6 +30,7 @@ from server.services.ports.documents import (
 )
 from server.services.ports.readings import (
     ALWAYS,
+    ChangedSetpoint,
     Exported,
     Figures,
     NewRow,
@@ -128,6 +130,11 @@ class DocumentHistory(ReadingHistory):
         readings = await self._all(tenant_id, device_id, span)
         samples = Columns.of(reversed(readings)).samples()
         return points(samples, start_ms, step_ms, count)
+
+    async def setpoints(
+        self, tenant_id: str, device_id: str, start_ms: int, end_ms: int
+    ) -> list[ChangedSetpoint]:
+        return await setpoint_changes(newest_of(self, tenant_id, device_id), start_ms, end_ms)
 
     async def relay_use(self, tenant_id: str, until_ms: int) -> None:
         return None

@@ -9,12 +9,12 @@ import msgspec
 
 from server.services.firestore.cache.recent_readings import RecentReadings
 from server.services.firestore.models import fields_of
-from server.services.firestore.setpoint_track import ChangedSetpoint, setpoint_changes
 from server.services.history.measured import tenths
 from server.services.history.series import FINE_MAX_MS, HOUR_MS, step_for
 from server.services.ports.documents import EmptyFields, StoreUnavailable, Write
 from server.services.ports.readings import (
     ALWAYS,
+    ChangedSetpoint,
     DemandingHistory,
     NewRow,
     Point,
@@ -187,13 +187,8 @@ class TelemetryStore:
     async def setpoints(
         self, tenant_id: str, device_id: str, start_ms: int, end_ms: int
     ) -> list[ChangedSetpoint]:
-        """The setpoint and deadband at `start_ms`, and their changes; see `setpoint_changes`."""
-
-        async def newest_at(time_ms: int) -> Reading | None:
-            page = await self.history.page(tenant_id, device_id, 1, Span(None, time_ms))
-            return page.readings[0] if page.readings else None
-
-        return await setpoint_changes(newest_at, start_ms, end_ms)
+        """The setpoint and deadband at `start_ms`, and their changes until `end_ms`."""
+        return await self.history.setpoints(tenant_id, device_id, start_ms, end_ms)
 
 
 def new_row(doc_id: str, reading: Reading, remember_ms: int = 0) -> NewRow:

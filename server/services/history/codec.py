@@ -10,9 +10,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sized
 from dataclasses import fields
-from itertools import compress
+from itertools import accumulate, compress
 from operator import add, sub
-from typing import cast
+from typing import NamedTuple, cast
 
 from server.services.history.columns import Columns, Samples, Texts
 from server.services.history.lines import fit
@@ -30,6 +30,14 @@ class DamagedBlock(ValueError):
     def __init__(self, why: object) -> None:
         super().__init__(f"a block of readings is damaged: {why}")
         self.why = why
+
+
+class SetpointRun(NamedTuple):
+    """The setpoint and deadband of the readings from an index (`first`) on, in tenths of °C."""
+
+    first: int
+    setpoint: int
+    deadband: int
 
 
 def encode(columns: Columns) -> bytes:
@@ -88,6 +96,44 @@ def decode_samples(body: bytes, last: int | None = None) -> Samples:
         return _samples(body[start:end], count, 0 if last is None else max(0, count - last))
     except INVALID as error:
         raise DamagedBlock(error) from error
+
+
+def decode_setpoints(body: bytes) -> list[SetpointRun]:
+    """The runs of readings with the same setpoint and deadband, in order.
+
+    They take a fiftieth of the time of all columns. Raises DamagedBlock.
+    """
+    count, _, end = _opened(body)
+    try:
+        others = Unpacker(body[end:-CRC_BYTES])
+        setpoints, deadbands = others.lengths(count), others.lengths(count)
+        return _together(*setpoints, *deadbands)
+    except INVALID as error:
+        raise DamagedBlock(error) from error
+
+
+def decode_times(body: bytes, first: int) -> list[int]:
+    """The times of the readings from an index on. Raises DamagedBlock."""
+    count, start, end = _opened(body)
+    try:
+        return Unpacker(body[start:end]).integers(count, first)
+    except INVALID as error:
+        raise DamagedBlock(error) from error
+
+
+def _together(
+    setpoints: list[int], lengths: list[int], deadbands: list[int], others: list[int]
+) -> list[SetpointRun]:
+    """The runs of both columns as runs of pairs; `others` are the lengths of the second."""
+    starts = dict(zip(accumulate(lengths, initial=0), setpoints, strict=False))
+    starts_of_others = dict(zip(accumulate(others, initial=0), deadbands, strict=False))
+    runs = []
+    setpoint = deadband = 0
+    for first in sorted(starts.keys() | starts_of_others.keys()):
+        setpoint = starts.get(first, setpoint)
+        deadband = starts_of_others.get(first, deadband)
+        runs.append(SetpointRun(first, setpoint, deadband))
+    return runs
 
 
 def _columns(columns: Columns) -> Iterator[Sized]:

@@ -113,18 +113,18 @@ class Unpacker:
 
     def runs(self, count: int, value_of: Callable[[int], T]) -> list[T]:
         """The values that were added as runs; they must be `count`."""
-        numbers, lengths = self._runs(count)
+        numbers, lengths = self.lengths(count)
         return list(chain.from_iterable(map(repeat, map(value_of, numbers), lengths)))
 
     def present(self, count: int) -> list[bool] | None:
         """For each of `count` values, whether it is not None; None if all are there."""
-        numbers, lengths = self._runs(count)
+        numbers, lengths = self.lengths(count)
         if all(numbers):
             return None
         return list(chain.from_iterable(map(repeat, map(bool, numbers), lengths)))
 
-    def _runs(self, count: int) -> tuple[list[int], list[int]]:
-        """The number of each run of `count` values, and how long each is."""
+    def lengths(self, count: int) -> tuple[list[int], list[int]]:
+        """The number of each run of `count` values, and how long each is; instead of `runs`."""
         runs = self.number()
         numbers = list(islice(self._numbers, 2 * runs))
         lengths = numbers[1::2]

@@ -121,6 +121,14 @@ class Figures(msgspec.Struct, frozen=True):
     held: HeldFigures | None = None
 
 
+class ChangedSetpoint(msgspec.Struct, frozen=True):
+    """The values by which a zone is controlled from `t` (Unix ms) on, in tenths of °C."""
+
+    t: int
+    setpoint_tenths: int
+    deadband_tenths: int
+
+
 class Packed(NamedTuple):
     """A step of packing: what was done with so many readings."""
 
@@ -240,6 +248,15 @@ class ReadingHistory(Protocol):
 
         A span of more than a week begins at a whole hour and has steps of whole hours. Raises
         Invalid if the store would have to read too many readings.
+        """
+
+    async def setpoints(
+        self, tenant_id: str, device_id: str, start_ms: int, end_ms: int
+    ) -> list[ChangedSetpoint]:
+        """The values in force at `start_ms`, and each change until `end_ms`, oldest first.
+
+        A value that was in force for less than a 240th of the span may be missing if there are
+        many, or if the store has to look for them.
         """
 
     async def relay_use(self, tenant_id: str, until_ms: int) -> dict[str, RelayUse] | None:

@@ -9,10 +9,12 @@ from operator import or_
 from typing import TypeVar
 
 from server.services.history.contents import not_among
+from server.services.history.setpoint_search import newest_of, setpoint_changes
 from server.services.ports.documents import EmptyFields, Write
 from server.services.ports.indexes import check_limit
 from server.services.ports.readings import (
     ALWAYS,
+    ChangedSetpoint,
     DemandingHistory,
     Exported,
     Figures,
@@ -35,6 +37,7 @@ from server.services.sqlite.reading_pages import Position, known_readings, newes
 from server.services.sqlite.reading_queries import ReadingSnapshot, snapshot, snapshot_of
 from server.services.sqlite.reading_scan import scanned
 from server.services.sqlite.reading_series import chart
+from server.services.sqlite.reading_setpoints import changed_setpoints
 from server.services.sqlite.reading_sums import Sums, sums
 from server.services.sqlite.reading_tables import Owner, key_of, row_of
 from server.services.sqlite.reading_writes import NewKey, ReadingSet, numbers_of
@@ -123,6 +126,19 @@ class SqliteHistory(ReadingHistory, DemandingHistory):
             return chart(found, start_ms, step_ms, count)
 
         return await self._report(read)
+
+    async def setpoints(
+        self, tenant_id: str, device_id: str, start_ms: int, end_ms: int
+    ) -> list[ChangedSetpoint]:
+        def read(connection: sqlite3.Connection) -> list[ChangedSetpoint] | None:
+            found = snapshot_of(connection, tenant_id, device_id)
+            return None if found.has_old else changed_setpoints(found, start_ms, end_ms)
+
+        changes = await self._report(read)
+        if changes is None:  # what is still documents is read at some times only
+            look = newest_of(self, tenant_id, device_id)
+            changes = await setpoint_changes(look, start_ms, end_ms)
+        return changes
 
     async def relay_use(self, tenant_id: str, until_ms: int) -> dict[str, RelayUse]:
         parts = await self._by_parts(tenant_id, lambda found: relay_use(found, until_ms))

@@ -106,10 +106,10 @@ class ReadingSnapshot:
         Without `late`, those that wait to be sealed into an existing block are left out.
         """
         found: dict[Owner, list[Columns]] = {}
-        for owner, key, body in self._blocks(start_ms, end_ms):
+        for owner, key, body in self.blocks(start_ms, end_ms):
             columns = self._decoded.get(key)
             if columns is None:
-                columns = self._decoded[key] = self._read(decode, body, *key)
+                columns = self._decoded[key] = self.read(decode, body, *key)
             found.setdefault(owner, []).append(columns)
         slots = start_ms // SLOT_MS, end_ms // SLOT_MS
         late_rows = self.rows.late(ALL, *slots) if late else ()
@@ -136,9 +136,9 @@ class ReadingSnapshot:
         found: dict[Owner, list[Samples]] = {}
         rows, are_enough = self.rows.samples(start_ms, end_ms, before_ms)
         if not are_enough:
-            for owner, key, body in self._blocks(first_ms, end_ms):
+            for owner, key, body in self.blocks(first_ms, end_ms):
                 of_block = _samples_of_block if key[1] >= span else _last_samples
-                found.setdefault(owner, []).append(self._read(of_block, body, *key))
+                found.setdefault(owner, []).append(self.read(of_block, body, *key))
         for series, samples in rows:
             found.setdefault(self.series[series], []).append(samples)
         if late:
@@ -188,7 +188,11 @@ class ReadingSnapshot:
         times += [sealed * SPAN_MS] if sealed is not None else []
         return max(min(times), from_ms) if times else None
 
-    def _blocks(self, start_ms: int, end_ms: int) -> Iterator[tuple[Owner, tuple[int, int], bytes]]:
+    def blocks(self, start_ms: int, end_ms: int) -> Iterator[tuple[Owner, tuple[int, int], bytes]]:
+        """The device, the key (series and span) and the body of each block that overlaps a time.
+
+        In the order of their keys.
+        """
         first = start_ms // SPAN_MS
         last = min(end_ms // SPAN_MS, self.sealed // SPAN_SLOTS - 1)
         if first <= last and self.series:
@@ -196,7 +200,7 @@ class ReadingSnapshot:
             for series, span, body in rows:
                 yield self.series[series], (series, span), body
 
-    def _read(self, read: Callable[[bytes], T], body: bytes, series: int, span: int) -> T:
+    def read(self, read: Callable[[bytes], T], body: bytes, series: int, span: int) -> T:
         """Decode a block; raise DamagedBlock with its device and time."""
         try:
             return read(body)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import random
 import zlib
+from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from itertools import accumulate
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from server.services.history.codec import DamagedBlock, decode, decode_samples, encode
+from server.services.history.codec import (
+    DamagedBlock,
+    decode,
+    decode_samples,
+    decode_setpoints,
+    decode_times,
+    encode,
+)
 from server.services.history.columns import COOL, PRESENT, SENSOR_OK, Columns, Texts
 from server.services.history.packing import read_number, write_number
 
@@ -22,6 +31,8 @@ integers = st.integers(LEAST, GREATEST) | st.integers(-300, 300)
 # Between times: as usual, none, a gap, any.
 steps = st.integers(1950, 2050) | st.just(0) | st.integers(0, 10**6) | st.integers(0, 2**57)
 words = st.sampled_from(["IDLE", "COOLING", ""]) | st.text(st.characters(codec=None), max_size=5)
+
+DECODERS = (decode, decode_samples, decode_setpoints, partial(decode_times, first=0))
 
 
 @st.composite
@@ -82,6 +93,11 @@ def test_readings_are_decoded_as_they_were_encoded(columns):
     block = encode(columns)
     assert decode(block) == columns
     assert decode_samples(block) == (columns.times, columns.temps, columns.flags)
+    pairs = list(zip(columns.setpoints, columns.deadbands, strict=True))
+    runs = [n for n in range(len(pairs)) if n == 0 or pairs[n] != pairs[n - 1]]
+    assert decode_setpoints(block) == [(n, *pairs[n]) for n in runs]
+    for first in runs:
+        assert decode_times(block, first) == columns.times[first:]
 
 
 @given(any_columns(), st.integers(0, 12))
@@ -167,7 +183,7 @@ def test_a_changed_byte_is_noticed(has_clock):
         for change in (1, 128, 255):
             damaged = bytearray(block)
             damaged[place] ^= change
-            for decoded in (decode, decode_samples):
+            for decoded in DECODERS:
                 with pytest.raises(DamagedBlock):
                     decoded(bytes(damaged))
 
@@ -175,7 +191,7 @@ def test_a_changed_byte_is_noticed(has_clock):
 def test_a_block_of_another_length_is_noticed():
     block = encode(usual(40))
     for other in (*(block[:length] for length in range(len(block))), block + b"\0", block * 2):
-        for decoded in (decode, decode_samples):
+        for decoded in DECODERS:
             with pytest.raises(DamagedBlock):
                 decoded(other)
 
@@ -187,6 +203,8 @@ def test_a_block_that_was_encoded_wrongly_is_damaged_and_no_other_error():
         others += [body[:place] + bytes([change]) + body[place + 1 :] for change in (0, 3, 255)]
     damaged = 0
     for other in others:
+        with suppress(DamagedBlock):
+            decode_setpoints(sealed(other))
         try:
             columns = decode(sealed(other))
         except DamagedBlock:

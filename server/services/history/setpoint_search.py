@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
-
-from server.services.ports.readings import Reading
+from server.services.ports.readings import ChangedSetpoint, Reading, ReadingHistory, Span
 
 # A span is looked at so many times at first: three times a day in 90 days.
 FIRST_LOOKS = 240
@@ -17,12 +15,14 @@ EXACT_MS = 1000
 NewestAt = Callable[[int], Awaitable[Reading | None]]
 
 
-class ChangedSetpoint(msgspec.Struct, frozen=True):
-    """The values by which a zone is controlled from `t` (Unix ms) on, in tenths of °C."""
+def newest_of(history: ReadingHistory, tenant_id: str, device_id: str) -> NewestAt:
+    """The look at one zone: its newest reading until a time."""
 
-    t: int
-    setpoint_tenths: int
-    deadband_tenths: int
+    async def newest_at(time_ms: int) -> Reading | None:
+        page = await history.page(tenant_id, device_id, 1, Span(None, time_ms))
+        return page.readings[0] if page.readings else None
+
+    return newest_at
 
 
 async def setpoint_changes(
@@ -39,11 +39,12 @@ async def setpoint_changes(
     if last is not None:
         found.append(last)
     step = max(1, -(-(end_ms - start_ms) // FIRST_LOOKS))
+    looked_ms = start_ms
     for time in [*range(start_ms + step, end_ms, step), end_ms]:
         reading = await newest_at(time)
         if reading is not None and (last is None or _values(reading) != _values(last)):
-            found.append(await search.first(last, reading))
-        last = reading or last
+            found.append(await search.first(last, reading, looked_ms))
+        last, looked_ms = reading or last, time
     changes = []
     for one in found:
         setpoint, deadband = _values(one)
@@ -58,16 +59,16 @@ class _Search:
         self._newest_at = newest_at
         self._looks = LOOKS_MAX
 
-    async def first(self, before: Reading | None, after: Reading) -> Reading:
-        """The first reading with the values of `after`, which is later than `before`."""
-        if before is None:
-            return after
-        low = before.timestamp_ms
+    async def first(self, before: Reading | None, after: Reading, low: int) -> Reading:
+        """The first reading with the values of `after`, which is later than `before` and `low`.
+
+        Without `before`, the first reading.
+        """
         while after.timestamp_ms - low > EXACT_MS and self._looks > 0:
             self._looks -= 1
             middle = (low + after.timestamp_ms) // 2
             reading = await self._newest_at(middle)
-            if reading is None or _values(reading) == _values(before):
+            if reading is None or (before is not None and _values(reading) == _values(before)):
                 low = middle
             else:
                 after = reading
