@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from server.services.ports.readings import ChangedSetpoint, Reading, ReadingHistory, Span
 
@@ -11,6 +13,10 @@ FIRST_LOOKS = 240
 # Each change takes some more looks to find its moment; after so many, the others are less exact.
 LOOKS_MAX = 800
 EXACT_MS = 1000
+# So many looks wait for the store at the same time.
+AT_ONCE = 16
+
+T = TypeVar("T")
 
 NewestAt = Callable[[int], Awaitable[Reading | None]]
 
@@ -33,23 +39,33 @@ async def setpoint_changes(
     `newest_at` returns the zone's newest reading until a time. A value that was in force for less
     than a 240th of the span may be missing.
     """
-    search = _Search(newest_at)
-    found: list[Reading] = []
-    last = await newest_at(start_ms)
-    if last is not None:
-        found.append(last)
     step = max(1, -(-(end_ms - start_ms) // FIRST_LOOKS))
-    looked_ms = start_ms
-    for time in [*range(start_ms + step, end_ms, step), end_ms]:
-        reading = await newest_at(time)
+    times = [start_ms, *range(start_ms + step, end_ms, step), end_ms]
+    looks = await _several(newest_at, [(time,) for time in times])
+    last = looks[0]
+    found = [] if last is None else [last]
+    changed: list[tuple[Reading | None, Reading, int]] = []
+    for looked_ms, reading in zip(times, looks[1:], strict=False):
         if reading is not None and (last is None or _values(reading) != _values(last)):
-            found.append(await search.first(last, reading, looked_ms))
-        last, looked_ms = reading or last, time
+            changed.append((last, reading, looked_ms))
+        last = reading or last
+    found += await _several(_Search(newest_at).first, changed)
     changes = []
     for one in found:
         setpoint, deadband = _values(one)
         changes.append(ChangedSetpoint(max(start_ms, one.timestamp_ms), setpoint, deadband))
     return changes
+
+
+async def _several(
+    call: Callable[..., Awaitable[T]], arguments: Sequence[tuple[Any, ...]]
+) -> list[T]:
+    """The results of calls with these arguments, of which some wait at the same time."""
+    results: list[T] = []
+    for first in range(0, len(arguments), AT_ONCE):
+        some = arguments[first : first + AT_ONCE]
+        results += await asyncio.gather(*(call(*one) for one in some))
+    return results
 
 
 class _Search:
