@@ -11,7 +11,7 @@ import { announcementWords, countConditions } from "./zone_words.js";
 // So many zones are drawn whole, with cards as high as their text: a page can be searched and printed.
 const WHOLE_MAX = 60;
 const MARGIN_PX = 400;
-const CARD_REM = { width: 16, gap: 0.9, item: 21.5, group: 2.5 };
+const CARD_REM = { width: 16, gap: 0.9, item: 22, group: 2.5 };
 const ROW_REM = { item: 3.25, group: 2.25 };
 const RESORT_TICKS = 5; // orders by temperature follow it this often, in seconds
 const TOGETHER_MS = 200; // readings of that time are drawn together
@@ -249,7 +249,8 @@ export class ZoneList {
 
   /** Show a zone; returns what drawSparks() is to draw. */
   #show(view, zone) {
-    view.show(zone, this.#board.of(zone), { mayEdit: this.#mayEdit, now: this.#zones.now });
+    const isFixed = this.#entries.length > WHOLE_MAX;
+    view.show(zone, this.#board.of(zone), { mayEdit: this.#mayEdit, now: this.#zones.now, isFixed });
     return { canvas: view.canvas, zone, line: this.#sparks.get(zone.deviceId) };
   }
 

@@ -43,7 +43,8 @@ export class ZoneView {
     return this.#parts.spark;
   }
 
-  show(zone, condition, { mayEdit, now }) {
+  /** `isFixed`: all cards have one height, so that a long warning scrolls. */
+  show(zone, condition, { mayEdit, now, isFixed }) {
     const parts = this.#parts;
     set(parts.link, zone.title);
     set(parts.where, zone.location);
@@ -59,6 +60,7 @@ export class ZoneView {
     set(parts.why, warning);
     if (this.#isRow) setAttribute(parts.why, "title", warning); // a row has less room than the words need
     if (parts.warning) parts.warning.hidden = warning === "";
+    if (!this.#isRow) setAttribute(parts.warning, "tabindex", isFixed ? 0 : -1); // the keyboard scrolls what has the focus
     if (parts.since) this.#showSince(warningSince(zone));
     this.#showChanged(zone);
     parts.edit.hidden = !mayEdit;
