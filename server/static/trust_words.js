@@ -1,12 +1,15 @@
-// Says why the server does not trust a zone, and what the operator should check.
+// Says why the server does not trust a zone, and what the operator should check. Words with a
+// temperature are functions: a person may choose another unit.
+
+import { celsius, degrees, spread } from "./units.js";
 
 const IN_DOUBT = new Map([
   [
     "jump",
-    "The last reading jumped by more than 10\u00a0°C: it changes no relay until the next readings" +
-      " confirm it.",
+    () => `The last reading jumped by more than ${spread(100)}: it changes no relay until the next` +
+      " readings confirm it.",
   ],
-  ["power_on", "85.0\u00a0°C is what a DS18B20 sensor sends right after power-on."],
+  ["power_on", () => `${celsius(850)} is what a DS18B20 sensor sends right after power-on.`],
   ["implausible", "The temperature is outside the range that is plausible for this site."],
   ["late", "The device's dates are late: its readings are kept but do not control."],
   [
@@ -27,14 +30,15 @@ const FAULTS = new Map([
   ["no_value", "Sensor fault: the device sends no temperature, its sensor may be unplugged."],
   [
     "out_of_range",
-    "Sensor fault: the value is outside −55 to 125\u00a0°C, the sensor or its wiring may be broken.",
+    () => `Sensor fault: the value is outside ${degrees(-550)} to ${celsius(1250)}, the sensor or its` +
+      " wiring may be broken.",
   ],
   ["unreadable", "Device fault: its message could not be read."],
   ["untrusted", "Fault: no reading was believed for a minute."],
 ]);
 
 export function doubtWords({ reason }) {
-  return IN_DOUBT.get(reason) ?? `The readings are in doubt${cause(reason)}`;
+  return said(IN_DOUBT.get(reason)) ?? `The readings are in doubt${cause(reason)}`;
 }
 
 export function silentWords() {
@@ -59,7 +63,11 @@ export function refusedWords({ reason }) {
 
 /** The words for a fault that the server found in a device's reading; undefined for others. */
 export function faultFound(reason) {
-  return FAULTS.get(reason);
+  return said(FAULTS.get(reason));
+}
+
+function said(words) {
+  return typeof words === "function" ? words() : words;
 }
 
 // Shows a reason for which this page has no words by its name.

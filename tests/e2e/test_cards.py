@@ -32,7 +32,7 @@ async def page(desk: Desk, site: str) -> Page:
     [
         (None, "Sensor fault", "the device cannot read its sensor"),
         ("no_value", "Sensor fault", "sends no temperature, its sensor may be unplugged"),
-        ("out_of_range", "Sensor fault", "outside \N{MINUS SIGN}55 to 125 °C"),
+        ("out_of_range", "Sensor fault", "outside \N{MINUS SIGN}55.0 to 125.0 °C"),
         ("unreadable", "Device fault", "its message could not be read"),
     ],
 )
@@ -51,6 +51,16 @@ async def test_a_card_names_the_cause_of_a_fault_without_a_temperature(
     await expect(office.locator(".warning")).to_contain_text("Both relays are off.")
     await expect(page.locator("#announcer")).to_contain_text(f"office: {state.lower()}.")
     await expect(page.locator("#summary")).to_contain_text("1 with a fault")
+
+
+async def test_the_limits_in_a_warning_are_in_the_persons_unit(page: Page) -> None:
+    why = card(page, "office").locator(".why")
+    await send(page, "telemetry", reading(NOW + 1, None, **FAULT, fault_reason="out_of_range"))
+    await expect(why).to_contain_text("to 125.0 °C")
+
+    await page.get_by_label("Temperatures").select_option("F")
+
+    await expect(why).to_contain_text("outside \N{MINUS SIGN}67.0 to 257.0 °F")
 
 
 async def test_a_temperature_from_a_failed_sensor_is_struck_through(page: Page) -> None:

@@ -33,7 +33,7 @@ SUSPECT = [
         "suspect",
         "jump",
         "In doubt",
-        "jumped by more than 10 °C: it changes no relay until the next",
+        "jumped by more than 10.0 °C: it changes no relay until the next",
     ),
     ("suspect", "power_on", "In doubt", "85.0 °C is what a DS18B20 sensor sends right after power"),
     ("suspect", "implausible", "In doubt", "outside the range that is plausible for this site"),
@@ -64,7 +64,7 @@ REFUSED = [
 FAULTS = [
     ("fault", "untrusted", "Fault", "no reading was believed for a minute. Both relays are off."),
     ("fault", "no_value", "Sensor fault", "its sensor may be unplugged. Both relays are off."),
-    ("fault", "out_of_range", "Sensor fault", "outside \N{MINUS SIGN}55 to 125 °C"),
+    ("fault", "out_of_range", "Sensor fault", "outside \N{MINUS SIGN}55.0 to 125.0 °C"),
     ("fault", "unreadable", "Device fault", "its message could not be read"),
 ]
 DISTRUSTED = [*SUSPECT, *SILENT, *STUCK, *REFUSED, *FAULTS]

@@ -6,6 +6,7 @@ import { beforeEach, test } from "node:test";
 import { detailWords } from "../../server/static/audit_words.js";
 import { prefer } from "../../server/static/preferences.js";
 import { previewWords, undoBodies, valueWords } from "../../server/static/setpoint_words.js";
+import { doubtWords, faultFound } from "../../server/static/trust_words.js";
 import { celsius, degrees, spread, tenths, tenthsOfSpread } from "../../server/static/units.js";
 import { condition, countConditions, heldWords, siteWords, warningWords } from "../../server/static/zone_words.js";
 import { Zones } from "../../server/static/zones.js";
@@ -158,4 +159,16 @@ test("an entry of the audit log has its temperatures and its deadband in the per
   assert.equal(detailWords(details), "setpoint: 21.5\u00a0°C, old deadband: 1.0\u00a0°C, deadband: 2.0\u00a0°C");
   prefer("units", "F");
   assert.equal(detailWords(details), "setpoint: 70.7\u00a0°F, old deadband: 1.8\u00a0°F, deadband: 3.6\u00a0°F");
+});
+
+test("limits in the words about trust are in the person's unit", () => {
+  const words = () => [doubtWords({ reason: "jump" }), doubtWords({ reason: "power_on" }), faultFound("out_of_range")]
+    .map((one) => one.replaceAll("\u00a0", " ")).join(" ");
+  for (const known of ["more than 10.0 °C:", "85.0 °C is", "outside −55.0 to 125.0 °C,"]) {
+    assert.ok(words().includes(known), words());
+  }
+  prefer("units", "F");
+  for (const known of ["more than 18.0 °F:", "185.0 °F is", "outside −67.0 to 257.0 °F,"]) {
+    assert.ok(words().includes(known), words());
+  }
 });
