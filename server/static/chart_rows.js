@@ -85,14 +85,17 @@ export function joined(parts, hold) {
   return { rows, bars };
 }
 
-/** The setpoint and the deadband in force at each time; `changes` are {t, setpoint, deadband}. */
+/**
+ * The setpoint and the deadband in force at each time; `changes` are {t, setpoint, deadband}. Before
+ * the first of them none is known: the zone had sent no reading.
+ */
 export function bandAt(times, changes) {
   const low = [];
   const high = [];
   let next = 0;
   for (const time of times) {
     while (next < changes.length && changes[next].t <= time) next += 1;
-    const now = changes[Math.max(0, next - 1)];
+    const now = changes[next - 1];
     low.push(now ? finite(now.setpoint) : null);
     high.push(now ? finite(now.setpoint + now.deadband) : null);
   }

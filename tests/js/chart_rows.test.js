@@ -64,9 +64,13 @@ test("between buckets and readings there is a gap only where nothing holds", () 
 
 test("the band has the setpoint in force at each time, and setpoint and deadband above it", () => {
   const changes = [{ t: 10, setpoint: 230, deadband: 10 }, { t: 20, setpoint: 210, deadband: 5 }];
-  assert.deepEqual(bandAt([5, 10, 19, 20], changes),
-    { low: [230, 230, 230, 210], high: [240, 240, 240, 215] });
+  assert.deepEqual(bandAt([10, 19, 20], changes), { low: [230, 230, 210], high: [240, 240, 215] });
   assert.deepEqual(bandAt([5], []), { low: [null], high: [null] });
+});
+
+test("there is no band before the first reading of a new zone", () => {
+  const changes = [{ t: 10, setpoint: 230, deadband: 10 }];
+  assert.deepEqual(bandAt([5, 9, 10], changes), { low: [null, null, 230], high: [null, null, 240] });
 });
 
 test("of two lines each goes through the times of the other, and keeps its own gaps", () => {
