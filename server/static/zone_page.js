@@ -25,6 +25,8 @@ let isAdmin = false;
 let forms = null; // the module, for who may change something
 let names = { name: null, location: null };
 const nameOf = new Map(); // of all zones, by device
+let isListed = null; // whether the server's list has this zone, or could not be read; null before
+let hasSnapshot = false;
 let round = 0;
 let comparedWith = query.get("with") ?? "";
 
@@ -90,10 +92,18 @@ function showZone() {
   part("now").hidden = zone === undefined;
 }
 
-function showUnknown(isKnown, cause = "This zone has not reported yet.") {
+function showUnknown(isKnown, cause = "") {
   const words = deviceId === "" ? "The address names no zone." : cause;
-  show(part("unknown"), isKnown ? "" : words);
-  part("unknown").hidden = isKnown;
+  show(part("unknown-words"), isKnown ? "" : words);
+  part("unknown").hidden = isKnown || words === "";
+}
+
+/** Say why there are no values: the list also has devices that are registered and never reported. */
+function showMissing() {
+  const words = isListed === false
+    ? "Nothing is known of this zone: it was deleted, or it never reported."
+    : "This zone has not reported yet.";
+  showUnknown(zones.get(deviceId) !== undefined, isListed === null ? "" : words);
 }
 
 function takeNames(document) {
@@ -104,10 +114,12 @@ function takeNames(document) {
 
 /** Names of all zones; without them the page shows device ids. */
 async function loadNames() {
-  await eachZone((one) => {
+  const isWhole = await eachZone((one) => {
     nameOf.set(one.device_id, one.name || one.device_id);
     takeNames(one);
   });
+  isListed = nameOf.has(deviceId) || !isWhole;
+  if (hasSnapshot) showMissing();
   listOthers();
 }
 
@@ -166,7 +178,8 @@ function receive(name, data, changed) {
   if (name === "snapshot") {
     // After a gap in the stream the history has what the page missed.
     history.load();
-    showUnknown(zones.get(deviceId) !== undefined);
+    hasSnapshot = true;
+    showMissing();
     listOthers();
     showAlarms(deviceId);
   }
@@ -175,8 +188,14 @@ function receive(name, data, changed) {
     if (data.step === "raised") markAlarms(history.span, later(round));
   }
   if (name === "settings") takeNames(data);
-  if (name === "telemetry" && data.device_id === deviceId) showUnknown(true);
-  if (name === "deleted" && changed === deviceId) showUnknown(false, "This zone was deleted.");
+  if (name === "telemetry" && data.device_id === deviceId) {
+    isListed = true;
+    showUnknown(true);
+  }
+  if (name === "deleted" && changed === deviceId) {
+    isListed = false;
+    showUnknown(false, "This zone was deleted.");
+  }
   history.take(name, data);
   if (changed === deviceId || name === "snapshot") showZone();
   const isChange = name === "setpoint" || name === "settings";

@@ -147,7 +147,7 @@ async def test_a_guest_on_a_phone_sees_all_and_may_change_nothing(
     assert await overflow(page) == 0
 
     await page.goto(f"{zone_site}/zone?device_id=nowhere")
-    await expect(page.locator("#unknown")).to_have_text("This zone has not reported yet.")
+    await expect(page.locator("#unknown-words")).to_contain_text("Nothing is known of this zone")
     await expect(page.locator("#chart-empty")).to_have_text(NO_READING)
 
 
@@ -209,12 +209,30 @@ async def test_a_zone_that_is_deleted_while_its_page_is_open_is_said_to_be_gone(
     await expect(page.locator("#zone-state")).to_have_text("Idle")
     answer = await page.request.delete(f"{zone_site}/api/zones/shed")
     assert answer.ok, await answer.text()
-    await expect(page.locator("#unknown")).to_have_text("This zone was deleted.")
+    await expect(page.locator("#unknown-words")).to_have_text("This zone was deleted.")
     await expect(page.locator("#zone-state")).to_have_text("")
     await expect(page.locator("#now")).to_be_hidden()
+    await page.reload()
+    await expect(page.locator("#unknown-words")).to_have_text(
+        "Nothing is known of this zone: it was deleted, or it never reported."
+    )
+    overview = page.locator("#unknown").get_by_role("link", name="All zones")
+    await expect(overview).to_have_attribute("href", "/")
+    await is_live(page)
     await post_reading(zone_site, "shed", 215)
     await expect(page.locator("#unknown")).to_be_hidden()
     await expect(page.locator("#zone-state")).to_have_text("Idle")
+
+
+async def test_a_registered_device_that_never_reported_is_not_said_to_be_gone(
+    desk: Desk, zone_site: str
+) -> None:
+    page = await desk.logged_in(zone_site, "boss")
+    sent = {"device_id": "cellar", "overlap": False}
+    answer = await page.request.post(f"{zone_site}/api/devices/key", data=sent)
+    assert answer.ok, await answer.text()
+    await page.goto(f"{zone_site}/zone?device_id=cellar")
+    await expect(page.locator("#unknown-words")).to_have_text("This zone has not reported yet.")
 
 
 async def test_an_address_without_a_zone_says_so_and_asks_for_no_history(
@@ -223,7 +241,7 @@ async def test_an_address_without_a_zone_says_so_and_asks_for_no_history(
     page = await desk.logged_in(zone_site, "boss")
     await page.goto(f"{zone_site}/zone")
     await is_live(page)
-    await expect(page.locator("#unknown")).to_have_text("The address names no zone.")
+    await expect(page.locator("#unknown-words")).to_have_text("The address names no zone.")
     await page.get_by_role("button", name="1 hour").click()
     await expect(page.locator("#chart-message")).to_have_text("Choose a zone on the overview.")
 
