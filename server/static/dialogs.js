@@ -56,7 +56,8 @@ export function fieldOf({ name, label, hint, options, value = "", ...attributes 
 
 /**
  * Ask for values; `submit(values)` is called with them, and an Error that it throws is shown. It
- * resolves to what `submit` returned, or to null if the person gave up. `before` are elements above the fields.
+ * resolves to what `submit` returned, or to null if the person gave up before. A submit that runs is not
+ * given up, not even by Escape: the server may have made a key by then. `before` are elements above the fields.
  */
 export function formDialog(title, fields, yes, submit, before = []) {
   return new Promise((resolve) => {
@@ -70,18 +71,21 @@ export function formDialog(title, fields, yes, submit, before = []) {
     ]);
     const dialog = opened(title, [form]);
     no.addEventListener("click", () => dialog.close());
-    dialog.addEventListener("close", () => resolve(null));
+    dialog.addEventListener("close", () => {
+      if (!go.disabled) resolve(null);
+    });
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       if (go.disabled) return;
-      go.disabled = true;
+      no.disabled = go.disabled = true;
       try {
         resolve(await submit(Object.fromEntries(new FormData(form))));
         dialog.close();
       } catch (error) {
         say(message, error.message, "error");
+        if (!dialog.open) resolve(null);
       }
-      go.disabled = false;
+      no.disabled = go.disabled = false;
     });
   });
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.conftest import PASSWORD
 from tests.e2e.desk import Desk, log_in, post_reading
@@ -102,6 +103,27 @@ async def test_a_key_and_a_link_are_shown_once_with_a_code(desk: Desk, admin_sit
     await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     await expect(page.locator("#admin-message")).to_have_text("hall is revoked.")
     assert await overflow(page) == 0
+
+
+async def test_a_key_that_the_server_is_making_is_shown_although_the_dialog_was_closed(
+    desk: Desk, admin_site: str
+) -> None:
+    page = await desk.logged_in(admin_site, "boss")
+    await page.goto(f"{admin_site}/admin/devices")
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    await page.route("**/api/devices/key", held.put)
+    await page.get_by_role("button", name="Register a device").click()
+    await page.get_by_label("Device id").fill("roof/2")
+    await page.get_by_role("button", name="Make its key").click()
+    request = await held.get()
+    await expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
+
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await request.continue_()
+
+    key = page.get_by_role("dialog", name="Key of roof/2").locator(".secret").first
+    await expect(key).to_contain_text("bas_")
 
 
 async def test_zones_are_named_and_the_system_says_what_is_open(
