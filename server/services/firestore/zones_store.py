@@ -69,7 +69,7 @@ class ZonesStore:
         zones: list[ZoneRecord] = []
         cursor: str | None = None
         while True:
-            page = await self._client.query(_last_seen_first(tenant_id), PAGE_MAX, cursor)
+            page = await self._client.query(_of_tenant(tenant_id), PAGE_MAX, cursor)
             zones += (msgspec.convert(item.fields, ZoneRecord) for item in page.documents)
             cursor = page.next_cursor
             if cursor is None:
@@ -136,7 +136,7 @@ class ZonesStore:
 
     async def count(self, tenant_id: str) -> int:
         """The number of the tenant's zones."""
-        return (await self._client.aggregate(_last_seen_first(tenant_id))).count
+        return (await self._client.aggregate(_of_tenant(tenant_id))).count
 
     async def settings(self, tenant_id: str) -> VersionedSettings:
         """The tenant's settings; if none are stored, new ones with version None."""
@@ -170,6 +170,10 @@ def _versioned(document: Document | None, tenant_id: str, device_id: str) -> Ver
     if document is None or document.fields.get("tenant_id") != tenant_id:
         return Versioned(ZoneRecord(tenant_id=tenant_id, device_id=device_id), None)
     return Versioned(msgspec.convert(document.fields, ZoneRecord), document.version)
+
+
+def _of_tenant(tenant_id: str) -> Query:
+    return Query(ZONES, (Filter("tenant_id", "==", tenant_id),))
 
 
 def _last_seen_first(tenant_id: str) -> Query:

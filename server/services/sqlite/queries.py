@@ -13,7 +13,16 @@ from server.services.ports.documents import Filter, Query
 from server.services.ports.indexes import needed_index
 from server.services.ports.values import is_id
 from server.services.sqlite.documents import to_json
-from server.services.sqlite.schema import NULL_FIRST, order_key, own_index, path, table, value
+from server.services.sqlite.schema import (
+    NULL_FIRST,
+    OWNED,
+    order_key,
+    own_index,
+    owned,
+    path,
+    table,
+    value,
+)
 
 _OPS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _NUMBERS = "('integer', 'real')"
@@ -85,7 +94,7 @@ def aggregate(query: Query, field: str | None) -> Statement:
 
 def _source(query: Query) -> str:
     """The table with the index for the query, because SQLite only guesses the best index."""
-    needed = needed_index(query)
+    needed = None if owned(query) else needed_index(query)
     hint = "" if needed is None else f' INDEXED BY "{own_index(needed).name}"'
     return table(query.collection) + hint
 
@@ -93,6 +102,8 @@ def _source(query: Query) -> str:
 def _where(query: Query, cursor: str | None) -> tuple[str, tuple[Parameter, ...]]:
     terms = ["TRUE"]
     parameters: tuple[Parameter, ...] = ()
+    if (tenant := owned(query)) is not None:
+        terms, parameters = [OWNED], (to_json(tenant.value),)
     after = ">" if query.order_by is None or query.direction == "asc" else "<"
     for one in query.filters:
         # SQLite uses only one bound of the index on this side. It must use the cursor's, so `+`
