@@ -7,9 +7,10 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from server.services.ports.database_files import FileContents, ShowProgress
-from server.services.sqlite.database_file import DAMAGES
+from server.services.sqlite.database_file import DAMAGES, SQLITE_SUFFIXES
 from server.services.sqlite.expiry import COLLECTIONS
 from server.services.sqlite.file_version import check_version
 from server.services.sqlite.new_file import NewFile
@@ -22,6 +23,10 @@ BUSY_S = 10.0
 # Steps of SQLite's virtual machine between two rests of a check.
 STEPS_PER_REST = 100_000
 PROBLEMS_SHOWN = 3
+_REMEDIES = {
+    sqlite3.SQLITE_CANTOPEN: "run this command as the server's user",
+    sqlite3.SQLITE_IOERR: "look at its disk, whether it is full, and at the kernel's log",
+}
 
 _TABLES = (
     "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*' ORDER BY name"
@@ -51,43 +56,78 @@ def back_up(database: Path, target: Path, replace: bool, report: ShowProgress) -
     """Copy a database that others may be writing to; see `DatabaseFiles`."""
     if target.exists() and database.exists() and target.samefile(database):
         raise ValueError(f"{target} is the database itself: name another path")
-    with _opened(database) as source, NewFile(target, replace=replace) as new:
-        return _copy(source, database, new, Pace(SHARE), report)
+    with NewFile(target, replace=replace) as new:
+        unused = _unused(database)
+        try:
+            with _opened(database, unused) as source:
+                found = _copy(source, database, new, Pace(SHARE), report)
+            is_whole = unused is None or unused == _unused(database)
+        except OSError:
+            if unused is None or unused == _unused(database):
+                raise
+            is_whole = False
+        if not is_whole:  # a server has started in the meantime: now it is read beside that
+            new.empty()
+            with _opened(database, None) as source:
+                found = _copy(source, database, new, Pace(SHARE), report)
+        new.publish()
+    return found
 
 
 def restore(source: Path, database: Path, now_ms: int, report: ShowProgress) -> FileContents:
     """Copy a back-up to the path of a database; see `DatabaseFiles`."""
-    with _opened(source) as back_up, NewFile(database) as new:
+    with _opened(source, _unused(source)) as back_up, NewFile(database) as new:
         check_version(back_up, source)
         if back_up.execute(COLLECTIONS).fetchone() is None:
             raise ValueError(f"{source} has no table of this server: it is another program's file")
-        return _copy(back_up, source, new, Pace(1.0), report, unknown_since_ms=now_ms)
+        found = _copy(back_up, source, new, Pace(1.0), report, unknown_since_ms=now_ms)
+        new.publish()
+    return found
+
+
+class _Unused(NamedTuple):
+    """A file beside which nothing shows that a program has it open. Whoever writes changes this."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+
+def _unused(path: Path) -> _Unused | None:
+    """None if a program may have the file open, or if it cannot be looked at."""
+    try:
+        if any(Path(f"{path}{suffix}").exists() for suffix in SQLITE_SUFFIXES):
+            return None
+        found = path.stat()
+    except OSError:
+        return None
+    return _Unused(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database to read it as of one moment. OSError if it cannot be read."""
+def _opened(path: Path, unused: _Unused | None) -> Iterator[sqlite3.Connection]:
+    """Open a database to read it as of one moment. OSError if it cannot be read.
+
+    An unused file is read without locks: nothing is left beside it, and its folder may be
+    read-only. What is read then is of one moment only if the file is still the same at the end.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    # A file without a -wal has everything in itself: nothing is left beside it, and its folder may
-    # be read-only.
-    wal = Path(f"{path}-wal")
-    alone = not wal.exists() and not Path(f"{path}-shm").exists()
-    uri = f"{path.absolute().as_uri()}?mode=ro" + ("&immutable=1" if alone else "")
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    uri = f"{path.absolute().as_uri()}?mode=ro" + ("" if unused is None else "&immutable=1")
     try:
-        connection.execute("BEGIN")
-        # This begins the transaction. Commits of others do not change what it reads, so the copy
-        # never has to start again.
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        yield connection
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+        with contextlib.closing(connection):
+            connection.execute("BEGIN")
+            # This begins the transaction. Commits of others do not change what it reads, so the
+            # copy never has to start again.
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            yield connection
     except sqlite3.DatabaseError as error:
-        remedy = ""
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGES:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        remedy = f": {_REMEDIES[code]}" if code in _REMEDIES else ""
+        if code in DAMAGES:
             remedy = f": it is damaged. `recover {path}` saves what can be read of it"
         raise OSError(f"{path} cannot be read: {error}{remedy}") from error
-    finally:
-        connection.close()
 
 
 def _copy(
@@ -98,7 +138,7 @@ def _copy(
     report: ShowProgress,
     unknown_since_ms: int | None = None,
 ) -> FileContents:
-    """Copy all pages, compare the copy with the source, and give it its name."""
+    """Copy all pages, and compare the copy with the source."""
     (pages,) = source.execute("PRAGMA page_count").fetchone()
     (page_size,) = source.execute("PRAGMA page_size").fetchone()
     new.need_room(pages * page_size)
@@ -124,9 +164,7 @@ def _copy(
         target.close()
     new.forget_cache()
     _verify(new.part, path, before, pace, report)
-    size = new.part.stat().st_size
-    new.publish()
-    return FileContents(size, before)
+    return FileContents(new.part.stat().st_size, before)
 
 
 def rows_of(connection: sqlite3.Connection) -> dict[str, int]:

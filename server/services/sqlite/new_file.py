@@ -64,6 +64,10 @@ class NewFile:
                 f" {_mb(size + SPARE_BYTES)} MB: free some room, or name a path on another disk"
             )
 
+    def empty(self) -> None:
+        """Begin again, without what was written."""
+        os.ftruncate(self._fd, 0)
+
     def sync(self) -> None:
         """Wait until all that was written is on the disk."""
         os.fsync(self._fd)

@@ -70,6 +70,27 @@ def test_commits_beside_a_copy_do_not_start_it_again_and_are_not_in_it(
     assert count(tmp_path / "copy.db") == count(tmp_path / "copy.db", "WHERE version = 1") == ROWS
 
 
+def test_a_copy_is_of_one_moment_if_a_server_starts_beside_it(
+    database: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    back_up(database, alone / "bas.db", False, quiet)
+    with closing(sqlite3.connect(alone / "bas.db")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    assert [path.name for path in alone.iterdir()] == ["bas.db"]
+    started = []
+
+    def start(what: str, done: int, total: int) -> None:
+        if not started:
+            with closing(sqlite3.connect(alone / "bas.db", isolation_level=None)) as server:
+                server.execute("UPDATE zones SET version = version + 1")
+            started.append(done)
+
+    back_up(alone / "bas.db", tmp_path / "copy.db", False, start)
+    assert count(tmp_path / "copy.db", "WHERE version = 2") in (0, ROWS)
+
+
 def test_a_copy_is_one_private_file_that_needs_no_other(database: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()
