@@ -26,6 +26,7 @@ from server.processes.run import serve_alone, serve_as_child, supervise
 from server.services.ports.database_files import DatabaseFiles
 
 USAGE_ERROR, FAILURE = 2, 1
+RIGHTS = "run this as the server's user, or name a path that this user may use"
 # Arguments with which a server starts: it needs no command's module.
 SERVING = {"--demo", "--child", "--new-site"}
 
@@ -58,7 +59,8 @@ def main(
     except UsageError as error:
         return _fail(f"error: {error}", USAGE_ERROR)
     except (OSError, ValueError) as error:
-        return _fail(str(error), FAILURE)
+        is_file = isinstance(error, PermissionError) and error.filename is not None
+        return _fail(f"{error}: {RIGHTS}" if is_file else str(error), FAILURE)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
