@@ -66,7 +66,9 @@ async def compact(compaction: Compaction, older_ms: int, vacuum: bool) -> int:
         meter.show(step.what, min(done[step.what], total), total)
     meter.clear()
     left = await compaction.unpacked()
-    say(f"packed {done['packed']} readings; {left} are not packed")
+    others = done["packed by another process"]
+    by_others = f", and another process {others}" if others else ""
+    say(f"packed {done['packed']} readings{by_others}; {left} are not packed")
     if vacuum:
         async for pages, of in compaction.give_back():
             meter.show("giving room back, in pages", pages, of)

@@ -132,7 +132,7 @@ class ChangedSetpoint(msgspec.Struct, frozen=True):
 class Packed(NamedTuple):
     """A step of packing: what was done with so many readings."""
 
-    what: Literal["converted", "packed"]
+    what: Literal["converted", "packed", "packed by another process"]
     readings: int
 
 
@@ -197,7 +197,8 @@ class Compaction(Protocol):
     def pack(self, older_ms: int) -> AsyncIterator[Packed]:
         """Pack now all that is so old; yield after each step.
 
-        It waits while another process packs. Raises StoreUnavailable; what was packed stays packed.
+        It waits while another process packs, and yields what that does from time to time. Raises
+        StoreUnavailable; what was packed stays packed.
         """
 
 

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,9 @@ SHARES = {"packed": 0.1, "converted": 0.3}
 REST_MIN_S = 0.005
 LOOK_EVERY_S = 60.0
 LOOK_AGAIN_S = 0.2
+# While another process packs, every so many looks it is counted what that has done: a count reads
+# the whole table.
+COUNT_EVERY = 25
 MINUTE_MS = 60_000
 # Readings that are converted between two rounds of sealing.
 SEAL_EVERY = 50_000
@@ -81,8 +85,13 @@ class HistoryKeeper(BackgroundTask, Compaction):
             await self._pause(max(REST_MIN_S, spent * (1 / SHARES[step.what] - 1)))
 
     async def pack(self, older_ms: int) -> AsyncIterator[Packed]:
-        while True:
+        left = None
+        for look in count():
             with self._alone() as mine:
+                if look > 0 if mine else look % COUNT_EVERY == 0:
+                    before, left = left, await self.unpacked()
+                    by_others = 0 if before is None else max(0, before - left)
+                    yield Packed("packed by another process", by_others)
                 if mine:
                     async for done in self._steps(older_ms):
                         yield done

@@ -13,7 +13,7 @@ import pytest
 
 from server.common.metrics import Metrics
 from server.services.ports.documents import AlreadyExists
-from server.services.ports.readings import NewRow, Span
+from server.services.ports.readings import NewRow, Packed, Span
 from server.services.sqlite import sealing
 from server.services.sqlite.client import SqliteClient
 from server.services.sqlite.history_keeper import HistoryKeeper
@@ -161,16 +161,24 @@ async def test_a_clock_that_is_far_ahead_does_not_make_all_later_readings_late(p
         assert late == (0,)
 
 
+async def _rest_of(steps: AsyncIterator[Packed]) -> list[Packed]:
+    return [step async for step in steps]
+
+
 async def test_two_processes_pack_one_file_one_after_the_other(path: Path) -> None:
     rows = rows_of(reading(FIRST_MS + number * MINUTE_MS, number) for number in range(900))
     async with opened(path) as one, opened(path) as other:
         await write_all(one.history, rows)
         steps = one.keeper.pack(0)
         await anext(steps)
-        waiting = asyncio.create_task(other.pack())
+        # What waits shows what the one does.
+        shown = other.keeper.pack(0)
+        assert await anext(shown) == Packed("packed by another process", 0)
+        waiting = asyncio.create_task(_rest_of(shown))
         async for _ in steps:
             assert not waiting.done()
-        await waiting
+        by_others = [one.readings for one in await waiting if one.what != "packed"]
+        assert 0 < sum(by_others) <= 900
         assert await other.keeper.unpacked() == 0
         assert contents(await scan_all(other.history)) == contents(rows)
 
