@@ -8,6 +8,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from server.common.lock_file import open_lock
+from server.processes.only_server import SERVER_LOCK
+
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
@@ -15,7 +18,7 @@ def alone(folder: Path) -> Iterator[None]:
 
     Two of them would both find a reading missing and both store it.
     """
-    fd = os.open(folder / "copying.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fd = open_lock(folder / "copying.lock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -29,12 +32,14 @@ def alone(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_server(folder: Path) -> Iterator[None]:
-    """Raise OSError if a server uses the folder; none can start within the block."""
-    fd = os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    """Raise OSError if a server uses the folder, or another such block; none can start in it."""
+    fd = open_lock(folder / SERVER_LOCK)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise OSError(f"a server uses {folder}: stop it first") from None
+        raise OSError(
+            f"a server uses {folder}, or a command that allows no server: stop it first"
+        ) from None
     finally:
         os.close(fd)

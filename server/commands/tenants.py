@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import fcntl
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
@@ -18,10 +14,9 @@ from server.commands.admin import console
 from server.commands.arguments import tenant
 from server.commands.command import CliCommand, Openers, UsageError
 from server.commands.meter import Meter
-from server.commands.one_at_a_time import alone
+from server.commands.one_at_a_time import alone, no_server
 from server.common.clock import SystemClock
 from server.config.config import ServerConfig
-from server.processes.only_server import SERVER_LOCK
 from server.processes.run import say
 from server.services.firestore.cache.documents import LIFE_S
 from server.services.firestore.routing import collections_on_firestore
@@ -85,7 +80,7 @@ async def _delete(name: str, yes: str | None, config: ServerConfig, openers: Ope
     if yes not in {None, name}:
         raise UsageError(f"tenants delete: --yes {yes} is another name than {name}")
     async with openers.base(config) as base, tenant_events(config.shared_redis_url) as events:
-        with _no_server(config.data_dir), alone(config.data_dir):
+        with no_server(config.data_dir), alone(config.data_dir):
             await _no_server_on(events)
             found = await base.auth.tenants.to_delete(name)
             if yes is None and not _confirmed(found):
@@ -138,17 +133,6 @@ async def _no_server_on(events: TenantEvents | None) -> None:
         raise OSError(
             f"{count} server processes use this Redis: stop them, and delete the tenant again"
         )
-
-
-@contextlib.contextmanager
-def _no_server(folder: Path) -> Iterator[None]:
-    """Raise OSError while a server uses the folder; none can start within the block."""
-    with (folder / SERVER_LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(f"a server uses {folder}: stop it first") from None
-        yield
 
 
 COMMANDS = (

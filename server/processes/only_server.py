@@ -8,6 +8,7 @@ import os
 import struct
 from pathlib import Path
 
+from server.common.lock_file import open_lock
 from server.config.config import ServerConfig
 from server.processes import known_folder
 
@@ -32,7 +33,7 @@ class OnlyServer:
 
     def __enter__(self) -> None:
         _make_private(self._path.parent)
-        self._locked = [os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)]
+        self._locked = [open_lock(self._path)]
         try:
             fcntl.flock(self._locked[0], self._kind | fcntl.LOCK_NB)
             self._lock_database()

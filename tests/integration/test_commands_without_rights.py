@@ -1,4 +1,7 @@
-"""A command that may not read or write a file says so in one line, with what helps."""
+"""Commands of another user than the server's: what helps is said, and root's leave nothing of root.
+
+A command that may not read or write a file says so in one line.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import pytest
 
 from bas_server import open_base
 from server.config.config import ServerConfig
-from tests.support.commands import Result, command, settings
+from tests.support.commands import Result, command, run, settings
 from tools.process import clean_environment
 
 
@@ -71,3 +74,24 @@ def test_a_folder_that_may_not_be_written(
         check_says_what_helps(run_without_rights(config, command, str(path)))
     finally:
         config.data_dir.chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder to another user")
+def test_what_roots_commands_make_belongs_to_the_owner_of_the_folder(
+    config: ServerConfig, tmp_path: Path
+) -> None:
+    owner = 65534
+    copy = tmp_path / "copy.db"
+    assert run(config, "backup", str(copy)).returncode == 0
+    new = ServerConfig(data_dir=tmp_path / "new")
+    new.data_dir.mkdir()
+    os.chown(new.data_dir, owner, owner)
+    for arguments in (
+        ("restore", str(copy)),
+        ("compact", "--older-than", "0"),
+        ("recover", str(new.database)),
+    ):
+        assert run(new, *arguments).returncode == 0
+    found = {path.name: path.stat().st_uid for path in new.data_dir.iterdir()}
+    assert {"bas.db", "server.lock", "copying.lock", "bas.db.sealing"} <= found.keys()
+    assert set(found.values()) == {owner}, found

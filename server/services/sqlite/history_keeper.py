@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from server.common.background_task import BackgroundTask
 from server.common.clock import Clock
+from server.common.lock_file import open_lock
 from server.services.ports.documents import StoreUnavailable
 from server.services.ports.readings import Compaction, Packed
 from server.services.sqlite import day_sums, hour_sums, sealing
@@ -193,7 +194,7 @@ class HistoryKeeper(BackgroundTask, Compaction):
     @contextlib.contextmanager
     def _alone(self) -> Iterator[bool]:
         """Whether no other process does this work; the kernel ends a dead process's claim."""
-        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        fd = open_lock(self._lock)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield True
