@@ -15,6 +15,7 @@ import uvloop
 from server.commands.command import CliCommand, LegacyOpener, Openers, UsageError
 from server.common.errors import BasError
 from server.common.log_writer import LogWriter, log_to_stderr
+from server.common.standard_streams import open_missing
 from server.common.version import VERSION
 from server.config.config import ServerConfig
 from server.config.settings_text import settings_help
@@ -40,6 +41,7 @@ def main(
     files: DatabaseFiles,
 ) -> int:
     """Run one command; return its exit code."""
+    open_missing()
     serving = not arguments or arguments[0] in SERVING
     if serving:
         keep_little()

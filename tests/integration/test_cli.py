@@ -96,6 +96,26 @@ def test_help_names_every_command_and_every_setting(folder: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("closed", "printed"), [("<&-", True), ("2>&-", True), (">&-", False), ("<&- >&- 2>&-", False)]
+)
+def test_a_command_ends_well_although_a_standard_stream_is_closed(
+    folder: Path, closed: str, printed: bool
+) -> None:
+    created(folder, "operator", "operator")
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "bas_server.py", "list-users"],
+        cwd=REPOSITORY,
+        env=clean_environment(BAS_DATA_DIR=str(folder)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("operator" in done.stdout) == printed
+
+
 def test_version_is_one_line(folder: Path) -> None:
     done = run("--version", data_dir=folder)
     assert (done.returncode, done.stdout) == (0, f"{VERSION}\n")
