@@ -241,7 +241,8 @@ take_turn() {
 case ${1:-start} in
 start)
     interrupted=
-    trap 'interrupted=yes' INT TERM HUP
+    # The next ones are ignored: they would end the commands that stop what was started.
+    trap 'interrupted=yes; trap "" INT TERM HUP' INT TERM HUP
     take_turn
     start
     ;;
