@@ -103,7 +103,7 @@ async def test_an_alarm_about_a_target_ends_when_that_target_is_deleted(base, cl
             clock.advance(DAY_S if count == ATTEMPTS_MIN - 1 else 300)
             parts.worker.wake()
         await until(lambda: is_empty(base))
-        assert reported.reports[-1] == ("default", "notice_failed", True)
+        await reported.last_is("notice_failed", is_on=True)
         targets = NoticeTargetsStore(base.client)
         gone, version = await targets.get_target("default", "bad")
         entry = base.stores.audit.entry("X", tenant_id="default", username="x", address="x")
@@ -112,7 +112,7 @@ async def test_an_alarm_about_a_target_ends_when_that_target_is_deleted(base, cl
         await store(base, parts, raised("attic", id="attic"))
         await good.wait_for(lambda posted: len(ids(posted)) == 2)
         await until(lambda: is_empty(base))
-    assert reported.reports[-1] == ("default", "notice_failed", False)
+        await reported.last_is("notice_failed", is_on=False)
 
 
 async def test_targets_that_hang_hold_up_no_other_tenant(base):
