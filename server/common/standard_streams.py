@@ -1,4 +1,4 @@
-"""Standard input, output and error, which whoever starts the program may have closed."""
+"""Opens standard input, output and error where they are closed at the start."""
 
 from __future__ import annotations
 

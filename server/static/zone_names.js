@@ -7,14 +7,17 @@ const AT_ONCE = 1000;
 const TRIES = 5;
 const RETRY_MS = 2000;
 
-/** Call `take(zone)` for each zone of the account; whether these are all. Without an answer it ends early; never rejects. */
+/**
+ * Call `take(zone)` for each zone of the account. Resolves to whether these were all zones: false if the
+ * server gave no whole answer. Never rejects.
+ */
 export async function eachZone(take) {
   let next = "";
   do {
     const query = new URLSearchParams({ limit: AT_ONCE, ...(next && { start_after: next }) });
     const { status, body } = await asked(`/api/zones?${query}`);
     if (status !== 200) return false;
-    for (const zone of body.zones) take(zone);
+    for (const zone of body.zones ?? []) take(zone);
     next = body.next;
   } while (next);
   return true;

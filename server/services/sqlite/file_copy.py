@@ -86,7 +86,7 @@ def restore(source: Path, database: Path, now_ms: int, report: ShowProgress) -> 
 
 
 class _Unused(NamedTuple):
-    """A file beside which nothing shows that a program has it open. Whoever writes changes this."""
+    """What tells a file that no program has open from the same file after a write."""
 
     inode: int
     size: int

@@ -34,8 +34,8 @@ async def awaited(
 ) -> T:
     """Wait for a job's outcome; after `timeout_s`, raise TimeoutError, and the job is skipped.
 
-    If the whole process stood still for most of that time, the job has it again, once: a suspended
-    machine says nothing about the store. `asyncio.timeout` costs five times as much a reading.
+    If the timer is called far too late, the whole process stood still, which says nothing about the
+    store: the job has its time again, once. `asyncio.timeout` costs five times as much a reading.
     """
     due = loop.time() + timeout_s
     timer = loop.call_at(due, _end, loop, future, due, timeout_s)

@@ -104,7 +104,7 @@ def create_statements(collection: str, indexes: Iterable[Index]) -> Iterator[str
 
 
 def _owners(name: str) -> Iterator[str]:
-    """The statements for the tenants of zones: SQLite itself keeps them, whoever writes a zone."""
+    """The statements for the table of tenants, and for the triggers that keep it up to date."""
     old, new = (f"json_extract({row}.body, '$.tenant_id')" for row in ("OLD", "NEW"))
     add = f"INSERT OR IGNORE INTO zone_tenants SELECT {new}, NEW.id WHERE {new} IS NOT NULL"
     drop = f"DELETE FROM zone_tenants WHERE tenant_id = {old} AND id = OLD.id"
