@@ -99,4 +99,5 @@ async def test_zones_of_an_earlier_version_are_found_by_their_tenant(path: Path)
         assert len((await client.query(query, 10)).documents) == 3
     with closing(sqlite3.connect(path)) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-    assert "zones.tenant_id.last_seen_ms.desc" not in names
+    # A server of that version may still run beside this one, and its queries name the index.
+    assert "zones.tenant_id.last_seen_ms.desc" in names
